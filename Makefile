@@ -1,0 +1,25 @@
+PYTHON ?= python3
+
+.PHONY: setup check check-all docs format
+
+setup:  ## an editable install with every development tool, and the link type checkers read
+	$(PYTHON) -m pip install -e '.[dev]'
+	mkdir -p .types && ln -sfn .. .types/unillm
+
+check:  ## format, lint, types, import floors, tests
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy -p unillm
+	$(PYTHON) -m pyright
+	lint-imports
+	$(PYTHON) -m pytest -m 'not slow'
+
+check-all: check  ## the same, with the slow matrices
+	$(PYTHON) -m pytest -m slow
+
+docs:  ## completions and man pages, from the table of commands
+	$(PYTHON) -m unillm.unillm_cli.reference
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .

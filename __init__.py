@@ -1,0 +1,27 @@
+"""unillm: find an open model by name, fetch it, verify it, run it.
+
+This face is lazy: importing it loads neither torch nor any model code; a name does so when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .runtime.engine import Engine as Engine
+    from .runtime.params import SamplingParams as SamplingParams
+
+_HOMES = {
+    "Engine": ".runtime.engine",
+    "SamplingParams": ".runtime.params",
+}
+__all__ = ["Engine", "SamplingParams"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,1 @@
+"""The mathematics: what each architecture computes, and the operations it is made of."""

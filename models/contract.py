@@ -1,0 +1,161 @@
+"""What a model promises the runtime, and what it may ask of it.
+
+A model is a config, a forward pass and its checkpoint names. It knows neither text nor requests, and never asks which
+device it is on: everything a forward pass may know of its surroundings is one `Batch`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from .quantized import QuantizedTensor
+
+Weight: TypeAlias = Tensor | QuantizedTensor
+Format: TypeAlias = Literal["safetensors", "gguf", "pytorch"]
+
+
+class Task(StrEnum):
+    """What a model is for."""
+
+    GENERATE = "generate"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model lives and what it computes in. `dtype` is that of activations; weights stay as stored."""
+
+    device: torch.device
+    dtype: torch.dtype
+    rank: int = 0
+    world: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The slice `start:stop` of a stored tensor along `dim`; block-aligned where the tensor is packed."""
+
+    dim: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, slots=True)
+class WeightMetadata:
+    """What a checkpoint says of itself.
+
+    `architecture` is the entry of config.json's `architectures`, or GGUF's `general.architecture`; `config` holds
+    config.json's keys, or the GGUF's key-values (without the tokenizer's arrays).
+    """
+
+    format: Format
+    architecture: str
+    config: Mapping[str, Any]
+
+
+class WeightLoader(Protocol):
+    """One protocol for three formats. Names are those of the file."""
+
+    @property
+    def metadata(self) -> WeightMetadata: ...
+    def tensor_names(self) -> list[str]: ...
+    def has_tensor(self, name: str) -> bool: ...
+    def load_tensor(self, name: str, part: Part | None = None) -> Weight:
+        """A view of the mapped file, never a copy where the format allows it. Raises `WeightsError` for a name that is not there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttentionSpec:
+    """What one layer's attention computes, beyond its inputs.
+
+    `scale` multiplies q·k; `window` lets a token see itself and the `window - 1` before it; `softcap` bounds scores by
+    tanh; `sinks` [heads] and `alibi` slopes [heads] are tensors of the model.
+    """
+
+    scale: float
+    window: int | None = None
+    softcap: float | None = None
+    sinks: Tensor | None = None
+    alibi: Tensor | None = None
+    causal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PagedLayer:
+    """A layer that keeps keys and values of every token, or of the last `window` tokens."""
+
+    kv_heads: int
+    head_dim: int
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSpec:
+    """What each layer keeps of a sequence, in layer order."""
+
+    layers: tuple[PagedLayer, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PagedView:
+    """One layer's pages, as one step sees them.
+
+    `table` names the pages of each sequence in order; `slots` says where each new token's key and value go, as
+    page * page_size + offset.
+    """
+
+    keys: Tensor  # [pages, page_size, kv_heads, head_dim]
+    values: Tensor  # [pages, page_size, kv_heads, head_dim]
+    table: Tensor  # [sequences, most pages of one] int32
+    slots: Tensor  # [tokens] int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """The flat tokens of many sequences, one behind the other, and what a forward pass may know of them.
+
+    `queries` and `contexts` are plain ints, so that no forward pass reads a tensor on the host: how many new tokens a
+    sequence brings, and how many tokens it has once they are in.
+    """
+
+    ids: Tensor  # [tokens] int64
+    positions: Tensor  # [tokens] int64
+    rows: Tensor  # [rows] int64: which tokens' logits are wanted
+    queries: tuple[int, ...]
+    contexts: tuple[int, ...]
+    starts: Tensor  # [sequences + 1] int32: where each sequence's new tokens begin
+    lengths: Tensor  # [sequences] int32: `contexts`, on the device
+    cache: Sequence[PagedView]
+
+
+class Model(nn.Module):
+    """One architecture. A container only: no training, no hooks, no state_dict."""
+
+    Config: ClassVar[type]
+    task: ClassVar[Task] = Task.GENERATE
+
+    config: Any
+    place: Placement
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Hidden states [tokens, hidden] after the last norm."""
+        raise NotImplementedError
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Scores [rows, vocabulary] of the next token, fp32."""
+        raise NotImplementedError
+
+    def cache_spec(self) -> CacheSpec:
+        raise NotImplementedError
+
+    def weights(self) -> Iterator[Weight]:
+        """Every weight once, for sizing and moving."""
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, weights: WeightLoader, config: Any, place: Placement) -> Self:
+        raise NotImplementedError

@@ -1,0 +1,32 @@
+"""What can be wrong with a model: each a value with data, worded at the door."""
+
+
+class ModelError(Exception):
+    """The base of everything that `models` raises at a user's mistake or a file's."""
+
+    hint: str | None = None
+
+
+class UnknownArchitecture(ModelError):
+    """No family here computes what the files name."""
+
+    def __init__(self, architecture: str, near: list[str]) -> None:
+        super().__init__(f"the architecture {architecture!r} is not one that unillm runs")
+        self.architecture, self.near = architecture, near
+        self.hint = f"near: {', '.join(near)}" if near else None
+
+
+class ConfigError(ModelError):
+    """A key of config.json, or of a GGUF's metadata, is missing or impossible."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"{key}: {reason}")
+        self.key, self.reason = key, reason
+
+
+class WeightsError(ModelError):
+    """The tensors of a checkpoint are not those that its architecture has."""
+
+    def __init__(self, reason: str, *, missing: list[str] | None = None, surplus: list[str] | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.missing, self.surplus = reason, missing or [], surplus or []

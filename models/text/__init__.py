@@ -1,0 +1,1 @@
+"""Text families, a file each: only what differs from the shared parts."""

@@ -1,0 +1,1 @@
+"""Who owns which page, which prefixes are shared, and where the tensors lie."""

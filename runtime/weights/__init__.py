@@ -1,0 +1,1 @@
+"""From mapped files to the weights of a model."""

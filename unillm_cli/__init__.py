@@ -1,0 +1,1 @@
+"""The door for people: commands, output, error sentences. Imports no torch when it starts."""
