@@ -1,0 +1,219 @@
+"""GGML's blocks as numbers: what a packed row of each kind means, in plain torch.
+
+A row is a run of blocks; a block is a few scales and the small integers that they multiply. The arithmetic is fp32 and
+rounds where the format's own description does, so the values are bit-equal to the `gguf` package's.
+
+Knows neither files nor matrices' uses. Small integers are unpacked eight bytes at a time, as int64 words: the passes
+over bytes are then cheap, and three passes over fp32 remain (convert, scale, shift). It is fastest on tiles of rows
+whose fp32 result fits a core's L2 cache, written to one `out` again and again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import WeightsError
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The grain of a packed row: so many numbers in so many bytes."""
+
+    elements: int
+    nbytes: int
+
+
+def block_of(kind: str) -> Block:
+    return _lookup(kind)[0]
+
+
+def dequantize(kind: str, data: Tensor, out: Tensor | None = None) -> Tensor:
+    """The numbers of packed rows, uint8 [rows, row bytes] -> fp32 [rows, columns].
+
+    They are written to `out` where one is given; it must be contiguous.
+    """
+    block, unpack = _lookup(kind)
+    rows, width = data.shape
+    blocks = width // block.nbytes
+    if out is None:
+        out = torch.empty(rows, blocks * block.elements, dtype=torch.float32, device=data.device)
+    unpack(data.view(rows, blocks, block.nbytes), out.view(rows, blocks, block.elements))
+    return out
+
+
+def _lookup(kind: str) -> tuple[Block, Callable[[Tensor, Tensor], None]]:
+    try:
+        return _KINDS[kind]
+    except KeyError:
+        raise WeightsError(f"{kind} is not a packed kind that unillm computes with") from None
+
+
+def _bytes(blocks: Tensor, start: int, stop: int) -> Tensor:
+    """These bytes of each block, always in memory of our own: aligned for any view, and never the mapped file's."""
+    return blocks[..., start:stop].clone(memory_format=torch.contiguous_format)
+
+
+def _halfs(blocks: Tensor, start: int, stop: int) -> Tensor:
+    return _bytes(blocks, start, stop).view(torch.float16).to(torch.float32)
+
+
+def _repeat(byte: int) -> int:
+    return int.from_bytes(bytes([byte]) * 8, "little")
+
+
+_MASKS = {bits: _repeat((1 << bits) - 1) for bits in (1, 2, 4)}
+
+
+def _fields(packed: Tensor, bits: int, run: int) -> Tensor:
+    """Spread bytes into their `bits`-wide fields, a byte each, as int64 words.
+
+    Fields are stored run by run: the lowest bits of `run` bytes are the first `run` numbers, their next bits the
+    following ones.
+    """
+    rows, blocks, width = packed.shape
+    words = packed.view(torch.int64).view(rows, blocks, width // run, run // 8)
+    fields = torch.empty(rows, blocks, width // run, 8 // bits, run // 8, dtype=torch.int64, device=packed.device)
+    for plane in range(8 // bits):
+        torch.bitwise_and(words if plane == 0 else words >> plane * bits, _MASKS[bits], out=fields[..., plane, :])
+    return fields.view(rows, blocks, width // bits)
+
+
+_EACH_BYTE = _repeat(1)
+_NTH_BIT_OF_NTH_BYTE = int.from_bytes(bytes(1 << bit for bit in range(8)), "little", signed=True)
+
+
+def _single_bits(packed: Tensor) -> Tensor:
+    """Spread the bits of each byte, lowest first, into a byte each, as int64 words."""
+    chosen = (packed.to(torch.int64) * _EACH_BYTE).bitwise_and_(_NTH_BIT_OF_NTH_BYTE)
+    # Each byte is now zero or one of the powers of two; adding 127 carries any of these to its top bit.
+    chosen += _repeat(127)
+    chosen >>= 7
+    return chosen.bitwise_and_(_EACH_BYTE)
+
+
+def _unsigned(words: Tensor) -> Tensor:
+    return words.view(torch.uint8)
+
+
+def _centred(words: Tensor, zero: int) -> Tensor:
+    """Bytes that count from `zero`."""
+    return words.view(torch.int8).sub_(zero)
+
+
+def _scale(numbers: Tensor, out: Tensor, scale: Tensor, less: Tensor | None = None, more: Tensor | None = None) -> None:
+    """out = numbers * scale - less, or + more; a scale [.., groups] serves a group of neighbours.
+
+    Product and sum are two steps, never one fused: the format rounds in between.
+    """
+    out.copy_(numbers)
+    grouped = out.view(*scale.shape, out.shape[-1] // scale.shape[-1])
+    grouped *= scale.unsqueeze(-1)
+    if less is not None:
+        grouped -= less.unsqueeze(-1)
+    if more is not None:
+        grouped += more.unsqueeze(-1)
+
+
+def _q4_0(blocks: Tensor, out: Tensor) -> None:
+    """2 bytes scale, 16 bytes of 4 bits that count from 8."""
+    numbers = _centred(_fields(_bytes(blocks, 2, 18), 4, 16), 8)
+    _scale(numbers, out, _halfs(blocks, 0, 2))
+
+
+def _q4_1(blocks: Tensor, out: Tensor) -> None:
+    """2 bytes scale, 2 bytes minimum, 16 bytes of 4 bits."""
+    scale, minimum = _halfs(blocks, 0, 4).chunk(2, -1)
+    _scale(_unsigned(_fields(_bytes(blocks, 4, 20), 4, 16)), out, scale, more=minimum)
+
+
+def _q5_0(blocks: Tensor, out: Tensor) -> None:
+    """2 bytes scale, 4 bytes of fifth bits, 16 bytes of 4 bits; they count from 16."""
+    words = _fields(_bytes(blocks, 6, 22), 4, 16).bitwise_or_(_single_bits(_bytes(blocks, 2, 6)) << 4)
+    _scale(_centred(words, 16), out, _halfs(blocks, 0, 2))
+
+
+def _q5_1(blocks: Tensor, out: Tensor) -> None:
+    """2 bytes scale, 2 bytes minimum, 4 bytes of fifth bits, 16 bytes of 4 bits."""
+    scale, minimum = _halfs(blocks, 0, 4).chunk(2, -1)
+    words = _fields(_bytes(blocks, 8, 24), 4, 16).bitwise_or_(_single_bits(_bytes(blocks, 4, 8)) << 4)
+    _scale(_unsigned(words), out, scale, more=minimum)
+
+
+def _q8_0(blocks: Tensor, out: Tensor) -> None:
+    """2 bytes scale, 32 signed bytes."""
+    _scale(_bytes(blocks, 2, 34).view(torch.int8), out, _halfs(blocks, 0, 2))
+
+
+def _q2_k(blocks: Tensor, out: Tensor) -> None:
+    """16 bytes of 4 bits scale and 4 bits minimum, 64 bytes of 2 bits, 2 bytes each that multiply scales and minima."""
+    small = _bytes(blocks, 0, 16)
+    scale, minimum = _halfs(blocks, 80, 84).chunk(2, -1)
+    numbers = _unsigned(_fields(_bytes(blocks, 16, 80), 2, 32))
+    _scale(numbers, out, scale * (small & 15), less=minimum * (small >> 4))
+
+
+def _q3_k(blocks: Tensor, out: Tensor) -> None:
+    """32 bytes of third bits, 64 bytes of 2 bits, 12 bytes of 16 scales of 6 bits, 2 bytes that multiply these."""
+    words = _fields(_bytes(blocks, 32, 96), 2, 32).bitwise_or_(_fields(_bytes(blocks, 0, 32), 1, 32) << 2)
+    scale = _halfs(blocks, 108, 110) * _q3_k_scales(_bytes(blocks, 96, 108))
+    _scale(_centred(words, 4), out, scale)
+
+
+def _q3_k_scales(packed: Tensor) -> Tensor:
+    """16 scales that count from 32: low 4 bits in the first 8 bytes, high 2 bits in the last 4."""
+    first, second, high = packed.view(torch.int32).unbind(-1)
+    low = [(word >> shift) & 0x0F0F0F0F for shift in (0, 4) for word in (first, second)]
+    words = [part | ((high >> 2 * index) & 0x03030303) << 4 for index, part in enumerate(low)]
+    return _centred(torch.stack(words, -1), 32)
+
+
+def _q4_k(blocks: Tensor, out: Tensor) -> None:
+    """2 bytes each that multiply scales and minima, 12 bytes of these, 128 bytes of 4 bits."""
+    scale, minimum = _k_scales(blocks)
+    _scale(_unsigned(_fields(_bytes(blocks, 16, 144), 4, 32)), out, scale, less=minimum)
+
+
+def _q5_k(blocks: Tensor, out: Tensor) -> None:
+    """As Q4_K, with 32 bytes of fifth bits before the last."""
+    scale, minimum = _k_scales(blocks)
+    words = _fields(_bytes(blocks, 48, 176), 4, 32).bitwise_or_(_fields(_bytes(blocks, 16, 48), 1, 32) << 4)
+    _scale(_unsigned(words), out, scale, less=minimum)
+
+
+def _k_scales(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """8 scales and 8 minima of Q4_K and Q5_K: 6 bits each, the first four of either whole, the rest in two parts."""
+    scales, minima, rest = _bytes(blocks, 4, 16).view(torch.int32).unbind(-1)
+    words = (
+        scales & 0x3F3F3F3F,
+        rest & 0x0F0F0F0F | scales >> 2 & 0x30303030,
+        minima & 0x3F3F3F3F,
+        rest >> 4 & 0x0F0F0F0F | minima >> 2 & 0x30303030,
+    )
+    small = torch.stack(words, -1).view(torch.uint8)
+    scale, minimum = _halfs(blocks, 0, 4).chunk(2, -1)
+    return scale * small[..., :8], minimum * small[..., 8:]
+
+
+def _q6_k(blocks: Tensor, out: Tensor) -> None:
+    """128 bytes of 4 bits, 64 bytes of 2 bits above them, 16 signed scales, 2 bytes that multiply these."""
+    words = _fields(_bytes(blocks, 0, 128), 4, 64).bitwise_or_(_fields(_bytes(blocks, 128, 192), 2, 32) << 4)
+    scale = _halfs(blocks, 208, 210) * _bytes(blocks, 192, 208).view(torch.int8)
+    _scale(_centred(words, 32), out, scale)
+
+
+_KINDS: dict[str, tuple[Block, Callable[[Tensor, Tensor], None]]] = {
+    "Q4_0": (Block(32, 18), _q4_0),
+    "Q4_1": (Block(32, 20), _q4_1),
+    "Q5_0": (Block(32, 22), _q5_0),
+    "Q5_1": (Block(32, 24), _q5_1),
+    "Q8_0": (Block(32, 34), _q8_0),
+    "Q2_K": (Block(256, 84), _q2_k),
+    "Q3_K": (Block(256, 110), _q3_k),
+    "Q4_K": (Block(256, 144), _q4_k),
+    "Q5_K": (Block(256, 176), _q5_k),
+    "Q6_K": (Block(256, 210), _q6_k),
+}
+
+PACKED_KINDS = frozenset(_KINDS)
