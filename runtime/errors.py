@@ -1,0 +1,111 @@
+"""What can be wrong with a request, a device or an engine: each a value with data, worded at the door."""
+
+from collections.abc import Sequence
+
+
+class RuntimeFault(Exception):
+    """The base of everything that `runtime` raises at a user's mistake or a machine's limit. `hint` says what to do next."""
+
+    hint: str | None = None
+
+
+class PromptTooLong(RuntimeFault):
+    """A prompt, or the prompt and the tokens asked for, can never fit the context."""
+
+    def __init__(self, tokens: int, context: int, max_tokens: int | None = None) -> None:
+        asked = "" if max_tokens is None else f" and {max_tokens} more are asked for"
+        super().__init__(f"the prompt has {tokens} tokens{asked}; the context holds {context}")
+        self.tokens, self.context, self.max_tokens = tokens, context, max_tokens
+        room = context - tokens
+        self.hint = f"ask for at most {room} tokens" if max_tokens and room > 0 else "shorten the prompt or raise the context"
+
+
+class PoolTooSmall(RuntimeFault):
+    """A request whose keys and values can never fit the pages there are, even alone."""
+
+    def __init__(self, tokens: int, capacity: int) -> None:
+        super().__init__(f"the request needs room for {tokens} tokens; the cache holds {capacity}")
+        self.tokens, self.capacity = tokens, capacity
+        self.hint = "ask for fewer tokens or give the cache more memory"
+
+
+class InvalidParameter(RuntimeFault):
+    """A sampling parameter or an option out of its range."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        super().__init__(f"{field} is {value!r}; it must be {allowed}")
+        self.field, self.value, self.allowed = field, value, allowed
+
+
+class InvalidPrompt(RuntimeFault):
+    """A prompt that no model can read: empty, or with ids that are not in the vocabulary."""
+
+
+class DeviceNotFound(RuntimeFault):
+    """The device asked for is not on this machine."""
+
+    def __init__(self, device: str, present: Sequence[str]) -> None:
+        super().__init__(f"there is no device {device!r} here; there is {', '.join(present)}")
+        self.device, self.present = device, tuple(present)
+        self.hint = f"choose {' or '.join(present)}, or auto"
+
+
+class NotEnoughMemory(RuntimeFault):
+    """Something does not fit into the memory that is left; said before it is tried."""
+
+    def __init__(self, needed: int, available: int, what: str = "the model") -> None:
+        super().__init__(f"{what} needs {_size(needed)} of memory; {_size(available)} are available")
+        self.needed, self.available, self.what = needed, available, what
+        self.hint = "choose a smaller model or quantisation, or a shorter context"
+
+
+class ContextTooLong(RuntimeFault):
+    """A context beyond the length that the model was trained for."""
+
+    def __init__(self, context: int, trained: int) -> None:
+        super().__init__(f"a context of {context} tokens was asked for; the model was trained for {trained}")
+        self.context, self.trained = context, trained
+        self.hint = f"ask for a context of at most {trained}"
+
+
+class NoTokenizer(RuntimeFault):
+    """Text was given, or stop strings, but the model's files hold no tokenizer."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} has no tokenizer: it takes token ids, not text or stop strings")
+        self.model = model
+
+
+class NoChatTemplate(RuntimeFault):
+    """A conversation was given, but nothing says how this model writes one."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} has no chat template")
+        self.model = model
+        self.hint = "give it plain text instead (generate, or --raw)"
+
+
+class NonFiniteLogits(RuntimeFault):
+    """The model's scores for one request are not numbers; that request ends, others go on."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(f"non-finite logits after token {position}")
+        self.position = position
+
+
+class EngineClosed(RuntimeFault):
+    """The engine was closed; its model and cache are gone."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"the engine of {model} is closed")
+        self.model = model
+
+
+def _size(count: int) -> str:
+    """Bytes as people read them."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(amount) < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
