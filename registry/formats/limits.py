@@ -1,0 +1,21 @@
+"""How much of a file its reader believes: every limit in one place, each named in the message that it causes.
+
+They bound time and memory whatever a file says of itself, and lie well above what any published model has.
+"""
+
+MAX_HEADER = 100_000_000  # bytes before the first tensor; safetensors' own limit
+MAX_TEXT = 24_000_000  # bytes of all names and strings of one header; a 262k vocabulary with its merges has about 12 MB
+MAX_STRING = 16_000_000  # bytes of one string
+MAX_NAME = 65_535  # bytes of a key or a tensor's name; GGUF's own limit
+MAX_TENSORS = 65_536
+MAX_KEYS = 65_536
+MAX_ARRAY = 16_777_216  # numbers in one array
+MAX_ITEMS = 1_048_576  # strings and truth values in all arrays of one header
+MAX_DIMENSIONS = 64  # torch's own limit
+MAX_GGUF_DIMENSIONS = 4
+MIN_ALIGNMENT, MAX_ALIGNMENT = 8, 4096
+MAX_CONFIG_NUMBERS = 1_048_576  # numbers in all arrays that a configuration keeps
+MAX_JSON = 32_000_000  # bytes of an index
+MAX_CONFIG = 4_000_000  # bytes of a config.json
+MAX_DEPTH = 64  # objects within objects
+MAX_SHARDS = 4096
