@@ -27,11 +27,15 @@ from .session import Session
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A row of the table: the file and function in `commands/`, what it does in a line, and its other names."""
+    """A row of the table: the file and function in `commands/`, what it does in a line, and its other names.
+
+    A hidden one is for programs, and stands in no help.
+    """
 
     name: str
     summary: str
     aliases: tuple[str, ...] = ()
+    hidden: bool = False
 
 
 COMMANDS = (
@@ -43,6 +47,7 @@ COMMANDS = (
     Verb("cp", "Give a model a second name."),
     Verb("verify", "Check every byte of installed models."),
     Verb("bench", "Measure how fast a model runs here."),
+    Verb("complete", "List the words that a shell may complete.", hidden=True),
 )
 
 _HELP = {"help_option_names": ["--help", "-h"]}
@@ -61,11 +66,15 @@ def verb_of(name: str) -> Verb:
     return next(verb for verb in COMMANDS if name in (verb.name, *verb.aliases))
 
 
+def function_of(verb: Verb) -> Callable[..., None]:
+    """The function of a row as typer shall see it, its module imported."""
+    return _in_session(getattr(import_module(f".commands.{verb.name}", __package__), verb.name))
+
+
 def load(verb: Verb) -> TyperCommand:
-    """The command of a row, its module imported."""
-    function = getattr(import_module(f".commands.{verb.name}", __package__), verb.name)
+    """The command of a row."""
     single = typer.Typer(rich_markup_mode=None, add_completion=False)
-    single.command(verb.name, context_settings=_HELP)(_in_session(function))
+    single.command(verb.name, context_settings=_HELP)(function_of(verb))
     command = get_command(single)
     if not isinstance(command, TyperCommand):
         raise TypeError(f"{verb.name} is not one command")
@@ -78,7 +87,7 @@ def table() -> TyperGroup:
     app.callback(invoke_without_command=True)(unillm)
     for verb in COMMANDS:
         for name in (verb.name, *verb.aliases):
-            app.command(name, help=verb.summary, hidden=name != verb.name)(_stand_in)
+            app.command(name, help=verb.summary, hidden=verb.hidden or name != verb.name)(_stand_in)
     group = get_command(app)
     if not isinstance(group, TyperGroup):
         raise TypeError("the table of commands is not a group")
@@ -146,7 +155,7 @@ def _told(session: Session, error: Exception) -> int:
 
 
 def _in_session(function: Callable[..., None]) -> Callable[..., None]:
-    """`function` as typer shall see it: its own words, and the options that every command has."""
+    """`function`, asking for its own words and for the options that every command has."""
 
     @wraps(function)
     def run(ctx: typer.Context, json: bool, quiet: bool, debug: bool, **own: object) -> None:

@@ -12,7 +12,8 @@ from enum import IntEnum
 from typer import TyperException
 
 from ..models.errors import ModelError
-from ..registry.errors import RegistryError
+from ..registry import errors as registry
+from ..runtime import errors as runtime
 
 
 class Exit(IntEnum):
@@ -77,8 +78,26 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     UsageError: Exit.USAGE,
     SettingsError: Exit.USAGE,
     CliError: Exit.FAILED,
-    RegistryError: Exit.FAILED,
     ModelError: Exit.FAILED,
+    registry.RegistryError: Exit.FAILED,
+    registry.InvalidName: Exit.USAGE,
+    registry.SettingRefused: Exit.USAGE,
+    registry.AliasFileError: Exit.USAGE,
+    registry.ModelNotFound: Exit.NOT_FOUND,
+    registry.VariantNotFound: Exit.NOT_FOUND,
+    registry.RevisionNotFound: Exit.NOT_FOUND,
+    registry.FileMissing: Exit.NOT_FOUND,
+    registry.NoWeights: Exit.NOT_FOUND,
+    registry.GatedModel: Exit.NOT_ALLOWED,
+    registry.Unauthorized: Exit.NOT_ALLOWED,
+    registry.OfflineMode: Exit.NETWORK,
+    registry.SourceUnreachable: Exit.NETWORK,
+    registry.PackageUnavailable: Exit.NETWORK,
+    registry.DiskFull: Exit.NO_ROOM,
+    runtime.RuntimeFault: Exit.FAILED,
+    runtime.InvalidParameter: Exit.USAGE,
+    runtime.NotEnoughMemory: Exit.NO_ROOM,
+    runtime.PoolTooSmall: Exit.NO_ROOM,
 }
 
 
@@ -92,6 +111,13 @@ def report(error: BaseException) -> Report:
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     hint = "this is a bug in unillm: please report it with what --debug prints"
     return Report(f"unexpected {name}: {error}", hint, Exit.FAILED)
+
+
+def _of_sources(error: registry.NotFetched) -> Report:
+    """What one source says of the model weighs more than that others are out of reach."""
+    codes = [report(cause).code for cause in error.causes]
+    told = [code for code in codes if code not in (Exit.NETWORK, Exit.FAILED)]
+    return Report(str(error), error.hint, next(iter([*told, *codes]), Exit.FAILED))
 
 
 def _of_usage(error: TyperException) -> Report:
@@ -121,6 +147,7 @@ _SYSTEM: Mapping[int, tuple[Exit, str | None]] = {
 }
 _SENTENCES: Mapping[type, Callable[..., Report]] = {
     TyperException: _of_usage,
+    registry.NotFetched: _of_sources,
     OSError: _of_system,
     MemoryError: _of_memory,
 }

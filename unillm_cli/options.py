@@ -32,3 +32,44 @@ ContextOption = Annotated[
 ]
 OfflineOption = Annotated[bool | None, Option("--offline", help="Use what is on this machine; never ask the network.")]
 DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+WordsArgument = Annotated[
+    list[str] | None, Argument(metavar="[PROMPT]...", help="The prompt's words; - alone reads standard input.")
+]
+PromptOption = Annotated[str | None, Option("--prompt", "-p", metavar="TEXT", help="The prompt.")]
+SystemOption = Annotated[str | None, Option("--system", "-s", metavar="TEXT", help="The system message before it.")]
+RawOption = Annotated[bool, Option("--raw", help="Continue the prompt as plain text, without a chat template.")]
+VerboseOption = Annotated[bool, Option("--verbose", "-v", help="Tell how long everything took.")]
+
+MaxTokensOption = Annotated[int | None, Option("--max-tokens", "-n", metavar="N", help="Stop after so many tokens.")]
+TemperatureOption = Annotated[
+    float | None, Option("--temperature", "-t", metavar="X", help="How freely tokens are chosen; 0: the likeliest.")
+]
+TopKOption = Annotated[int | None, Option("--top-k", metavar="N", help="Choose among the N likeliest tokens.")]
+TopPOption = Annotated[
+    float | None, Option("--top-p", metavar="X", help="Choose among the likeliest tokens that share X of 1.")
+]
+MinPOption = Annotated[
+    float | None, Option("--min-p", metavar="X", help="Choose among tokens at least X times as likely as the first.")
+]
+RepetitionPenaltyOption = Annotated[
+    float | None,
+    Option("--repetition-penalty", metavar="X", help="Make tokens that came before less likely; 1: do not."),
+]
+SeedOption = Annotated[int | None, Option("--seed", metavar="N", help="The same seed gives the same answer.")]
+StopOption = Annotated[
+    list[str] | None, Option("--stop", metavar="TEXT", help="End the answer before this text; may be given again.")
+]
+
+PromptTokensOption = Annotated[
+    int, Option("--prompt-tokens", metavar="N", min=1, help="The length of the prompt that is read.")
+]
+AnswerTokensOption = Annotated[
+    int, Option("--answer-tokens", metavar="N", min=2, help="The length of the answers that are made.")
+]
+BatchOption = Annotated[
+    int, Option("--batch", metavar="N", min=1, help="How many requests run at once in the batch test.")
+]
+RunsOption = Annotated[int, Option("--runs", metavar="N", min=1, help="How many runs of each test count.")]
+
+CompletedArgument = Annotated[str, Argument(metavar="WHAT", help="What is completed: models.")]

@@ -8,7 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from .amounts import size_text
+from ..registry.amounts import bytes_text
 from .escapes import visible
 
 if TYPE_CHECKING:
@@ -111,5 +111,5 @@ def _rich_progress(stream: TextIO, environ: Mapping[str, str]) -> "Progress":
 
 def _share(done: int, total: int | None) -> str:
     if total is None:
-        return size_text(done)
-    return f"{done * 100 // total if total else 100} % of {size_text(total)}"
+        return bytes_text(done)
+    return f"{done * 100 // total if total else 100} % of {bytes_text(total)}"

@@ -9,7 +9,7 @@ from itertools import count
 import pytest
 
 from unillm.tests.unillm_cli.doors import Stream
-from unillm.unillm_cli.amounts import ago_text, size_text
+from unillm.unillm_cli.durations import ago_text
 from unillm.unillm_cli.errors import OutputFailed, ReaderLeft
 from unillm.unillm_cli.output import Output
 from unillm.unillm_cli.progress import LineBars, NoBars, TerminalBars
@@ -149,21 +149,6 @@ def test_bars_redraw_on_a_terminal_only_and_escape_names() -> None:
     assert "[bold]mo\\u0007del" in err.getvalue()
     assert "note\\u0007" in err.getvalue()
     assert isinstance(outputs(terminal=True, environ={"TERM": "dumb"})[0].bars(), LineBars)
-
-
-@pytest.mark.parametrize(
-    ("num_bytes", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (4_661_224_676, "4.7 GB"),
-        (98_362_432, "98.4 MB"),
-        (10**15, "1000 TB"),
-    ],
-)
-def test_sizes_read_as_people_say_them(num_bytes: int, text: str) -> None:
-    assert size_text(num_bytes) == text
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,4 @@
-"""Bytes and times as people say them."""
-
-
-def size_text(num_bytes: int) -> str:
-    """Bytes as people say them: 4.7 GB."""
-    value, units = float(num_bytes), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 999.5 and len(units) > 1:
-        value, units = value / 1000, units[1:]
-    return f"{value:.0f} {units[0]}" if units[0] == "B" or value >= 99.5 else f"{value:.1f} {units[0]}"
+"""Spans of time as people say them."""
 
 
 def ago_text(seconds: float) -> str:
@@ -24,3 +16,10 @@ def ago_text(seconds: float) -> str:
             count = int(seconds // length)
             return f"{count} {name}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration as people read it: 130ms, 4.2s, 3m05s."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    return f"{seconds:.2f}s" if seconds < 60 else f"{int(seconds // 60)}m{seconds % 60:02.0f}s"
