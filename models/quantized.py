@@ -19,8 +19,8 @@ class QuantizedTensor:
     """A matrix in blocks, as stored. A value, not a tensor: `ops` knows how to compute with each `kind`.
 
     `kind` is GGML's word ("Q4_K"); `shape` is the logical one, [.., rows, columns]; `data` [all rows, bytes of a row]
-    uint8 is usually a view of the mapped file. `layout` says how `data` is arranged ("file": as stored); other formats keep
-    their scales in `side`.
+    uint8 is usually a view of the mapped file. `layout` says how `data` is arranged ("file": as stored); other formats
+    keep their scales in `side`.
     """
 
     kind: str

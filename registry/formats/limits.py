@@ -19,3 +19,5 @@ MAX_JSON = 32_000_000  # bytes of an index
 MAX_CONFIG = 4_000_000  # bytes of a config.json
 MAX_DEPTH = 64  # objects within objects
 MAX_SHARDS = 4096
+MAX_OPCODES = 1_000_000  # of one pickle; a tensor takes about thirty
+MAX_MEMBERS = 65_600  # of a zip archive

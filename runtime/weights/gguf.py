@@ -34,7 +34,7 @@ DTYPES: Final = {
 
 # What `gguf.quants` decodes beyond the packed kinds.
 DECODED_KINDS: Final = frozenset(
-    [
+    (
         "IQ1_S",
         "IQ1_M",
         "IQ2_XXS",
@@ -49,7 +49,7 @@ DECODED_KINDS: Final = frozenset(
         "MXFP4",
         "NVFP4",
         "Q1_0",
-    ]
+    )
 )
 
 

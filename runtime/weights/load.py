@@ -14,6 +14,7 @@ from ...registry.files import ModelFiles
 from ..device import available_memory
 from ..errors import NotEnoughMemory
 from .gguf import GGUFWeights
+from .pytorch import PyTorchWeights
 from .safetensors import SafeTensorsWeights
 
 
@@ -27,6 +28,7 @@ class SizedLoader(WeightLoader, Protocol):
 _LOADERS: dict[Format, Callable[[ModelFiles], SizedLoader]] = {
     "safetensors": SafeTensorsWeights.open,
     "gguf": GGUFWeights.open,
+    "pytorch": PyTorchWeights.open,
 }
 
 
