@@ -97,8 +97,8 @@ def _rows(chunks: Many[Chunk], ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where in the batch the tokens lie whose scores are wanted."""
     rows: list[int] = []
     for chunk, end in zip(chunks, ends.tolist(), strict=True):
-        wanted = chunk.wanted
-        rows += range(end - chunk.stop + wanted.start, end - chunk.stop + wanted.stop) if wanted else ()
+        if wanted := chunk.wanted:
+            rows += range(end - len(wanted), end)  # always the last ones of a chunk
     return np.array(rows, dtype=np.int64)
 
 

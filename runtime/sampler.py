@@ -19,6 +19,7 @@ from .errors import NonFiniteLogits
 from .params import SamplingParams
 
 GREEDY_BELOW = 1e-6
+HOTTEST = 1e30  # beyond, fp32 has no number for it; all that the filters leave is as good as equal long before
 CANDIDATES = 1024  # of a vocabulary; a row whose filters need more is sorted whole
 
 
@@ -38,7 +39,7 @@ class Chooser:
 
     def __init__(self, params: SamplingParams, prompt: Iterable[int] = ()) -> None:
         temperature = 1.0 if params.temperature is None else params.temperature
-        self.temperature = temperature if temperature >= GREEDY_BELOW else 0.0
+        self.temperature = min(temperature, HOTTEST) if temperature >= GREEDY_BELOW else 0.0
         self.top_k = max(params.top_k or 0, 0)
         self.top_p = 1.0 if params.top_p is None else params.top_p
         self.min_p = params.min_p or 0.0
@@ -100,7 +101,8 @@ def _penalized(logits: Tensor, choosers: Sequence[Chooser]) -> Tensor:
     factor = torch.from_numpy(np.repeat([choosers[i].penalty for i in asking], counts)).to(logits)
     found = logits[where, tokens]
     changed = logits.clone()
-    changed[where, tokens] = torch.where(found < 0, found * factor, found / factor)
+    widest = torch.finfo(logits.dtype).max
+    changed[where, tokens] = torch.where(found < 0, found * factor, found / factor).clamp(-widest, widest)
     return changed
 
 
@@ -155,9 +157,10 @@ def _pick(weights: Tensor, rows: Sequence[Row]) -> Tensor:
     """The first place in each row where the running sum passes the row's share of the total."""
     sums = _running_sums(weights)
     shares = torch.tensor([row.chooser.uniform(row.place) for row in rows], dtype=torch.float64).to(sums)
-    places = torch.searchsorted(sums, (shares * sums[:, -1])[:, None], right=True)[:, 0]
-    last = weights.shape[-1] - 1 - (weights.flip(-1) > 0).int().argmax(-1)  # where rounding would run past the end
-    return torch.minimum(places, last)
+    total = sums[:, -1]
+    marks = torch.minimum(shares * total, total.nextafter(torch.zeros_like(total)))  # rounding must not reach the end
+    places = torch.searchsorted(sums, marks[:, None], right=True)[:, 0]
+    return places.clamp_(max=weights.shape[-1] - 1)  # only scores that are no numbers get that far
 
 
 def _running_sums(weights: Tensor) -> Tensor:

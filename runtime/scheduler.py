@@ -17,6 +17,7 @@ from .kv.pages import Lease, PageCache
 from .sequence import Sequence, State
 from .waiting import WaitingLine
 
+NOTHING = range(0)
 PATIENCE = 64  # how often a sequence that waits for pages is overtaken before all wait for it
 
 
@@ -35,14 +36,15 @@ class Chunk:
     @property
     def is_last(self) -> bool:
         """Nothing of the sequence is left to compute after this chunk."""
-        return self.stop == len(self.sequence.tokens)
+        return self.start + self.count == len(self.sequence.tokens)
 
     @property
     def wanted(self) -> range:
         """The tokens whose scores somebody wants."""
+        stop = self.start + self.count
         if self.sequence.scored_from is not None:
-            return range(max(self.start, self.sequence.scored_from), self.stop)
-        return range(self.stop - 1, self.stop) if self.is_last else range(0)
+            return range(max(self.start, self.sequence.scored_from), stop)
+        return range(stop - 1, stop) if stop == len(self.sequence.tokens) else NOTHING
 
 
 class Scheduler:

@@ -128,7 +128,19 @@ def test_one_that_waits_for_pages_is_overtaken_only_so_often() -> None:
         step(target)
         steps += 1
         assert steps < 20 * PATIENCE
-    assert large.overtaken == PATIENCE
+    assert 0 < large.overtaken <= PATIENCE
+
+
+def test_nobody_passes_one_whose_patience_is_at_its_end() -> None:
+    target, arrive = scheduler(16, batch_tokens=32, sequences=8), Arrivals()
+    target.add(arrive(20, more=20))
+    step(target)
+    large, short = arrive(50, more=4), arrive(3)
+    large.overtaken = PATIENCE - 1
+    for sequence in (large, short, later := arrive(3)):
+        target.add(sequence)
+    step(target)
+    assert (short.state, later.state) == (State.RUNNING, State.WAITING)
 
 
 def test_no_more_sequences_run_at_once_than_allowed() -> None:
