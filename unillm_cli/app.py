@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
+from io import StringIO
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -129,20 +130,27 @@ def main(
 def _run(session: Session, args: Sequence[str]) -> int:
     """The one door with a broad `except`: nothing else than an exit code leaves it."""
     try:
-        with (
-            contextlib.redirect_stdout(session.stdout),
-            table().make_context("unillm", list(args), obj=session) as context,
-        ):
-            context.command.invoke(context)
-    except typer.Exit as ending:
-        return ending.exit_code
+        return _invoke(session, args)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except ReaderLeft:
         return Exit.READER_LEFT
     except Exception as error:
         return _told(session, error)
-    return Exit.OK
+
+
+def _invoke(session: Session, args: Sequence[str]) -> int:
+    """Run the command that `args` name. The help that typer prints goes out like all else, where its loss is noticed."""
+    printed = StringIO()
+    code: int = Exit.OK
+    try:
+        with contextlib.redirect_stdout(printed), table().make_context("unillm", list(args), obj=session) as context:
+            context.command.invoke(context)
+    except typer.Exit as ending:
+        code = ending.exit_code
+    if text := printed.getvalue():
+        session.output.raw(text)
+    return code
 
 
 def _told(session: Session, error: Exception) -> int:
