@@ -143,7 +143,7 @@ class Block(nn.Module):
 
 
 class Llama(Model):
-    Config: ClassVar[type[LlamaConfig]] = LlamaConfig
+    Config: ClassVar[type[ModelConfig]] = LlamaConfig
 
     config: LlamaConfig
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from ..config import LONGEST, Keys
+from ..config import LONGEST, Keys, ModelConfig
 from .llama import Llama, LlamaConfig, gguf_keys
 
 
@@ -33,4 +33,4 @@ class MistralConfig(LlamaConfig):
 
 
 class Mistral(Llama):
-    Config: ClassVar[type[LlamaConfig]] = MistralConfig
+    Config: ClassVar[type[ModelConfig]] = MistralConfig

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
-from ..config import LONGEST, MOST_LAYERS, Keys
+from ..config import LONGEST, MOST_LAYERS, Keys, ModelConfig
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
 from .llama import Llama, LlamaConfig, attention_spec, gguf_keys
@@ -47,7 +47,7 @@ def _windows(keys: Keys, layers: int) -> tuple[int | None, ...]:
 
 
 class Qwen2(Llama):
-    Config: ClassVar[type[LlamaConfig]] = Qwen2Config
+    Config: ClassVar[type[ModelConfig]] = Qwen2Config
 
     @classmethod
     def attention(cls, place: Checkpoint, config: LlamaConfig, layer: int) -> Attention:

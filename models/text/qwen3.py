@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ..config import ModelConfig
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
 from .llama import LlamaConfig, attention_spec
@@ -17,7 +18,7 @@ class Qwen3Config(Qwen2Config):
 
 
 class Qwen3(Qwen2):
-    Config: ClassVar[type[LlamaConfig]] = Qwen3Config
+    Config: ClassVar[type[ModelConfig]] = Qwen3Config
 
     @classmethod
     def attention(cls, place: Checkpoint, config: LlamaConfig, layer: int) -> Attention:

@@ -60,9 +60,14 @@ def _format(start: bytes, size: int) -> Format | None:
         return "gguf"
     if start.startswith((b"PK\x03\x04", LEGACY_PYTORCH)):
         return "pytorch"
-    if size > 8 and start[8:9] == b"{" and not any(pattern.match(start) for pattern, _ in _OTHERS):
+    if size > 8 and start[8:9] == b"{" and (_length_fits(start, size) or not any(p.match(start) for p, _ in _OTHERS)):
         return "safetensors"
     return None
+
+
+def _length_fits(start: bytes, size: int) -> bool:
+    """Whether the first eight bytes can be a header's length; these may look like the mark of any other kind."""
+    return int.from_bytes(start[:8], "little") <= size - 8
 
 
 def _other(start: bytes) -> str:

@@ -36,14 +36,14 @@ class Pages:
             self._grow(sequence, len(ids))
         batch = self._batch(fresh)
         logits = self.model.logits(self.model.forward(batch)[batch.rows])
-        return dict(zip(fresh, logits.split([len(ids) for ids in fresh.values()]), strict=True))
+        return dict(zip(fresh, torch.split(logits, [len(ids) for ids in fresh.values()]), strict=True))
 
     def whole(self, ids: Sequence[int], sequence: int = 0) -> Tensor:
         return self.run({sequence: ids})[sequence]
 
     def pieces(self, ids: Sequence[int], sizes: Sequence[int], sequence: int = 0) -> Tensor:
         """The same tokens in several forward passes."""
-        chunks = torch.tensor(ids).split(list(sizes))
+        chunks = torch.split(torch.tensor(ids), list(sizes))
         return torch.cat([self.whole(chunk.tolist(), sequence) for chunk in chunks])
 
     def _grow(self, sequence: int, count: int) -> None:

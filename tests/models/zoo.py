@@ -4,6 +4,7 @@ The checkpoints are made so that they can fail: matrices keep the size of what p
 far from their defaults, no two sizes are alike, and `PROMPT` is longer than every window, page and chunk in the tests.
 """
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,13 @@ _SIZES: Final = {
 }
 
 # Rows of 256 numbers, which K-quants need.
-_WIDE: Final = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2, "num_key_value_heads": 1}
+_WIDE: Final = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +50,24 @@ class Row:
     name: str
     family: str
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    gguf: bool = True  # whether that format has keys for what is special here
+
+    @property
+    def _rope_type(self) -> str:
+        return str(self.settings.get("rope_parameters", {}).get("rope_type", "default"))
 
     @property
     def stepwise(self) -> bool:
         """Whether the reference depends on how a sequence is cut, so that its cached steps are what counts."""
-        return self.settings.get("rope_parameters", {}).get("rope_type") in ("dynamic", "longrope")
+        return self._rope_type in ("dynamic", "longrope")
+
+    @property
+    def scaled(self) -> bool:
+        return self._rope_type != "default"
+
+    @property
+    def windowed(self) -> bool:
+        return self.settings.get("sliding_window") is not None
 
     def wide(self) -> "Row":
         return replace(self, name=f"{self.name}-wide", settings={**self.settings, **_WIDE})
@@ -66,10 +86,11 @@ _LLAMA3: Final = _rope(
     original_max_position_embeddings=64,
 )
 _YARN: Final = _rope("yarn", factor=4.0, original_max_position_embeddings=64)
-_DIVISORS: Final = {
+_DIVISORS: Final[dict[str, Any]] = {
     "short_factor": [1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.0, 2.5],
     "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 9.0],
 }
+_SHARP: Final = {**_YARN["rope_parameters"], "attention_factor": 1.3, "beta_fast": 4.0, "beta_slow": 0.5}
 _WINDOW: Final = {"use_sliding_window": True, "sliding_window": 24}
 
 ROWS: Final = (
@@ -83,35 +104,27 @@ ROWS: Final = (
     Row("smollm2", "Llama", {"tie_word_embeddings": True, "num_attention_heads": 8, **_rope("default", 100_000.0)}),
     Row("llama-bias", "Llama", {"attention_bias": True, "mlp_bias": True}),
     Row("llama-linear", "Llama", _rope("linear", factor=4.0)),
-    Row("llama-dynamic", "Llama", {**_rope("dynamic", factor=2.0), "max_position_embeddings": 48}),
+    Row("llama-dynamic", "Llama", {**_rope("dynamic", factor=2.0), "max_position_embeddings": 48}, gguf=False),
     Row("llama-yarn", "Llama", _YARN),
-    Row(
-        "llama-yarn-sharp",
-        "Llama",
-        _rope(
-            "yarn",
-            factor=4.0,
-            original_max_position_embeddings=64,
-            attention_factor=1.3,
-            beta_fast=4.0,
-            beta_slow=0.5,
-            truncate=False,
-        ),
-    ),
+    Row("llama-yarn-sharp", "Llama", {"rope_parameters": _SHARP}),
+    Row("llama-yarn-smooth", "Llama", {"rope_parameters": {**_SHARP, "truncate": False}}, gguf=False),
     Row("llama-longrope", "Llama", _rope("longrope", **_DIVISORS, original_max_position_embeddings=48)),
     Row("mistral0.1", "Mistral", {"sliding_window": 24}),
     Row("mistral0.3", "Mistral", {"sliding_window": None}),
     Row("mistral-nemo", "Mistral", {"sliding_window": None, "head_dim": 24}),
     Row("qwen2", "Qwen2"),
-    Row("qwen2-window", "Qwen2", {**_WINDOW, "max_window_layers": 1, "tie_word_embeddings": True}),
+    Row("qwen2-window", "Qwen2", {**_WINDOW, "max_window_layers": 1, "tie_word_embeddings": True}, gguf=False),
     Row(
         "qwen2-layer-types",
         "Qwen2",
         {**_WINDOW, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+        gguf=False,
     ),
     Row("qwen3", "Qwen3", {"head_dim": 24}),
     Row("qwen3-yarn", "Qwen3", {"head_dim": 16, "tie_word_embeddings": True, **_YARN}),
-    Row("qwen3-window", "Qwen3", {"head_dim": 16, "attention_bias": True, **_WINDOW, "max_window_layers": 2}),
+    Row(
+        "qwen3-window", "Qwen3", {"head_dim": 16, "attention_bias": True, **_WINDOW, "max_window_layers": 2}, gguf=False
+    ),
 )
 
 BY_NAME: Final = {row.name: row for row in ROWS}
@@ -142,6 +155,14 @@ def perturb(model: torch.nn.Module, seed: int) -> None:
             parameter.copy_(noise if "embed" in name else noise * parameter.shape[1] ** -0.5)
 
 
+def rounded(model: Any, dtype: torch.dtype) -> Any:
+    """A copy whose weights are stored in `dtype`; the reference's own tables of frequencies are not weights."""
+    copied = copy.deepcopy(model)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return copied
+
+
 def prompt(row: Row, length: int = PROMPT, seed: int = 7) -> list[int]:
     vocabulary = config_of(row).vocab_size
     generator = torch.Generator().manual_seed(seed)
@@ -154,10 +175,8 @@ def expected(model: Any, ids: Sequence[int], *, stepwise: bool = False) -> Tenso
     if not stepwise:
         logits: Tensor = model(torch.tensor([ids]), use_cache=False).logits[0]
         return logits
-    cache, rows = transformers.DynamicCache(config=model.config), []
-    for token in ids:
-        rows.append(model(torch.tensor([[token]]), past_key_values=cache).logits[0])
-    return torch.cat(rows)
+    cache = transformers.DynamicCache(config=model.config)
+    return torch.cat([model(torch.tensor([[token]]), past_key_values=cache).logits[0] for token in ids])
 
 
 def save(model: Any, folder: Path) -> ModelFiles:
@@ -171,8 +190,7 @@ def files_in(folder: Path, *weights: str, kind: Any = "safetensors") -> ModelFil
     return ModelFiles(folder.name, kind, tuple(folder / name for name in weights), files)
 
 
-def write_config(model: Any, folder: Path) -> dict[str, Any]:
-    """config.json alone."""
-    model.config.save_pretrained(folder)
-    keys: dict[str, Any] = json.loads((folder / "config.json").read_text())
+def keys_of(row: Row) -> dict[str, Any]:
+    """config.json, as the reference writes it."""
+    keys: dict[str, Any] = json.loads(config_of(row).to_json_string())
     return keys
