@@ -8,12 +8,13 @@ import json
 import re
 from collections.abc import Iterator
 
-from .limits import MAX_DEPTH, MAX_NAME, MAX_STRING
+from .limits import MAX_DEPTH, MAX_NAME, MAX_STRING, MAX_VALUES
 from .reader import BoundedReader
 
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 _STRING = re.compile(rb'"((?:[^"\\\x00-\x1f]++|\\.)*+)"', re.DOTALL)
-_WHOLE_NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,17})(?![0-9.eE])")
+_WHOLE_NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,18})(?![0-9.eE])")
+_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]{0,99}+)(?:\.[0-9]{1,99}+)?(?:[eE][+-]?[0-9]{1,9}+)?(?![0-9.eE])")
 _SCALAR = re.compile(rb'"(?:[^"\\\x00-\x1f]++|\\.)*+"|-?[0-9][0-9.eE+-]*+|true|false|null', re.DOTALL)
 
 
@@ -23,6 +24,7 @@ class JSONScanner:
     def __init__(self, reader: BoundedReader, stop: int) -> None:
         self._reader = reader
         self._stop = stop
+        self._values = 0
 
     @property
     def at(self) -> int:
@@ -61,6 +63,10 @@ class JSONScanner:
         """A number without sign, fraction or exponent."""
         return int(self._match(_WHOLE_NUMBER, field, "a whole number"))
 
+    def number(self, field: str) -> float:
+        """A number of any kind."""
+        return float(self._match(_NUMBER, field, "a number"))
+
     def whole_numbers(self, field: str, most: int) -> tuple[int, ...]:
         numbers: list[int] = []
         self._expect(b"[", field)
@@ -85,6 +91,7 @@ class JSONScanner:
             raise self._reader.error(field, "something follows its end")
 
     def _skip(self, field: str, depth: int) -> None:
+        self._spend(field)
         if depth > MAX_DEPTH:
             raise self._reader.error(field, f"is nested deeper than {MAX_DEPTH}")
         if self._accept(b"["):
@@ -115,7 +122,13 @@ class JSONScanner:
             raise self._reader.error(field, f"is not a string of text: {error}", start) from error
         return str(text)
 
+    def _spend(self, field: str) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise self._reader.error(field, f"the file has more than {MAX_VALUES} keys and values")
+
     def _match(self, pattern: re.Pattern[bytes], field: str, wanted: str) -> bytes:
+        self._spend(field)
         self._blanks()
         found = pattern.match(self._reader.bytes, self.at, self._stop)
         if found is None:
