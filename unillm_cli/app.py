@@ -140,7 +140,7 @@ def _run(session: Session, args: Sequence[str]) -> int:
 
 
 def _invoke(session: Session, args: Sequence[str]) -> int:
-    """Run the command that `args` name. The help that typer prints goes out like all else, where its loss is noticed."""
+    """Run the command that `args` name. Typer's help goes out like all else, where its loss is noticed."""
     printed = StringIO()
     code: int = Exit.OK
     try:
