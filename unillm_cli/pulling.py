@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from ..registry.amounts import bytes_text
 from ..registry.events import Event, Notice, Planned, Progress, Shelved, SourceChosen, Verifying
 from .output import Output
 from .progress import Bars
@@ -37,5 +38,7 @@ class PullReport:
                 self._bars.say(f"{name} is here")
             case Notice(text):
                 self._bars.say(text)
+            case Planned(plan) if plan.missing:
+                self._bars.say(f"fetching {bytes_text(plan.missing)}; {bytes_text(plan.free)} are free on that disk")
             case Planned():
-                return
+                self._bars.say("every file is here already")
