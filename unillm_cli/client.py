@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An engine ready to answer, the model's name, and how long loading took."""
+    """An engine ready to answer, the model's name, how long loading took, and the system message that it was given."""
 
     engine: "Engine"
     name: str
     load_seconds: float
+    system: str | None = None
 
 
 @contextmanager
@@ -36,4 +37,4 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
     from ..runtime.engine import Engine  # late: it imports torch
 
     with Engine.load(files, device=settings.device, dtype=settings.dtype, context=settings.context) as engine:
-        yield Opened(engine, files.name, perf_counter() - started)
+        yield Opened(engine, files.name, perf_counter() - started, files.system)

@@ -23,7 +23,8 @@ TIMINGS = Timings(0.1, 0.6, 2.6, prompt_tokens_per_second=20.0, tokens_per_secon
 class FakeEngine:
     """Says its chunks, whatever it is asked, and remembers what it was asked."""
 
-    vocab_size = 100
+    vocabulary = 100
+    context = 13
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class FakeEngine:
         self.asked: list[object] = []
         self.params = SamplingParams()
         self.settings: Settings | None = None
+        self.system: str | None = None
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[Update]:
         self.asked.append(prompt)
@@ -71,7 +73,7 @@ class FakeEngine:
     def open(self, _session: Session, settings: Settings) -> AbstractContextManager[Opened]:
         """What stands in for `client.open_engine`."""
         self.settings = settings
-        return nullcontext(Opened(self, "fake:1b", 0.5))  # type: ignore[arg-type]
+        return nullcontext(Opened(self, "fake:1b", 0.5, self.system))  # type: ignore[arg-type]
 
     def install(self, patch: pytest.MonkeyPatch) -> "FakeEngine":
         for command in ("generate", "bench"):

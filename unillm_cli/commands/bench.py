@@ -39,7 +39,7 @@ def bench(
         raise UsageError(f"a context of {context} is too short: the longest request takes {work.longest} tokens")
     settings = session.settings(model=model, context=context, device=device, dtype=dtype, offline=offline)
     with open_engine(session, settings) as opened:
-        figures = measure(opened.engine, opened.engine.vocab_size, work, partial(_tell, session))
+        figures = measure(opened.engine, opened.engine.vocabulary, work, partial(_tell, session))
         _show(session, opened, work, figures)
 
 

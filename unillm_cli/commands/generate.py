@@ -70,8 +70,9 @@ def _updates(opened: Opened, text: str, system: str | None, params: SamplingPara
     if raw or (system is None and not opened.engine.has_chat_template):
         return opened.engine.stream(text, params)
     messages = [{"role": "user", "content": text}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
+    said = opened.system if system is None else system
+    if said is not None:
+        messages.insert(0, {"role": "system", "content": said})
     return opened.engine.chat(messages, params, stream=True)
 
 
@@ -100,6 +101,16 @@ def _end(session: Session, opened: Opened, completion: Completion, params: Sampl
     if session.json:
         session.output.data(as_data(completion, opened.name, opened.load_seconds))
     if completion.finish_reason == "length" and params.max_tokens is None:
-        session.output.warn("the answer was cut: the context is full (--context makes it longer)")
+        session.output.warn(_why_cut(completion, opened.engine.context))
     for line in block(completion, opened.load_seconds) if verbose else ():
         session.output.note(line)
+
+
+def _why_cut(completion: Completion, context: int) -> str:
+    """What ended an answer that nobody limited."""
+    usage = completion.usage
+    if usage.prompt_tokens + usage.completion_tokens >= context:
+        return f"the answer was cut: the context of {context} tokens is full; --context makes it longer"
+    return (
+        f"the answer was cut at the model's own limit of {usage.completion_tokens} tokens; --max-tokens asks for more"
+    )

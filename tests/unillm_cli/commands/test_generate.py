@@ -32,6 +32,15 @@ def test_a_system_message_comes_first(engine: FakeEngine) -> None:
     assert engine.asked == [[{"role": "system", "content": "Be brief"}, HI]]
 
 
+def test_the_models_own_system_message_serves_where_none_is_given(engine: FakeEngine) -> None:
+    engine.system = "Speak like a pirate"
+    run("generate", "Hi")
+    run("generate", "Hi", "--system", "Be brief")
+    run("generate", "Hi", "--raw")
+    system = {"role": "system", "content": "Speak like a pirate"}
+    assert engine.asked == [[system, HI], [system | {"content": "Be brief"}, HI], "Hi"]
+
+
 def test_raw_is_plain_text(engine: FakeEngine) -> None:
     run("generate", "--raw", stdin="def f():\n")
     assert engine.asked == ["def f():\n"]
@@ -127,9 +136,14 @@ def test_verbose_tells_the_timings_on_standard_error() -> None:
 
 
 def test_an_answer_that_the_context_cut_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeEngine("x", "y", "z", finish="length").install(monkeypatch)
+    assert "the context of 13 tokens is full" in run("generate", "Hi").err
+    assert run("generate", "Hi", "-n", "3").err == ""
+
+
+def test_an_answer_that_the_models_own_limit_cut_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeEngine("x", finish="length").install(monkeypatch)
-    assert "the context is full" in run("generate", "Hi").err
-    assert run("generate", "Hi", "-n", "1").err == ""
+    assert "the model's own limit of 1 tokens" in run("generate", "Hi").err
 
 
 def test_an_error_in_the_middle_keeps_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
