@@ -126,8 +126,22 @@ def test_a_wrong_setting_is_told_before_anything_is_done(probe: Callable[[Probe]
     assert "UNILLM_CONTEXT" in ran.err
 
 
-def test_starting_imports_no_torch_and_nothing_slow() -> None:
-    script = "import sys; from unillm.unillm_cli.app import main; main(['--help']); print(*sys.modules)"
+HEAVY = {"torch", "numpy", "transformers", "huggingface_hub", "httpx", "rich.progress", "jinja2"}
+
+
+def imported_by(*args: str) -> set[str]:
+    script = f"import sys; from unillm.unillm_cli.app import main; code = main({list(args)})"
+    script += "; print(*sys.modules); sys.exit(code)"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    loaded = set(ran.stdout.splitlines()[-1].split())
-    assert not loaded & {"torch", "numpy", "transformers", "huggingface_hub", "rich.progress", "pydantic"}
+    return set(ran.stdout.splitlines()[-1].split())
+
+
+def test_the_first_help_imports_no_command() -> None:
+    imported = imported_by("--help")
+    assert not imported & {*HEAVY, "pydantic"}
+    assert not [name for name in imported if name.startswith("unillm.unillm_cli.commands.")]
+
+
+@pytest.mark.parametrize("verb", app.COMMANDS, ids=lambda verb: verb.name)
+def test_no_commands_help_waits_for_anything_heavy(verb: app.Verb) -> None:
+    assert not imported_by(verb.name, "--help") & HEAVY
