@@ -87,6 +87,14 @@ class NoChatTemplate(RuntimeFault):
         self.hint = "give it plain text instead (generate, or --raw)"
 
 
+class UnknownRequest(RuntimeFault):
+    """An id that no request has which is still under way, or whose updates are still to be read."""
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - the name that results give it
+        super().__init__(f"there is no request {id!r}")
+        self.id = id
+
+
 class NonFiniteLogits(RuntimeFault):
     """The model's scores for one request are not numbers; that request ends, others go on."""
 

@@ -16,7 +16,9 @@ BUCKETS = 997
 
 
 class FakeModel(Model):
-    """`fails` may look at each batch and raise; `poison` names ids after which scores are not numbers."""
+    """`poison` names ids after which scores hold that value; a `script` is what is said after
+    any prompt of two tokens.
+    """
 
     def __init__(self, *, vocabulary: int = 300, context: int = 512, layers: int = 2) -> None:
         super().__init__()
@@ -25,28 +27,34 @@ class FakeModel(Model):
         self.scores = torch.randn(BUCKETS, vocabulary, generator=torch.Generator().manual_seed(5)) * 3
         self.layers = layers
         self.poison: dict[int, float] = {}
+        self.script: list[int] = []
         self.batches: list[Batch] = []
 
     def forward(self, batch: Batch) -> Tensor:
         self.batches.append(batch)
-        hidden = torch.zeros(len(batch.ids), 2)
+        hidden = torch.stack((batch.ids, batch.ids, batch.positions), 1).float()
         for view in batch.cache:
-            view.keys.view(-1)[batch.slots] = batch.ids.float()
-            view.values.view(-1)[batch.slots] = batch.positions.float()
+            view.keys.view(-1)[view.slots] = batch.ids.float()
+            view.values.view(-1)[view.slots] = batch.positions.float()
         for row, (count, context) in enumerate(zip(batch.queries, batch.contexts, strict=True)):
             view = batch.cache[-1]
             ids, places = (part[view.table[row].long()].reshape(-1)[:context] for part in (view.keys, view.values))
             assert torch.equal(places, torch.arange(context).float())
             start = int(batch.starts[row])
             hidden[start : start + count, 0] = fingerprints(ids.long())[context - count :].float()
-            hidden[start : start + count, 1] = batch.ids[start : start + count].float()
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         scores = self.scores[hidden[:, 0].long()].clone()
         for token, value in self.poison.items():
             scores[hidden[:, 1] == token, 7] = value
+        for place, token in enumerate(self.script, 1):
+            scores[hidden[:, 2] == place, token] = 100.0
         return scores
+
+    def logits_of(self, ids: Sequence[int]) -> Tensor:
+        """The scores of every position, without any cache."""
+        return self.scores[fingerprints(torch.tensor(ids))]
 
     def cache_spec(self) -> CacheSpec:
         return CacheSpec(tuple(PagedLayer(1, 1) for _ in range(self.layers)))

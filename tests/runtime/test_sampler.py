@@ -168,7 +168,12 @@ def test_a_penalty_at_its_borders_chooses_a_token() -> None:
 def test_tokens_that_are_ruled_out_are_never_chosen() -> None:
     logits = torch.full((200, 50), -torch.inf)
     logits[:, [3, 40]] = 0.0
-    for params in (SamplingParams(), SamplingParams(temperature=1e300), SamplingParams(top_p=0.99), SamplingParams(top_k=10)):
+    for params in (
+        SamplingParams(),
+        SamplingParams(temperature=1e300),
+        SamplingParams(top_p=0.99),
+        SamplingParams(top_k=10),
+    ):
         assert set(tokens(logits, rows_of(params, 200))) == {3, 40}
 
 
