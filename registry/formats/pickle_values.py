@@ -66,22 +66,24 @@ _CALLED: Final = (
     "torch._utils._rebuild_parameter",
 )
 _KNOWN: Final = frozenset((*STORAGES, *_CALLED))
-_NO_VIEW: Final[tuple[list[Value], ...]] = ([], [None])
 _NO_NOTES: Final[tuple[list[Value], ...]] = ([], [None], [{}])
 
 _I32, _U16, _F64 = Struct("<i"), Struct("<H"), Struct(">d")
 
 
-def read_pickle(reader: BoundedReader, field: str) -> Value:
-    """The value of the pickle at the reader's place, which moves behind it."""
-    return _Unpickling(reader, field).run()
+def read_pickle(reader: BoundedReader, field: str, *, views: bool = False) -> Value:
+    """The value of the pickle at the reader's place, which moves behind it.
+
+    With `views`, as in the legacy container, a storage says which part of another it is: none.
+    """
+    return _Unpickling(reader, field, [None] if views else []).run()
 
 
 class _Unpickling:
     """One pickle being read: a stack, the stacks below its marks, and what was memorised."""
 
-    def __init__(self, reader: BoundedReader, field: str) -> None:
-        self.reader, self.field = reader, field
+    def __init__(self, reader: BoundedReader, field: str, view: list[Value]) -> None:
+        self.reader, self.field, self.view = reader, field, view
         self.stack: list[Value] = []
         self.below: list[list[Value]] = []
         self.memo: dict[int, Value] = {}
@@ -193,7 +195,7 @@ class _Unpickling:
     def storage(self) -> None:
         match self.pop():
             case ("storage", Global(kind), str(key), str(_), int(numel), *rest) if (
-                kind in STORAGES and rest in _NO_VIEW
+                kind in STORAGES and rest == self.view
             ):
                 if numel < 0:
                     raise self.error(f"has a storage of {numel} numbers")

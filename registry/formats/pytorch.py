@@ -100,7 +100,7 @@ def _legacy(reader: BoundedReader) -> PyTorchContainer:
     machine = read_pickle(reader, "machine")
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise reader.error("machine", "was not little-endian; the numbers cannot be read")
-    value = read_pickle(reader, "tensors")
+    value = read_pickle(reader, "tensors", views=True)
     keys = read_pickle(reader, "keys of storages")
     reader.stop = reader.size
     return _container(reader, "legacy", value, _legacy_sizes(reader, value, keys))

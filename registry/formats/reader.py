@@ -26,7 +26,7 @@ def open_regular(path: Path) -> int:
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         descriptor = os.open(path, flags)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise FormatError(path, "file", _cause(error)) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -86,9 +86,9 @@ class BoundedReader:
         """See that `count` more bytes are there."""
         if count <= self.stop - self.position:
             return
-        if self.stop < self.size:
+        if self.stop == MAX_HEADER:
             raise self.error(field, f"the header has more than {MAX_HEADER} bytes")
-        raise self.error(field, f"takes {count} bytes, {self.stop - self.position} are left in the file")
+        raise self.error(field, f"takes {count} bytes, {self.stop - self.position} are left")
 
     def take(self, count: int, field: str) -> bytes:
         self.require(count, field)

@@ -42,7 +42,7 @@ def cases() -> Iterator[Case]:
 def truncated() -> Iterator[Case]:
     whole = bytes(plain(keys=[text_key("general.architecture", "llama"), array_key("x", U32, [number(U32, 1)] * 3)]))
     for size in range(1, len(whole)):
-        yield f"cut at {size}", whole[:size], "left in the file|cut short|nothing that unillm knows"
+        yield f"cut at {size}", whole[:size], "are left|cut short|nothing that unillm knows"
 
 
 def counts() -> Iterator[Case]:
@@ -51,7 +51,7 @@ def counts() -> Iterator[Case]:
         yield f"{count} tensors", bytes(GGUFBytes(num_tensors=count)), "number of tensors"
         yield f"key of {count} bytes", bytes(GGUFBytes(keys=[pack("<Q", count) + b"general"])), "length of key 0"
         long_text = key("x", STRING, pack("<Q", count) + b"abc")
-        yield f"text of {count} bytes", bytes(GGUFBytes(keys=[long_text])), "length of 'x'|left in the file"
+        yield f"text of {count} bytes", bytes(GGUFBytes(keys=[long_text])), "length of 'x'|are left"
         long_name = pack("<Q", count) + b"weight"
         yield f"tensor name of {count} bytes", bytes(GGUFBytes(tensors=[long_name])), "length of name of tensor 0"
         for kind in (U8, I8, U32, F32, U64, F64, BOOL, STRING):
@@ -59,7 +59,7 @@ def counts() -> Iterator[Case]:
             yield f"array of {count} of type {kind}", bytes(GGUFBytes(keys=[lying])), "'x'"
         long_item = array_key("x", STRING, [string("a"), pack("<Q", count) + b"b"])
         yield f"array item of {count} bytes", bytes(GGUFBytes(keys=[long_item])), "item 1 of 'x'"
-    yield "one key too many", bytes(GGUFBytes(num_keys=2)), "left in the file"
+    yield "one key too many", bytes(GGUFBytes(num_keys=2)), "are left"
     yield "one tensor too many", bytes(plain(num_tensors=3)), "tensor 2"
     yield "65 537 keys", bytes(GGUFBytes(num_keys=65_537)), "more than 65536"
 

@@ -101,7 +101,7 @@ STRICTER = "is there twice|nothing that unillm knows|is not a string of text"
 
 
 def test_whatever_is_changed_both_readers_agree(tmp_path: Path) -> None:
-    """2000 files with a few changed bytes: what one reader reads the other does, but where ours means to be stricter."""
+    """2000 files with a few changed bytes: what one reader reads the other does, but where ours is meant stricter."""
     chance = random.Random(7)
     entries = {**one(), "b": {"dtype": "U8", "shape": [2, 2], "data_offsets": [4, 8]}}
     sound = file({"__metadata__": {"format": "pt"}, **entries}, bytes(8))
