@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unillm.models.contract import Batch, CacheSpec, Model, PagedLayer, Placement, Weight
 
-BUCKETS = 997
+BUCKETS = 2003
 
 
 class FakeModel(Model):
