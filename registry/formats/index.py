@@ -63,9 +63,9 @@ def _weight_map(reader: BoundedReader, scanner: JSONScanner) -> dict[str, str]:
         if name not in files:
             _check_name(reader, tensor, name)
             files[name] = name
+        if len(files) > MAX_SHARDS:
+            raise reader.error("'weight_map'", f"names more than {MAX_SHARDS} files")
         names[tensor] = files[name]
-    if len(files) > MAX_SHARDS:
-        raise reader.error("'weight_map'", f"names {len(files)} files, more than {MAX_SHARDS}")
     return names
 
 

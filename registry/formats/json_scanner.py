@@ -11,11 +11,17 @@ from collections.abc import Iterator
 from .limits import MAX_DEPTH, MAX_NAME, MAX_STRING, MAX_VALUES
 from .reader import BoundedReader
 
-_SPACE = re.compile(rb"[ \t\n\r]*+")
-_STRING = re.compile(rb'"((?:[^"\\\x00-\x1f]++|\\.)*+)"', re.DOTALL)
-_WHOLE_NUMBER = re.compile(rb"(?:0|[1-9][0-9]{0,18})(?![0-9.eE])")
-_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]{0,99}+)(?:\.[0-9]{1,99}+)?(?:[eE][+-]?[0-9]{1,9}+)?(?![0-9.eE])")
-_SCALAR = re.compile(rb'"(?:[^"\\\x00-\x1f]++|\\.)*+"|-?[0-9][0-9.eE+-]*+|true|false|null', re.DOTALL)
+# Each pattern takes the blanks before what it wants, which is its one group.
+_BLANKS = rb"[ \t\n\r]*+"
+_TEXT = rb'"(?:[^"\\\x00-\x1f]++|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*+"'
+_ANY_NUMBER = rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?(?![0-9.eE])"
+_SPACE = re.compile(_BLANKS)
+_STRING = re.compile(_BLANKS + b"(" + _TEXT + b")")
+_WHOLE_NUMBER = re.compile(_BLANKS + rb"(0|[1-9][0-9]{0,18})(?![0-9.eE])")
+_NUMBER = re.compile(_BLANKS + b"(" + _ANY_NUMBER + b")")
+_SCALAR = re.compile(_BLANKS + b"(" + _TEXT + b"|" + _ANY_NUMBER + b"|true|false|null)")
+_MARKS = {mark: re.compile(_BLANKS + re.escape(mark)) for mark in (b"{", b"}", b"[", b"]", b":", b",")}
+_LONGEST_NUMBER = 100
 
 
 class JSONScanner:
@@ -37,12 +43,11 @@ class JSONScanner:
         if self._accept(b"}"):
             return
         while True:
-            start = self.at
             key = self.string(f"key in {field}", MAX_NAME)
             if key in seen:
-                raise self._reader.error(field, f"{key!r} is there twice", start)
+                raise self._reader.error(field, f"{key!r} is there twice")
             if len(seen) == most:
-                raise self._reader.error(field, f"has more than {most} keys", start)
+                raise self._reader.error(field, f"has more than {most} keys")
             seen.add(key)
             self._expect(b":", field)
             yield key
@@ -51,9 +56,7 @@ class JSONScanner:
             self._expect(b",", field)
 
     def string(self, field: str, most: int = MAX_STRING) -> str:
-        raw = self._match(_STRING, field, "a string")
-        if len(raw) - 2 > most:
-            raise self._reader.error(field, f"has more than {most} bytes", self.at - len(raw))
+        raw = self._match(_STRING, field, "a string", most)
         self._reader.spend_text(len(raw), field)
         if b"\\" not in raw:
             return self._reader.decode(raw[1:-1], field, self.at - len(raw) + 1)
@@ -65,7 +68,7 @@ class JSONScanner:
 
     def number(self, field: str) -> float:
         """A number of any kind."""
-        return float(self._match(_NUMBER, field, "a number"))
+        return float(self._match(_NUMBER, field, "a number", _LONGEST_NUMBER))
 
     def whole_numbers(self, field: str, most: int) -> tuple[int, ...]:
         numbers: list[int] = []
@@ -127,25 +130,27 @@ class JSONScanner:
         if self._values > MAX_VALUES:
             raise self._reader.error(field, f"the file has more than {MAX_VALUES} keys and values")
 
-    def _match(self, pattern: re.Pattern[bytes], field: str, wanted: str) -> bytes:
+    def _match(self, pattern: re.Pattern[bytes], field: str, wanted: str, most: int = MAX_STRING) -> bytes:
         self._spend(field)
-        self._blanks()
         found = pattern.match(self._reader.bytes, self.at, self._stop)
         if found is None:
+            self._blanks()
             raise self._reader.error(field, f"{wanted} is wanted here, not {self._here()}")
+        if found.end(1) - found.start(1) > most:
+            raise self._reader.error(field, f"has more than {most} bytes", found.start(1))
         self._reader.position = found.end()
-        return found.group()
+        return found.group(1)
 
     def _expect(self, mark: bytes, field: str) -> None:
         if not self._accept(mark):
+            self._blanks()
             raise self._reader.error(field, f"{mark.decode()!r} is wanted here, not {self._here()}")
 
     def _accept(self, mark: bytes) -> bool:
-        self._blanks()
-        if self.at < self._stop and self._reader.bytes[self.at : self.at + 1] == mark:
-            self._reader.position += 1
-            return True
-        return False
+        found = _MARKS[mark].match(self._reader.bytes, self.at, self._stop)
+        if found is not None:
+            self._reader.position = found.end()
+        return found is not None
 
     def _blanks(self) -> None:
         blanks = _SPACE.match(self._reader.bytes, self.at, self._stop)

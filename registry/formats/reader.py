@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from ..errors import FormatError
-from .limits import MAX_HEADER, MAX_ITEMS, MAX_NAME, MAX_STRING, MAX_TEXT
+from .limits import MAX_GGUF_HEADER, MAX_ITEMS, MAX_NAME, MAX_STRING, MAX_TEXT
 
 Numbers: TypeAlias = "array[int] | array[float]"
 
@@ -79,15 +79,15 @@ class BoundedReader:
         return FormatError(self.path, field, reason, self.position if offset is None else offset)
 
     def limit_header(self) -> None:
-        """From here on, nothing lies beyond `MAX_HEADER`."""
-        self.stop = min(self.size, MAX_HEADER)
+        """From here on, nothing lies beyond `MAX_GGUF_HEADER`."""
+        self.stop = min(self.size, MAX_GGUF_HEADER)
 
     def require(self, count: int, field: str) -> None:
         """See that `count` more bytes are there."""
         if count <= self.stop - self.position:
             return
-        if self.stop == MAX_HEADER:
-            raise self.error(field, f"the header has more than {MAX_HEADER} bytes")
+        if self.stop == MAX_GGUF_HEADER:
+            raise self.error(field, f"the header has more than {MAX_GGUF_HEADER} bytes")
         raise self.error(field, f"takes {count} bytes, {self.stop - self.position} are left")
 
     def take(self, count: int, field: str) -> bytes:

@@ -106,10 +106,12 @@ class Archive:
     disk: int = 0
 
     def __bytes__(self) -> bytes:
-        body, directory = self.prefix, b""
+        parts, entries, at = [self.prefix], [], len(self.prefix)
         for entry in self.entries:
-            directory += entry.central(len(body))
-            body += entry.local()
+            entries.append(entry.central(at))
+            parts.append(entry.local())
+            at += len(parts[-1])
+        body, directory = b"".join(parts), b"".join(entries)
         count = len(self.entries) if self.count is None else self.count
         start = len(body) if self.start is None else self.start
         length = len(directory) if self.length is None else self.length

@@ -101,12 +101,12 @@ STRICTER = "is there twice|nothing that unillm knows|is not a string of text"
 
 
 def test_whatever_is_changed_both_readers_agree(tmp_path: Path) -> None:
-    """2000 files with a few changed bytes: what one reader reads the other does, but where ours is meant stricter."""
+    """1000 files with a few changed bytes: what one reader reads the other does, but where ours is meant stricter."""
     chance = random.Random(7)
     entries = {**one(), "b": {"dtype": "U8", "shape": [2, 2], "data_offsets": [4, 8]}}
     sound = file({"__metadata__": {"format": "pt"}, **entries}, bytes(8))
     agreed, refused = 0, []
-    for _ in range(2000):
+    for _ in range(1000):
         changed = bytearray(sound)
         for _ in range(chance.randint(1, 3)):
             changed[chance.randrange(len(changed))] = chance.choice(b'{}[]",:0123456789 \\\x00\xffadefrst_-.')
@@ -118,7 +118,7 @@ def test_whatever_is_changed_both_readers_agree(tmp_path: Path) -> None:
         else:
             assert ours == reference(path)
             agreed += 1
-    assert agreed > 50
+    assert agreed > 25
     assert [complaint for complaint in refused if not re.search(STRICTER, complaint)] == []
 
 
