@@ -57,9 +57,14 @@ class Catalogue:
         """Every name that is worth completing."""
         return sorted([*(str(row.ref) for row in self), *self._others])
 
+    def followed(self, ref: ModelRef) -> ModelRef:
+        """What `ref` stands for, where the user has made it a name for something else."""
+        other = self._others.get(str(ref)) if ref.kind is Kind.SHORT else None
+        return ModelRef.parse(other) if other else ref
+
     def canonical(self, ref: ModelRef) -> ModelRef:
         """The name under which `ref` is kept: its other name looked up, its default tag written out."""
-        ref = self._followed(ref)
+        ref = self.followed(ref)
         if ref.kind is not Kind.SHORT or ref.tag not in (None, DEFAULT_TAG):
             return ref
         row = self._default(ref.name)
@@ -67,7 +72,7 @@ class Catalogue:
 
     def find(self, ref: ModelRef) -> Match | None:
         """What `ref` stands for, or None where the catalogue has no such name."""
-        ref = self._followed(ref)
+        ref = self.followed(ref)
         if ref.kind is not Kind.SHORT or ref.name not in self._rows:
             return None
         tag = ref.tag or DEFAULT_TAG
@@ -106,12 +111,6 @@ class Catalogue:
     def _default(self, name: str) -> Row | None:
         rows = list(self._rows.get(name, {}).values())
         return next((row for row in rows if row.default), rows[0] if len(rows) == 1 else None)
-
-    def _followed(self, ref: ModelRef) -> ModelRef:
-        if ref.kind is not Kind.SHORT:
-            return ref
-        other = self._others.get(str(ref))
-        return ModelRef.parse(other) if other else ref
 
 
 def _other_tags(row: Row) -> list[str]:

@@ -2,25 +2,34 @@
 
 from .aliases import Catalogue
 from .errors import NotFetched, OfflineMode, RegistryError, SourceUnreachable
+from .names import ModelRef
 from .settings import RegistrySettings
 from .shelf import Shelf
 
 
-def with_alternative(error: RegistryError, catalogue: Catalogue, settings: RegistrySettings) -> RegistryError:
+def with_alternative(
+    error: RegistryError, asked: ModelRef, catalogue: Catalogue, settings: RegistrySettings
+) -> RegistryError:
     """`error`, its hint telling what is on this machine, or what another source than the hub has."""
-    unreachable = isinstance(error, SourceUnreachable | NotFetched)
-    elsewhere = _elsewhere(catalogue) if unreachable else _here(settings) if isinstance(error, OfflineMode) else None
-    if elsewhere:
-        error.hint = f"{error.hint}; {elsewhere}" if error.hint else elsewhere
+    found: str | None = None
+    if isinstance(error, OfflineMode):
+        found = _here(settings)
+    elif isinstance(error, SourceUnreachable | NotFetched):
+        found = _elsewhere(asked, catalogue)
+    if found:
+        error.hint = f"{error.hint}; {found}" if error.hint else found
     return error
 
 
-def _elsewhere(catalogue: Catalogue) -> str | None:
-    rows = [row for row in catalogue if row.sources]
+def _elsewhere(asked: ModelRef, catalogue: Catalogue) -> str | None:
+    """The model that was asked for in another variant, else the lightest of those with a source beside the hub."""
+    match = catalogue.find(asked)
+    same = [match.row] if match and match.row.sources and match.wanted.quant else []
+    rows = same or [row for row in catalogue if row.sources and (match is None or row != match.row)]
     if not rows:
         return None
-    lightest = min(rows, key=lambda row: sum(one.size for one in row.sources[0].files)).ref
-    return f"{lightest} can be had from the package index: unillm pull {lightest}"
+    row = min(rows, key=lambda row: sum(one.size for one in row.sources[0].files))
+    return f"{row.ref} ({row.sources[0].quant}) can be had from the package index: unillm pull {row.ref}"
 
 
 def _here(settings: RegistrySettings) -> str | None:

@@ -49,7 +49,8 @@ def offers_for(ref: ModelRef, catalogue: Catalogue, room: Callable[[], Room], *,
         raise ModelNotFound(str(ref), catalogue.near(str(ref)))
     if match.wanted.quant is not None:
         return _of_that_variant(match, match.wanted.quant)
-    return [*_fitting(match.row, room, logged_in), *_packages(match.row)]
+    packages = [PackageOffer(one, f"{one.quant} is what the package index has") for one in match.row.sources]
+    return [*_fitting(match.row, room, logged_in), *packages]
 
 
 def _of_that_variant(match: Match, quant: str) -> list[Offer]:
@@ -57,7 +58,7 @@ def _of_that_variant(match: Match, quant: str) -> list[Offer]:
     if match.wanted.plain and row.original:
         return [_original(row, f"{reason}: the original weights")]
     hub: list[Offer] = [_quantised(row, quant, reason)] if row.gguf else []
-    offers = hub + [offer for offer in _packages(row) if offer.source.quant == quant]
+    offers = [*hub, *(PackageOffer(source, reason) for source in row.sources if source.quant == quant)]
     if not offers:
         raise VariantNotFound(str(row.ref), quant, ["the original weights", *(one.quant for one in row.sources)])
     return offers
@@ -95,7 +96,3 @@ def _original(row: Row, reason: str) -> HubOffer:
 
 def _quantised(row: Row, quant: str, reason: str) -> HubOffer:
     return HubOffer(row.gguf or "", reason, quant=quant, pattern=row.file, licence=row.licence)
-
-
-def _packages(row: Row) -> list[PackageOffer]:
-    return [PackageOffer(source, f"{source.quant} is what the package index has") for source in row.sources]

@@ -44,9 +44,11 @@ def plan(
     target = _target(asked, name, catalogue)
     if asked.is_path:
         return plan_in_place(asked, target, listener)
-    asked = catalogue.canonical(asked)
     offers = offers_for(
-        asked, catalogue, lambda: room_for_a_model(settings.memory), logged_in=settings.token is not None
+        catalogue.followed(asked),
+        catalogue,
+        lambda: room_for_a_model(settings.memory),
+        logged_in=settings.token is not None,
     )
     return _best(target, offers, settings, catalogue, listener)
 
@@ -106,7 +108,7 @@ def _best(
             continue
         listener(SourceChosen(str(target), _called(found), _because(found, causes)))
         return found
-    raise with_alternative(_failure(target, causes, catalogue), catalogue, settings)
+    raise with_alternative(_failure(target, causes, catalogue), target, catalogue, settings)
 
 
 def _planned(target: ModelRef, offer: Offer, settings: RegistrySettings, listener: Listener) -> Plan:
@@ -126,6 +128,8 @@ def _because(found: Plan, causes: list[RegistryError]) -> str:
 
 def _failure(target: ModelRef, causes: list[RegistryError], catalogue: Catalogue) -> RegistryError:
     """One error for all: what every source said, or the one thing that they all say."""
+    if all(isinstance(cause, OfflineMode) for cause in causes):
+        return OfflineMode(str(target))
     different = list({str(cause): cause for cause in causes}.values())
     if len(different) > 1:
         return NotFetched(str(target), different)
@@ -184,7 +188,7 @@ def _manifest(planned: Plan, files: tuple[ShelvedFile, ...], listener: Listener)
         variant=planned.variant,
         reason=planned.reason,
         files=files,
-        pulled=datetime.now(UTC),
+        pulled=datetime.now(UTC).replace(microsecond=0),
         licence=planned.licence,
         details=describe(ModelFiles(str(planned.ref), planned.format, weights, paths), quant, listener),
     )

@@ -119,7 +119,7 @@ class Shelf:
         """Give a model a second name. Its files are shared."""
         if self.store.manifest(target).exists():
             raise NameTaken(str(target))
-        return self.add(replace(source.sound, ref=target, pulled=datetime.now(UTC)))
+        return self.add(replace(source.sound, ref=target, pulled=datetime.now(UTC).replace(microsecond=0)))
 
     def remove(self, entry: Entry) -> Removed:
         """Take a model off the shelf, and free the files that nobody else needs."""

@@ -13,6 +13,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from .digests import Digest
@@ -22,12 +23,15 @@ from .names import Kind, ModelRef
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]{0,240}", re.ASCII)
 
 
+@dataclass(frozen=True, slots=True)
 class Store:
     """The folder `home`."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.manifests = home / "manifests"
+    home: Path
+
+    @property
+    def manifests(self) -> Path:
+        return self.home / "manifests"
 
     def manifest(self, ref: ModelRef) -> Path:
         """Where the manifest of `ref` lies. Names that differ only in case share it."""

@@ -51,7 +51,7 @@ class Draft:
 
     def __init__(self, path: Path, size: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.fdopen(_open_draft(path), "r+b")
+        self._path, self._file = path, os.fdopen(_open_draft(path), "r+b")
         self.size, self.done = size, 0
         self._hasher = Hasher(size)
         self._take_what_is_there()
@@ -67,7 +67,7 @@ class Draft:
     def write(self, chunk: bytes) -> None:
         """Raises `MalformedAnswer` where it gets too long."""
         if self.done + len(chunk) > self.size:
-            raise MalformedAnswer(Path(self._file.name).name, "length", f"more than the {self.size} bytes it said")
+            raise MalformedAnswer(self._path.name, "length", f"more than the {self.size} bytes it said")
         self._file.write(chunk)
         self._hasher.update(chunk)
         self.done += len(chunk)
