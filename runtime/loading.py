@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..models.contract import Model, Placement, WeightLoader
+from ..models.contract import Model, Placement
 from ..registry.events import Event, Listener
 from ..registry.files import ModelFiles
 from ..registry.locate import locate
@@ -18,7 +16,7 @@ from .options import EngineOptions
 from .text.defaults import end_token_ids, generation_defaults
 from .text.template import ChatTemplate
 from .text.tokenizer import Tokenizer, load_tokenizer
-from .weights.load import load_model, open_weights
+from .weights.load import build_model, open_weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,29 +37,18 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
     files = model if isinstance(model, ModelFiles) else _locate(model, listener)
     if device.type == "cpu":
         use_threads(options.threads)
-    stored = stored_dtype(open_weights(files))
-    place = Placement(device, choose_dtype(options.dtype, stored, device))
+    weights = open_weights(files)
+    place = Placement(device, choose_dtype(options.dtype, weights.stored_dtype, device))
     tokenizer = load_tokenizer(files)
     template = ChatTemplate.find(files)
     return Parts(
         name=files.name,
-        model=load_model(files, place),
+        model=build_model(weights, place, files.name),
         tokenizer=tokenizer,
         template=template,
         defaults=generation_defaults(files),
         ends=end_token_ids(files, tokenizer, template),
     )
-
-
-def stored_dtype(weights: WeightLoader) -> torch.dtype | None:
-    """The dtype of the first matrix; None where weights are packed."""
-    if weights.metadata.format == "gguf":
-        return None
-    for name in weights.tensor_names():
-        tensor = weights.load_tensor(name)
-        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.ndim > 1:
-            return tensor.dtype
-    return None
 
 
 def _locate(model: str | Path, listener: Listener | None) -> ModelFiles:

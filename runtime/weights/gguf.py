@@ -72,6 +72,11 @@ class GGUFWeights(MappedWeights):
         """Bytes of all tensors in memory, once they are used."""
         return sum(_resident(view) for view in self._views.values())
 
+    @property
+    def stored_dtype(self) -> torch.dtype | None:
+        """None: a GGUF mixes packed and plain tensors."""
+        return None
+
     def load_tensor(self, name: str, part: Part | None = None) -> Weight:
         view = self.view(name)
         if view.dtype in DTYPES:

@@ -19,10 +19,14 @@ from .safetensors import SafeTensorsWeights
 
 
 class SizedLoader(WeightLoader, Protocol):
-    """A loader that knows how much its tensors take."""
+    """A loader that knows from the headers how much its tensors take, and in which dtype its matrices are stored."""
 
     @property
     def nbytes(self) -> int: ...
+    @property
+    def stored_dtype(self) -> torch.dtype | None:
+        """None where they are packed, or for a format that mixes dtypes."""
+        ...
 
 
 _LOADERS: dict[Format, Callable[[ModelFiles], SizedLoader]] = {
@@ -39,12 +43,16 @@ def open_weights(files: ModelFiles) -> SizedLoader:
 
 def load_model(files: ModelFiles, place: Placement) -> Model:
     """Build the model on its device. Raises `NotEnoughMemory` before anything is loaded."""
-    weights = open_weights(files)
+    return build_model(open_weights(files), place, files.name)
+
+
+def build_model(weights: SizedLoader, place: Placement, name: str) -> Model:
+    """The same, of weights that are open already; `name` is what an error calls the model."""
     about = weights.metadata
     family = find(about.architecture, about.format)
     read_config = family.Config.from_gguf if about.format == "gguf" else family.Config.from_hf
     config = read_config(about.config)
-    check_fits(weights.nbytes // place.world, place.device, files.name)
+    check_fits(weights.nbytes // place.world, place.device, name)
     return family.load(weights, config, place)
 
 

@@ -61,6 +61,11 @@ class MappedWeights:
     def has_tensor(self, name: str) -> bool:
         return name in self._views
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all tensors in memory, once they are used."""
+        return sum(view.nbytes for view in self._views.values())
+
     def view(self, name: str) -> TensorView:
         try:
             return self._views[name]

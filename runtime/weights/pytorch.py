@@ -17,7 +17,7 @@ from ...registry.files import ModelFiles
 from ...registry.formats.pytorch import PyTorchContainer, check_pytorch
 from .config import folder_metadata
 from .mapping import narrow
-from .safetensors import DTYPES
+from .safetensors import DTYPES, first_matrix
 
 _REFUSALS: Final = (UnpicklingError, RuntimeError, ValueError, TypeError, KeyError, EOFError, OSError)
 
@@ -44,6 +44,12 @@ class PyTorchWeights:
     def nbytes(self) -> int:
         """Bytes of all tensors in memory, once they are used."""
         return sum(container.storage_bytes for container in self._containers)
+
+    @property
+    def stored_dtype(self) -> torch.dtype | None:
+        """That of the first matrix of floating point."""
+        tensors = (tensor for container in self._containers for tensor in container.tensors.values())
+        return first_matrix((tensor.dtype, tensor.shape) for tensor in tensors)
 
     def tensor_names(self) -> list[str]:
         return list(self._homes)

@@ -1,6 +1,6 @@
 """Weights in safetensors files: every tensor is a view of its mapped file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -38,6 +38,12 @@ DTYPES: Final = {
 }
 
 
+def first_matrix(tensors: Iterable[tuple[str, tuple[int, ...]]]) -> torch.dtype | None:
+    """The dtype of the first of these words and shapes that is a matrix of floating point."""
+    found = (DTYPES[dtype] for dtype, shape in tensors if len(shape) > 1 and dtype in DTYPES)
+    return next((dtype for dtype in found if dtype.is_floating_point), None)
+
+
 class SafeTensorsWeights(MappedWeights):
     """One file, or the shards of one model."""
 
@@ -46,9 +52,9 @@ class SafeTensorsWeights(MappedWeights):
         return cls(folder_metadata(files), _tensors(files.weights))
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of all tensors in memory, once they are used."""
-        return sum(view.nbytes for view in self._views.values())
+    def stored_dtype(self) -> torch.dtype | None:
+        """That of the first matrix of floating point."""
+        return first_matrix((view.dtype, view.shape) for view in self._views.values())
 
     def load_tensor(self, name: str, part: Part | None = None) -> Tensor:
         view = self.view(name)

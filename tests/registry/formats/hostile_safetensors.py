@@ -74,12 +74,14 @@ def entries() -> Iterator[Case]:
     for missing in ONE:
         entry = {key: value for key, value in ONE.items() if key != missing}
         yield f"no {missing}", file({"a": entry}), "does not have a dtype, a shape and two data_offsets"
-    for value in (None, 1, "a", [], True):
+    others: list[object] = [None, 1, "a", [], True]
+    for value in others:
         yield f"a tensor that is {value}", file({"a": value}), "tensor 'a'.*is wanted here"
     for dtype in ("", "F99", "f32", "float32", "I4", "F32 "):
         yield f"dtype {dtype!r}", file(one(dtype=dtype)), "tensor 'a'.*has dtype"
     yield "dtype twice", file('{"a":{"dtype":"F32","dtype":"F32"}}'), "'dtype' is there twice"
-    for shape in ([-1], [1.0], [True], ["1"], [None], [[1]], "1", 1, None, {}):
+    shapes: list[object] = [[-1], [1.0], [True], ["1"], [None], [[1]], "1", 1, None, {}]
+    for shape in shapes:
         yield f"shape {shape}", file(one(shape=shape)), "shape of tensor 'a'"
     for digits in ("1e0", "1E5", "0x1", "01", "+1", "-0", "1_0", "NaN", "Infinity", "9" * 20, "9" * 5000, "1" * 10**6):
         text = f'{{"a":{{"dtype":"F32","shape":[{digits}],"data_offsets":[0,4]}}}}'
@@ -99,7 +101,8 @@ def entries() -> Iterator[Case]:
 
 
 def places() -> Iterator[Case]:
-    for offsets in ([], [0], [0, 4, 8], [0, -4], [0.0, 4], ["0", 4], [None, None], 4, {}):
+    places: list[object] = [[], [0], [0, 4, 8], [0, -4], [0.0, 4], ["0", 4], [None, None], 4, {}]
+    for offsets in places:
         yield f"offsets {offsets}", file(one(data_offsets=offsets)), "data_offsets|does not have a dtype"
     for start, stop in ((4, 0), (4, 8), (1, 5), (2**60, 2**60 + 4)):
         yield f"offsets {start} to {stop}", file(one(data_offsets=[start, stop])), "tensor 'a'"
