@@ -34,7 +34,8 @@ class FakeEngine:
         error: Exception | None = None,
         pause: float = 0.0,
     ) -> None:
-        self._chunks, self._finish, self._error, self._pause = chunks, finish, error, pause
+        self._chunks, self._error, self._pause = chunks, error, pause
+        self._finish: FinishReason = finish
         self.has_chat_template = template
         self.asked: list[object] = []
         self.params = SamplingParams()

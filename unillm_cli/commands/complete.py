@@ -18,8 +18,9 @@ def complete(session: Session, what: of.CompletedArgument) -> None:
 
 
 def _installed(settings: RegistrySettings) -> list[str]:
+    """The sound ones: a broken one's name is that of a file, and nobody has looked at its letters."""
     try:
-        return [entry.name for entry in Shelf(settings).entries()]
+        return [entry.name for entry in Shelf(settings).entries() if entry.manifest]
     except OSError:
         return []
 

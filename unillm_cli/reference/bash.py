@@ -3,27 +3,51 @@
 from .describe import HELP, VERSION, Command, Parameter
 from .words import MODELS, flags, names, quoted, takes_models, words
 
+_HEAD = "# bash completion for unillm. Generated from the table of commands; do not edit.\n"
+
+# Names are compared here and not by `compgen -W`, which would run what stands in $( ) in a name.
+_ASK_FOR_MODELS = f"""
+_unillm_models() {{
+  local name skip=
+  # A colon ends a word in bash: what stands before it must not come again.
+  if [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then skip=${{cur%:*}}:; fi
+  while IFS= read -r name; do
+    if [[ $name == "$cur"* ]]; then COMPREPLY+=("${{name#"$skip"}}"); fi
+  done < <({MODELS})
+}}
+"""
+
+_JOIN_WORDS = """
+# The words of the line, joined again where bash split them at a colon or an equals sign.
+_unillm_words() {
+  local i joined=0
+  words=()
+  for ((i = 0; i <= COMP_CWORD; i++)); do
+    if [[ $i -gt 0 && ( ${COMP_WORDS[i]} == [:=] || $joined == 1 ) && ${#words[@]} -gt 1 ]]; then
+      words[${#words[@]} - 1]+=${COMP_WORDS[i]}
+      [[ ${COMP_WORDS[i]} == [:=] ]] && joined=1 || joined=0
+    else
+      words+=("${COMP_WORDS[i]}")
+    fi
+  done
+  cur=${words[${#words[@]} - 1]}
+  prev=${words[${#words[@]} - 2]}
+  if [[ $cur == --*=* ]]; then prev=${cur%%=*} cur=${cur#*=}; fi
+}
+"""
+
 
 def script(commands: list[Command]) -> str:
     """The file that the shell reads."""
+    return f"{_HEAD}{_ASK_FOR_MODELS}{_JOIN_WORDS}{_complete(commands)}\ncomplete -o default -F _unillm unillm\n"
+
+
+def _complete(commands: list[Command]) -> str:
     verbs = " ".join(name for command in commands for name in names(command))
     cases = "".join(f"    {'|'.join(names(one))}) flags={quoted(flags(one.options))} ;;\n" for one in commands)
-    return f"""\
-# bash completion for unillm. Generated from the table of commands; do not edit.
-
-_unillm_models() {{
-  local names
-  names=$({MODELS})
-  COMPREPLY=($(compgen -W "$names" -- "$cur"))
-  # A colon ends a word in bash: what stands before it must not come again.
-  if [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then
-    local i
-    for i in "${{!COMPREPLY[@]}}"; do COMPREPLY[i]=${{COMPREPLY[i]#"${{cur%:*}}:"}}; done
-  fi
-}}
-
+    return f"""
 _unillm() {{
-  local cur prev verb flags i
+  local cur prev verb words flags i
   COMPREPLY=()
   _unillm_words
   verb=
@@ -46,25 +70,6 @@ _unillm() {{
   case $verb in
 {_arguments(commands)}  esac
 }}
-
-# The words of the line, joined again where bash split them at a colon or an equals sign.
-_unillm_words() {{
-  local i joined=0
-  words=()
-  for ((i = 0; i <= COMP_CWORD; i++)); do
-    if [[ $i -gt 0 && ( ${{COMP_WORDS[i]}} == [:=] || $joined == 1 ) && ${{#words[@]}} -gt 1 ]]; then
-      words[${{#words[@]}} - 1]+=${{COMP_WORDS[i]}}
-      [[ ${{COMP_WORDS[i]}} == [:=] ]] && joined=1 || joined=0
-    else
-      words+=("${{COMP_WORDS[i]}}")
-    fi
-  done
-  cur=${{words[${{#words[@]}} - 1]}}
-  prev=${{words[${{#words[@]}} - 2]}}
-  if [[ $cur == --*=* ]]; then prev=${{cur%%=*}} cur=${{cur#*=}}; fi
-}}
-
-complete -o default -F _unillm unillm
 """
 
 

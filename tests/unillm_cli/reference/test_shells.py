@@ -12,6 +12,7 @@ from unillm.unillm_cli.reference.__main__ import files
 NAMES = ["llama3:8b", "org/repo", "smollm2:135m", "smollm2:360m"]
 
 BASH = """
+COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
 source "$1"; shift
 COMP_WORDS=("$@")
 COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
