@@ -214,9 +214,10 @@ def _switch(value: object) -> bool:
 
 
 def _gating(value: object) -> Gating:
-    if value == "no" or value == "auto" or value == "manual":
-        return value
-    raise ValueError(f"{value!r} is none of no, auto, manual")
+    known: dict[object, Gating] = {"no": "no", "auto": "auto", "manual": "manual"}
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{value!r} is none of no, auto, manual")
+    return known[value]
 
 
 def _repository(value: object) -> str:

@@ -92,7 +92,8 @@ class PackageIndex:
 
 
 def _format(source: PackageSource) -> Format:
-    return next((_FORMATS[suffix] for one in source.files if (suffix := Path(one.name).suffix) in _FORMATS), "gguf")
+    found = [_FORMATS[suffix] for one in source.files if (suffix := Path(one.name).suffix) in _FORMATS]
+    return found[0] if found else "gguf"
 
 
 @dataclass(frozen=True, slots=True)
