@@ -166,5 +166,11 @@ def divides(keys: Keys, whole: tuple[str, int], part: tuple[str, int]) -> None:
 
 
 def _shown(value: object) -> str:
-    text = repr(value) if not isinstance(value, int) or -(10**30) < value < 10**30 else "a number of over 30 digits"
-    return text if len(text) <= 60 else text[:57] + "..."
+    """A value as a message may hold it, however large it is."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return "a number of over 30 digits"
+    if isinstance(value, str):
+        return repr(value if len(value) <= 50 else value[:47] + "...")
+    if isinstance(value, int | float):
+        return repr(value)
+    return "a list" if isinstance(value, list | tuple) else "a mapping" if isinstance(value, Mapping) else "that"

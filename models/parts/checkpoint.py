@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor
 
+from ..blocks import block_of
 from ..contract import Part, Placement, Weight, WeightLoader
 from ..errors import SplitError, WeightsError
 
@@ -49,6 +50,13 @@ class Checkpoint:
 
     def exists(self) -> bool:
         return self.loader.has_tensor(self.name)
+
+    def grain(self) -> int:
+        """How many columns of the tensor here are one block, where ranks divide it."""
+        if self.place.world == 1 or not self.exists():
+            return 1
+        weight = self.loader.load_tensor(self.name)
+        return 1 if isinstance(weight, Tensor) else block_of(weight.kind).elements
 
     def matrix(self, shape: Shape, part: Part | None = None) -> Weight:
         """The tensor here, or `part` of it, as stored, on the model's device. None in `shape` takes any size."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from .. import ops
 from .checkpoint import Checkpoint
 from .linear import Linear
-from .split import Split, blocks
+from .split import Split
 
 
 class GatedMLP(nn.Module):
@@ -23,9 +23,10 @@ class GatedMLP(nn.Module):
 
     @classmethod
     def load(cls, place: Checkpoint, hidden: int, intermediate: int, bias: bool | None = False) -> Self:
-        unit = blocks(intermediate, place.place.world)
-        gate_up = (place / "gate_proj", place / "up_proj")
+        gate_up, down = (place / "gate_proj", place / "up_proj"), place / "down_proj"
+        # The rows of gate and up are the columns of down, which only come in whole blocks where they are packed.
+        unit = (down / "weight").grain()
         return cls(
             Linear.load(gate_up, hidden, (intermediate, intermediate), Split("rows", unit), bias),
-            Linear.load((place / "down_proj",), intermediate, (hidden,), Split("columns", unit), bias),
+            Linear.load((down,), intermediate, (hidden,), Split("columns", unit), bias),
         )

@@ -36,8 +36,3 @@ class Split:
             raise SplitError(name, place.world, f"it has {units} units of {self.unit}")
         start, stop = (units * rank // place.world * self.unit for rank in (place.rank, place.rank + 1))
         return Part(self.dim, start, stop)
-
-
-def blocks(size: int, world: int) -> int:
-    """The widest unit that packed blocks allow and that gives each rank a share."""
-    return next((unit for unit in (256, 32) if size % unit == 0 and size // unit >= world), 1)

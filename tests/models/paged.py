@@ -4,7 +4,9 @@ Every number that a model has no business to read is NaN: unwritten slots, pages
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,8 +20,15 @@ _NO_PAGE = 1 << 30
 class Pages:
     """A cache of small pages in random order, and the sequences in it."""
 
-    def __init__(self, model: Model, pages: int = 64, seed: int = 3) -> None:
-        self.model = model
+    def __init__(
+        self,
+        model: Model,
+        pages: int = 64,
+        seed: int = 3,
+        around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        """`around` is entered for each forward pass."""
+        self.model, self.around = model, around
         self.layers = model.cache_spec().layers
         shapes = [(pages, PAGE, layer.kv_heads, layer.head_dim) for layer in self.layers]
         self.keys = [torch.full(shape, torch.nan, dtype=model.place.dtype) for shape in shapes]
@@ -35,7 +44,8 @@ class Pages:
             self._release(sequence)
             self._grow(sequence, len(ids))
         batch = self._batch(fresh)
-        logits = self.model.logits(self.model.forward(batch)[batch.rows])
+        with self.around():
+            logits = self.model.logits(self.model.forward(batch)[batch.rows])
         return dict(zip(fresh, torch.split(logits, [len(ids) for ids in fresh.values()]), strict=True))
 
     def whole(self, ids: Sequence[int], sequence: int = 0) -> Tensor:

@@ -15,7 +15,7 @@ from unillm.tests.models import zoo
 from unillm.tests.models.bin_files import write_bin, write_bin_shards, write_safetensors_shards
 from unillm.tests.models.gguf_files import K_KINDS, PLAIN_KINDS, QUANTISED_KINDS, write_gguf
 from unillm.tests.models.paged import Pages
-from unillm.tests.models.test_parity import PLACE, distance
+from unillm.tests.models.zoo import PLACE, distance
 
 FAMILIES = ("llama2", "llama3.2", "llama-bias", "mistral0.1", "qwen2", "qwen3")
 

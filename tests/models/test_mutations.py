@@ -16,7 +16,7 @@ from unillm.runtime.weights.load import load_model, open_weights
 from unillm.tests.models import zoo
 from unillm.tests.models.gguf_files import write_gguf
 from unillm.tests.models.paged import Pages
-from unillm.tests.models.test_parity import PLACE, distance
+from unillm.tests.models.zoo import PLACE, distance
 
 # What a break must move the logits by, so that no tolerance ever hides it.
 SEEN = 10 * zoo.TOLERANCE

@@ -6,18 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from unillm.models.contract import Model, Placement
+from unillm.models.contract import Model
 from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
-
-PLACE = Placement(torch.device("cpu"), torch.float32)
-
-
-def distance(got: Tensor, wanted: Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
-    assert got.shape == wanted.shape
-    return float((got - wanted).abs().max() / wanted.abs().max())
+from unillm.tests.models.zoo import PLACE, distance
 
 
 @pytest.fixture(scope="module", params=zoo.ROWS, ids=lambda row: row.name)

@@ -16,8 +16,10 @@ import torch
 import transformers
 from torch import Tensor
 
+from unillm.models.contract import Placement
 from unillm.registry.files import ModelFiles
 
+PLACE: Final = Placement(torch.device("cpu"), torch.float32)
 PROMPT: Final = 70
 TOLERANCE: Final = 1e-4
 
@@ -179,6 +181,12 @@ def expected(model: Any, ids: Sequence[int], *, stepwise: bool = False) -> Tenso
     return torch.cat([model(torch.tensor([[token]]), past_key_values=cache).logits[0] for token in ids])
 
 
+def distance(got: Tensor, wanted: Tensor) -> float:
+    """The largest difference, as a share of the largest value."""
+    assert got.shape == wanted.shape
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
 def save(model: Any, folder: Path) -> ModelFiles:
     """config.json and model.safetensors, as the reference writes them."""
     model.save_pretrained(folder)
@@ -192,5 +200,11 @@ def files_in(folder: Path, *weights: str, kind: Any = "safetensors") -> ModelFil
 
 def keys_of(row: Row) -> dict[str, Any]:
     """config.json, as the reference writes it."""
-    keys: dict[str, Any] = json.loads(config_of(row).to_json_string())
+    keys: dict[str, Any] = json.loads(_json_of(row))
     return keys
+
+
+@cache
+def _json_of(row: Row) -> str:
+    text: str = config_of(row).to_json_string()
+    return text
