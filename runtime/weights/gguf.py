@@ -48,7 +48,6 @@ DECODED_KINDS: Final = frozenset(
         "TQ2_0",
         "MXFP4",
         "NVFP4",
-        "Q1_0",
     )
 )
 
@@ -97,14 +96,18 @@ def _decode(view: TensorView, rows: Tensor) -> Tensor:
     import gguf
     import numpy as np
 
-    with np.errstate(all="ignore"):
-        numbers = gguf.quants.dequantize(rows.numpy(), gguf.GGMLQuantizationType[view.dtype])
+    try:
+        with np.errstate(all="ignore"):
+            numbers = gguf.quants.dequantize(rows.numpy(), gguf.GGMLQuantizationType[view.dtype])
+    except (KeyError, NotImplementedError) as error:
+        reason = f"is of type {view.dtype}, which the installed gguf package does not decode; a newer one may"
+        raise FormatError(view.file, f"tensor {view.name!r}", reason, view.offset) from error
     return torch.from_numpy(numbers).view(view.shape)
 
 
 def _check_kind(view: TensorView) -> None:
     if view.dtype not in DTYPES and view.dtype not in PACKED_KINDS and view.dtype not in DECODED_KINDS:
-        reason = f"is of type {view.dtype}, which is for intermediate results and cannot be decoded"
+        reason = f"is of type {view.dtype}, which nothing here decodes"
         raise FormatError(view.file, f"tensor {view.name!r}", reason, view.offset)
 
 
