@@ -23,20 +23,18 @@ DTYPE_NAMES: Final = ("auto", "fp32", "fp16", "bf16")
 def find_device(name: str = "auto") -> torch.device:
     """`cpu`, `cuda`, `cuda:1`, `mps`, or the best there is for `auto`. Raises `DeviceNotFound`."""
     present = devices()
-    if name == "auto":
-        return torch.device(present[-1].split(":")[0] if len(present) > 1 else "cpu")
-    if name in present or (name == "cuda" and "cuda:0" in present):
-        return torch.device("cuda:0" if name == "cuda" else name)
-    raise DeviceNotFound(name, present)
+    wanted = {"auto": present[0], "cuda": "cuda:0"}.get(name, name)
+    if wanted not in present:
+        raise DeviceNotFound(name, present)
+    return torch.device(wanted)
 
 
 def devices() -> list[str]:
-    """The devices of this machine, by the names that `find_device` takes."""
-    found = ["cpu"]
+    """The devices of this machine, the best first, by the names that `find_device` takes."""
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
     if torch.backends.mps.is_available():
         found.append("mps")
-    found += [f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
-    return found
+    return [*found, "cpu"]
 
 
 def choose_dtype(name: str, stored: torch.dtype | None, device: torch.device) -> torch.dtype:
