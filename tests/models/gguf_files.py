@@ -64,6 +64,7 @@ def write_gguf(row: zoo.Row, folder: Path, kind: str, *, permuted: bool = True) 
     architecture = _ARCHITECTURES[row.family]
     writer = gguf.GGUFWriter(folder / "model.gguf", architecture)
     _write_keys(writer, model.config)
+    _write_vocabulary(writer, model.config.vocab_size)
     arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
     seed = np.random.default_rng(5)
@@ -138,6 +139,15 @@ def _write_keys(writer: gguf.GGUFWriter, config: Any) -> None:
     if getattr(config, "sliding_window", None):
         writer.add_sliding_window(config.sliding_window)
     _write_rope(writer, config.rope_parameters, head_dim)
+
+
+def _write_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
+    """Three special tokens, then bytes: the least that llama.cpp loads."""
+    types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(size - 3)])
+    writer.add_token_scores([0.0] * size)
+    writer.add_token_types(types + [gguf.TokenType.BYTE] * (size - 3))
 
 
 def _write_rope(writer: gguf.GGUFWriter, rope: dict[str, Any], head_dim: int) -> None:

@@ -33,7 +33,10 @@ PUBLISHED: Final[Mapping[str, Mapping[str, Any]]] = {
     "dynamic": {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
     "llama3": {"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", **LLAMA3}},
     "both types": {"rope_theta": 5e5, "rope_scaling": {"type": "llama3", "rope_type": "llama3", **LLAMA3}},
-    "yarn": {"rope_theta": 1e6, "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}},
+    "yarn": {
+        "rope_theta": 1e6,
+        "rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024},
+    },
     "yarn of the context": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0}},
     "yarn with scales": {"rope_scaling": {"rope_type": "yarn", "factor": 40.0, "mscale": 0.7, "mscale_all_dim": 1.0}},
     "yarn sharpened": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "attention_factor": 1.5, "beta_fast": 16}},
