@@ -1,5 +1,6 @@
 """The three loaders: the same tensors whatever the format, where they lie in the files."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from unillm.runtime.weights import gguf as gguf_weights
 from unillm.runtime.weights.load import open_weights
 from unillm.tests.registry.formats.gguf_bytes import U32, GGUFBytes, array_key, number, string, tensor, text_key
 from unillm.tests.registry.formats.hostile_safetensors import file
+from unillm.tests.registry.formats.test_mutations import changed
 
 Writer = Callable[[Path], ModelFiles]
 
@@ -179,6 +181,22 @@ def test_a_folder_whose_config_does_not_say_the_architecture_is_refused(
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(FormatError, match=complaint):
         open_weights(ModelFiles("tiny", files.format, files.weights, present))
+
+
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+def test_a_changed_checkpoint_loads_as_it_was_looked_through_or_is_refused(tmp_path: Path, new: bool) -> None:
+    saved = io.BytesIO()
+    torch.save(TENSORS, saved, _use_new_zipfile_serialization=new)
+    files = in_folder(tmp_path, "pytorch", "pytorch_model.bin")
+    loaded = 0
+    for content in changed(saved.getvalue(), seed=12):
+        files.weights[0].write_bytes(content)
+        try:
+            weights = open_weights(files)
+            loaded += all(weights.load_tensor(name) is not None for name in weights.tensor_names())
+        except FormatError:
+            continue
+    assert loaded > 0
 
 
 # GGUF
