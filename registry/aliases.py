@@ -9,7 +9,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +17,7 @@ from .names import DEFAULT_TAG, Kind, ModelRef
 from .rows import Row, Table, read_row, read_table
 from .variants import Wanted, split_quantisation
 
-BUILT_IN = Path(str(files(__package__).joinpath("aliases.toml")))
+BUILT_IN = Path(__file__).with_name("aliases.toml")
 _CHAT_WORDS = ("instruct", "chat", "it")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .errors import RegistryError
-from .events import Listener, Notice
+from .events import Listener, Notice, nobody
 from .files import Format, ModelFiles
 from .formats.gguf import read_gguf
 from .formats.json_file import read_json_object
@@ -13,8 +13,10 @@ from .formats.safetensors import read_safetensors
 from .formats.view import TensorView
 from .manifest import Details
 
+_LONGEST_TEMPLATE = 1 << 20
 
-def describe(files: ModelFiles, quant: str | None, listener: Listener) -> Details:
+
+def describe(files: ModelFiles, quant: str | None, listener: Listener = nobody) -> Details:
     """Architecture, size and context of a model. Files that cannot be read say nothing, and the listener hears why."""
     try:
         return _described(files, quant)
@@ -35,6 +37,7 @@ def _described(files: ModelFiles, quant: str | None) -> Details:
         parameters=sum(one.num_elements for one in tensors) or None,
         context=_whole(inner.get("max_position_embeddings")),
         quantisation=_commonest(tensors) or _text(inner.get("torch_dtype") or inner.get("dtype")),
+        chat_template=_template(files.files),
     )
 
 
@@ -47,12 +50,21 @@ def _of_gguf(weights: Sequence[Path], quant: str | None) -> Details:
         parameters=sum(one.num_elements for one in tensors) or None,
         context=_whole(header.metadata.get(f"{architecture}.context_length")),
         quantisation=quant or _commonest(tensors),
+        chat_template=_long_text(header.metadata.get("tokenizer.chat_template")),
     )
 
 
-def gguf_licence(weights: Sequence[Path]) -> str | None:
-    """The licence that a GGUF names in itself."""
-    return _text(read_gguf(weights).metadata.get("general.license"))
+def _template(files: Mapping[str, Path]) -> str | None:
+    """The chat template: a file of its own, or an entry of the tokenizer's configuration."""
+    if (own := files.get("chat_template.jinja")) and own.stat().st_size <= _LONGEST_TEMPLATE:
+        return own.read_text("utf-8", errors="replace")
+    config = read_json_object(files["tokenizer_config.json"]) if "tokenizer_config.json" in files else {}
+    found = config.get("chat_template")
+    named = found if isinstance(found, list) else []
+    default = next(
+        (one.get("template") for one in named if isinstance(one, dict) and one.get("name") == "default"), None
+    )
+    return _long_text(default if named else found)
 
 
 def _tensors(kind: Format, weights: Sequence[Path]) -> list[TensorView]:
@@ -68,6 +80,10 @@ def _commonest(tensors: Sequence[TensorView]) -> str | None:
     for tensor in tensors:
         sizes[tensor.dtype] += tensor.num_elements
     return sizes.most_common(1)[0][0] if sizes else None
+
+
+def _long_text(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= _LONGEST_TEMPLATE else None
 
 
 def _text(value: object) -> str | None:

@@ -1,13 +1,13 @@
 """From what a user calls a model to its files on this machine: in place, from the shelf, or pulled now."""
 
-from .aliases import Catalogue
-from .errors import NotInstalled, RegistryError
+from .errors import RegistryError
 from .events import Listener, Notice, nobody
 from .files import ModelFiles
+from .finding import find_installed, not_installed
 from .names import ModelRef
 from .pull import pull
 from .settings import RegistrySettings
-from .shelf import Entry, Shelf
+from .shelf import Shelf
 from .sources.local import files_in_place
 
 DEFAULT_MODEL = "tinyllama"
@@ -25,8 +25,7 @@ def locate(
     entry = find_installed(ref, shelf, settings)
     if entry is None:
         if not pull_missing:
-            catalogue = Catalogue.read(settings.aliases)
-            raise NotInstalled(text, _near(text, shelf, catalogue), known=catalogue.find(ref) is not None)
+            raise not_installed(text, shelf, settings)
         entry = pull(ref, settings, listener)
     return shelf.ready(entry, listener)
 
@@ -41,18 +40,3 @@ def locate_default(settings: RegistrySettings, listener: Listener = nobody) -> M
     except RegistryError as error:
         listener(Notice(f"the default model cannot be had: {error}; {SMALLEST_MODEL} answers instead"))
         return locate(SMALLEST_MODEL, settings, listener)
-
-
-def find_installed(ref: ModelRef, shelf: Shelf, settings: RegistrySettings) -> Entry | None:
-    """The shelf's model of that name, or of another name for the same row of the catalogue."""
-    if entry := shelf.find(ref):
-        return entry
-    catalogue = Catalogue.read(settings.aliases)
-    if entry := shelf.find(catalogue.canonical(ref)):
-        return entry
-    match = catalogue.find(ref)
-    return shelf.find(match.row.ref) if match and match.wanted.quant is None else None
-
-
-def _near(text: str, shelf: Shelf, catalogue: Catalogue) -> list[str]:
-    return catalogue.near(text, tuple(entry.name for entry in shelf.entries()))

@@ -86,6 +86,7 @@ class Details:
     parameters: int | None = None
     context: int | None = None
     quantisation: str | None = None
+    chat_template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ def _read(fields: "_Fields") -> Manifest:
             parameters=details.take("parameters", int),
             context=details.take("context", int),
             quantisation=details.take("quantisation", str),
+            chat_template=details.take("chat_template", str),
         ),
         template=fields.take("template", str),
         parameters=fields.need("parameters", dict),

@@ -11,9 +11,10 @@ from typing import TypeAlias
 from .aliases import Catalogue, Match
 from .amounts import bytes_text
 from .errors import ModelNotFound, VariantNotFound
-from .memory import Room
+from .memory import Room, room_for_a_model
 from .names import Kind, ModelRef
 from .rows import PackageSource, Row
+from .settings import RegistrySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,14 @@ class PackageOffer:
 
 
 Offer: TypeAlias = HubOffer | PackageOffer
+
+
+def offers_here(ref: ModelRef, catalogue: Catalogue, settings: RegistrySettings) -> list[Offer]:
+    """The places for `ref`, on this machine and for this user."""
+    logged_in = settings.token is not None
+    return offers_for(
+        catalogue.followed(ref), catalogue, lambda: room_for_a_model(settings.memory), logged_in=logged_in
+    )
 
 
 def offers_for(ref: ModelRef, catalogue: Catalogue, room: Callable[[], Room], *, logged_in: bool) -> list[Offer]:

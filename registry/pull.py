@@ -23,9 +23,8 @@ from .errors import (
 from .events import Listener, Notice, Planned, Shelved, SourceChosen, nobody
 from .files import ModelFiles
 from .manifest import HubOrigin, Manifest, PlaceOrigin, ShelvedFile
-from .memory import room_for_a_model
 from .names import Kind, ModelRef
-from .offers import HubOffer, Offer, offers_for
+from .offers import HubOffer, Offer, offers_here
 from .plan import Plan
 from .settings import RegistrySettings
 from .shelf import Entry, Shelf
@@ -44,13 +43,7 @@ def plan(
     target = _target(asked, name, catalogue)
     if asked.is_path:
         return plan_in_place(asked, target, listener)
-    offers = offers_for(
-        catalogue.followed(asked),
-        catalogue,
-        lambda: room_for_a_model(settings.memory),
-        logged_in=settings.token is not None,
-    )
-    return _best(target, offers, settings, catalogue, listener)
+    return _best(target, offers_here(asked, catalogue, settings), settings, catalogue, listener)
 
 
 def pull(
@@ -96,11 +89,11 @@ def _name_of(asked: ModelRef) -> str:
 
 
 def _best(
-    target: ModelRef, offers: list[Offer], settings: RegistrySettings, catalogue: Catalogue, listener: Listener
+    target: ModelRef, places: list[Offer], settings: RegistrySettings, catalogue: Catalogue, listener: Listener
 ) -> Plan:
     """The plan of the first source that serves, and a word on why the ones before it do not."""
     causes: list[RegistryError] = []
-    for offer in offers:
+    for offer in places:
         try:
             found = _planned(target, offer, settings, listener)
         except RegistryError as error:

@@ -65,6 +65,15 @@ class ReaderLeft(CliError):
     """Whoever read our output has gone (`| head`). Nobody is told."""
 
 
+class FoundFaults(CliError):
+    """Models were verified, and some are not as they should be."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"not as they should be: {', '.join(names)}")
+        self.names = names
+        self.hint = f"fetch again what is wrong: unillm pull {' '.join(names)}"
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """How a command's failure is told."""

