@@ -1,4 +1,4 @@
-"""What is installed under a name, or under another name for the same, and the error where nothing is. Asks no source."""
+"""What is installed under a name, or under another name for the same; else the error that says so. Asks no source."""
 
 from .aliases import Catalogue
 from .errors import NotInstalled
