@@ -54,6 +54,13 @@ COMMANDS = (
 _HELP = {"help_option_names": ["--help", "-h"]}
 
 
+class Command(TyperCommand):
+    """A command whose usage line has no braces: what must be given stands there plainly, as everywhere else."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+
 class Table(TyperGroup):
     """A group that knows its commands' names and lines; the command itself is loaded when it is called."""
 
@@ -75,7 +82,7 @@ def function_of(verb: Verb) -> Callable[..., None]:
 def load(verb: Verb) -> TyperCommand:
     """The command of a row."""
     single = typer.Typer(rich_markup_mode=None, add_completion=False)
-    single.command(verb.name, context_settings=_HELP)(function_of(verb))
+    single.command(verb.name, cls=Command, context_settings=_HELP)(function_of(verb))
     command = get_command(single)
     if not isinstance(command, TyperCommand):
         raise TypeError(f"{verb.name} is not one command")

@@ -20,15 +20,13 @@ ModelOption = Annotated[
     ),
 ]
 ModelArgument = Annotated[str, Argument(metavar="MODEL", help="The model's name.")]
-OptionalModelArgument = Annotated[str | None, Argument(metavar="[MODEL]", help="The model's name.", show_default=False)]
-ModelsArgument = Annotated[list[str], Argument(metavar="MODEL...", help="The models' names.")]
+OptionalModelArgument = Annotated[str | None, Argument(metavar="MODEL", help="The model's name.", show_default=False)]
+ModelsArgument = Annotated[list[str], Argument(metavar="MODEL", help="The models' names.")]
 
 AnyModelsArgument = Annotated[
-    list[str] | None, Argument(metavar="[MODEL]...", help="The models' names; none: all of them.", show_default=False)
+    list[str] | None, Argument(metavar="MODEL", help="The models' names; none: all of them.", show_default=False)
 ]
-PrefixArgument = Annotated[
-    str | None, Argument(metavar="[MODEL]", help="Only names that begin so.", show_default=False)
-]
+PrefixArgument = Annotated[str | None, Argument(metavar="MODEL", help="Only names that begin so.", show_default=False)]
 NewNameArgument = Annotated[str, Argument(metavar="NAME", help="Its other name.")]
 NameOption = Annotated[str | None, Option("--name", metavar="NAME", help="What the model is called here.")]
 TemplateOption = Annotated[bool, Option("--template", help="Print the chat template and nothing else.")]
@@ -44,7 +42,7 @@ OfflineOption = Annotated[bool | None, Option("--offline", help="Use what is on 
 DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done, and do nothing.")]
 
 WordsArgument = Annotated[
-    list[str] | None, Argument(metavar="[PROMPT]...", help="The prompt's words; - alone reads standard input.")
+    list[str] | None, Argument(metavar="PROMPT", help="The prompt's words; - alone reads standard input.")
 ]
 PromptOption = Annotated[str | None, Option("--prompt", "-p", metavar="TEXT", help="The prompt.")]
 SystemOption = Annotated[str | None, Option("--system", "-s", metavar="TEXT", help="The system message before it.")]

@@ -58,6 +58,13 @@ def test_it_tells_its_version() -> None:
     assert out.startswith("unillm 0.")
 
 
+def test_a_usage_line_has_no_braces(probe: Callable[[Probe], None]) -> None:
+    probe(nothing)
+    assert run("probe", "--help").out.startswith("Usage: unillm probe [OPTIONS] [MODEL]\n")
+    assert run("show", "--help").out.startswith("Usage: unillm show [OPTIONS] MODEL\n")
+    assert run("rm", "--help").out.startswith("Usage: unillm rm [OPTIONS] MODEL...\n")
+
+
 def test_a_command_gets_its_words_and_the_common_options(probe: Callable[[Probe], None]) -> None:
     probe(nothing)
     assert run("probe", "llama", "--context", "8", "--json") == (0, "llama 8 json=True\n", "")

@@ -16,18 +16,23 @@ from ..app import COMMANDS, Verb, function_of
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """An option (it has `flags`) or an argument (it has none). Without a metavar it is a switch."""
+    """An option (it has `flags`) or an argument (it has none). Without a metavar it is a switch.
+
+    `many` may be given several times; `required` must be given.
+    """
 
     flags: tuple[str, ...]
     metavar: str | None
     help: str
     choices: tuple[str, ...] = ()
     default: str | None = None
+    many: bool = False
+    required: bool = False
 
     @property
     def wants(self) -> str:
-        """The kind of its value: MODEL, PATH, TEXT ..., however the usage decorates it."""
-        return (self.metavar or "").strip("[].")
+        """The kind of its value: MODEL, PATH, TEXT ..."""
+        return self.metavar or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +83,9 @@ def _parameter(one: inspect.Parameter, kind: Any, info: OptionInfo | ArgumentInf
     flags = tuple(_declared(info)) if isinstance(info, OptionInfo) else ()
     choices = tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
     metavar = None if kind is bool else info.metavar or ("|".join(choices) if choices else one.name.upper())
-    has_default = kind is not bool and one.default not in (None, inspect.Parameter.empty) and info.show_default
-    return Parameter(flags, metavar, info.help or "", choices, str(one.default) if has_default else None)
+    required = one.default is inspect.Parameter.empty
+    default = None if required or kind is bool or one.default is None else str(one.default)
+    return Parameter(flags, metavar, info.help or "", choices, default, get_origin(kind) is list, required)
 
 
 def _declared(info: OptionInfo) -> Iterator[str]:

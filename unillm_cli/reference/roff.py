@@ -65,8 +65,15 @@ def _section(title: str, body: str) -> str:
 
 def _synopsis(command: Command) -> str:
     words = [".B unillm", command.name.replace("-", "\\-")]
-    arguments = "".join(f".RI {_plain(one.metavar or '')}\n" for one in command.arguments)
+    arguments = "".join(map(_placed, command.arguments))
     return f"{' '.join(words)}\n.RI [ options ]\n{arguments}"
+
+
+def _placed(argument: Parameter) -> str:
+    """An argument as the synopsis writes it."""
+    left, right = ("", "") if argument.required else ("[", "]")
+    more = " ..." if argument.many else ""
+    return f"{left}\\fI{_plain(argument.wants)}\\fR{more}{right}\n"
 
 
 def _paragraph(text: str) -> str:

@@ -61,4 +61,4 @@ def test_pages_are_roff_without_complaint(name: str, tmp_path: Path) -> None:
         assert ran.stderr == ""
 
 
-KNOWN_REQUESTS = {".TH", ".SH", ".PP", ".TP", ".B", ".BR", ".IR", ".RI", ".nf", ".fi"}
+KNOWN_REQUESTS = {".I", ".TH", ".SH", ".PP", ".TP", ".B", ".BR", ".IR", ".RI", ".nf", ".fi"}

@@ -12,7 +12,7 @@ from unillm.unillm_cli.reference.__main__ import files
 NAMES = ["llama3:8b", "org/repo", "smollm2:135m", "smollm2:360m"]
 
 BASH = """
-COMP_WORDBREAKS=$' \\t\\n"\\'><=;|&(:'
+COMP_WORDBREAKS=$BREAKS
 source "$1"; shift
 COMP_WORDS=("$@")
 COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
@@ -34,10 +34,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def completed(place: Path, shell: str, *args: str) -> list[str]:
+def completed(place: Path, shell: str, *args: str, breaks: str = " \t\n") -> list[str]:
     if not shutil.which(shell):
         pytest.skip(f"{shell} is not here")
-    environ = {**os.environ, "PATH": f"{place}:{os.environ['PATH']}"}
+    environ = {**os.environ, "BREAKS": breaks, "PATH": f"{place}:{os.environ['PATH']}"}
     ran = subprocess.run([shell, *args], capture_output=True, text=True, check=True, env=environ)
     assert ran.stderr == ""
     return sorted(line.split("\t")[0] for line in ran.stdout.splitlines() if line)
@@ -75,7 +75,8 @@ def test_bash_completes(place: Path, line: str, expected: list[str]) -> None:
 def test_bash_completes_where_it_splits_words_at_colons_and_equals_signs(
     place: Path, words: list[str], expected: list[str]
 ) -> None:
-    assert completed(place, "bash", "-c", BASH, "bash", str(place / "unillm.bash"), *words) == expected
+    script = str(place / "unillm.bash")
+    assert completed(place, "bash", "-c", BASH, "bash", script, *words, breaks=" \t\n\"'><=;|&(:") == expected
 
 
 @pytest.mark.parametrize(("line", "expected"), LINES)
