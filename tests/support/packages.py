@@ -63,7 +63,7 @@ def llama_cpp_source() -> Path:
 
 
 def download(requirement: str, folder: Path, kind: str) -> Path:
-    """The one file of `requirement`, by the user's own pip configuration. Skips the test when the index cannot give it."""
+    """The one file of `requirement`, by the user's own pip configuration; skips the test where there is none."""
     command = [
         sys.executable,
         "-m",
