@@ -1,46 +1,41 @@
-"""Text up to the first stop string, cut exactly, though the string come in pieces.
+"""Ending text exactly before a stop string, wherever its letters were cut into tokens.
 
-Of the text so far, what might still become a stop string is held back, and nothing more. Where several occur, the one
-that begins first ends the text; of those that begin together any does, for the text before is the same.
+Text goes in by pieces and comes out as soon as no stop string can begin in it. Knows neither tokens nor requests.
 """
 
+import re
 from collections.abc import Sequence
 
 
 class StopStrings:
-    """The stop strings of one answer. Raises ValueError for an empty one, which every text would end with."""
+    """Watches one text. The stop string that begins first ends it; of those that begin together any is as good."""
 
     def __init__(self, stops: Sequence[str]) -> None:
-        if not all(stops):
-            raise ValueError("a stop string is empty")
-        self._stops = tuple(stops)
-        self._longest = max(map(len, self._stops), default=0)
+        """`stops` are not empty."""
+        self._whole = re.compile("|".join(map(re.escape, stops)))
+        self._beginnings = {stop[:length] for stop in stops for length in range(1, len(stop))}
+        self._longest = max(map(len, stops)) - 1
         self._held = ""
-        self._stopped = False
 
     def push(self, text: str) -> tuple[str, bool]:
-        """What may be handed out now, and whether a stop string has ended the text."""
-        if self._stopped:
-            return "", True
+        """What may be handed out now, and whether a stop string ended the text."""
         text = self._held + text
-        end = self._first_stop(text)
-        self._stopped = end is not None
-        cut = self._first_beginning(text) if end is None else end
-        self._held = "" if self._stopped else text[cut:]
-        return text[:cut], self._stopped
+        found = self._whole.search(text)
+        if found is not None:
+            self._held = ""
+            return text[: found.start()], True
+        safe = len(text) - self._hopeful(text)
+        self._held = text[safe:]
+        return text[:safe], False
 
     def finish(self) -> str:
-        """What was held back, when no more text comes."""
+        """What was held back, now that nothing follows."""
         held, self._held = self._held, ""
         return held
 
-    def _first_stop(self, text: str) -> int | None:
-        places = [place for stop in self._stops if (place := text.find(stop)) >= 0]
-        return min(places, default=None)
-
-    def _first_beginning(self, text: str) -> int:
-        """Where the end of `text` may be the beginning of a stop string; the length of `text` if nowhere."""
-        for place in range(max(0, len(text) - self._longest + 1), len(text)):
-            if any(stop.startswith(text[place:]) for stop in self._stops):
-                return place
-        return len(text)
+    def _hopeful(self, text: str) -> int:
+        """The length of the longest end of `text` that a stop string begins with."""
+        for length in range(min(self._longest, len(text)), 0, -1):
+            if text[-length:] in self._beginnings:
+                return length
+        return 0

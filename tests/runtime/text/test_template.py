@@ -95,7 +95,7 @@ BOMBS = [
 @pytest.mark.parametrize("source", BOMBS, ids=range(len(BOMBS)))
 def test_a_bomb_is_stopped_in_time(source: str) -> None:
     start = perf_counter()
-    with pytest.raises(TemplateLimit, match="^chat template of evil.*limit: "):
+    with pytest.raises(TemplateLimit, match=r"^chat template of evil.*limit: "):
         ChatTemplate(source, "evil").render(CHAT)
     assert perf_counter() - start < 5
 
@@ -110,21 +110,28 @@ ESCAPES = [
     "{{ messages.append(1) }}",
     "{{ self.__init__.__globals__ }}",
     "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
-    "{% include 'x' %}",
-    "{% import 'os' as os %}",
     "{{ (1).to_bytes(100000000000, 'big') }}",
     "{{ lipsum(n=5) }}",
 ]
 
 
+def text_or_refusal(source: str) -> str:
+    try:
+        return ChatTemplate(source, "evil").render(CHAT)
+    except TemplateFault as fault:
+        return str(fault)
+
+
 @pytest.mark.parametrize("source", ESCAPES, ids=range(len(ESCAPES)))
 def test_nothing_outside_the_template_is_reached(source: str) -> None:
-    try:
-        text = ChatTemplate(source, "evil").render(CHAT)
-    except TemplateFault as fault:
-        assert str(fault).startswith("chat template of evil")
-    else:
-        assert text == ""
+    said = text_or_refusal(source)
+    assert said == "" or said.startswith("chat template of evil")
+
+
+@pytest.mark.parametrize("source", ["{% include 'x' %}", "{% import 'os' as os %}"])
+def test_no_other_template_is_read(source: str) -> None:
+    with pytest.raises(TemplateFault, match="^chat template of evil"):
+        ChatTemplate(source, "evil").render(CHAT)
 
 
 def test_a_refusal_is_the_templates_own_sentence() -> None:
