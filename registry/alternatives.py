@@ -1,7 +1,7 @@
 """What can be had instead, when a model cannot: said beside the error, never done."""
 
 from .aliases import Catalogue
-from .errors import NotFetched, OfflineMode, RegistryError, SourceUnreachable
+from .errors import GatedModel, NotFetched, OfflineMode, RegistryError, SourceUnreachable
 from .names import ModelRef
 from .settings import RegistrySettings
 from .shelf import Shelf
@@ -12,13 +12,25 @@ def with_alternative(
 ) -> RegistryError:
     """`error`, its hint telling what is on this machine, or what another source than the hub has."""
     found: str | None = None
-    if isinstance(error, OfflineMode):
+    if isinstance(error, GatedModel):
+        found = _open(asked, catalogue)
+    elif isinstance(error, OfflineMode):
         found = _here(settings)
     elif isinstance(error, SourceUnreachable | NotFetched):
         found = _elsewhere(asked, catalogue)
     if found:
         error.hint = f"{error.hint}; {found}" if error.hint else found
     return error
+
+
+def _open(asked: ModelRef, catalogue: Catalogue) -> str | None:
+    """What of the model its makers do not guard."""
+    match = catalogue.find(asked)
+    if match is None or not match.row.gguf:
+        return None
+    name = f"{match.row.ref}-{match.row.quant.lower()}"
+    mirrors = f", or the same weights from {match.row.mirrors[0]}" if match.row.mirrors else ""
+    return f"without asking there is {name}: unillm pull {name}{mirrors}"
 
 
 def _elsewhere(asked: ModelRef, catalogue: Catalogue) -> str | None:

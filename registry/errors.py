@@ -134,13 +134,20 @@ class SourceUnreachable(RegistryError):
         self.hint = "check the connection, the proxy settings and HF_ENDPOINT"
 
 
+_LONGEST_PAUSE = 60
+
+
 class HubFailed(SourceUnreachable):
     """The hub is there but does not serve; `retry_after` is what it says of when it will."""
 
     def __init__(self, source: str, status: int, retry_after: str | None = None) -> None:
         super().__init__(source, f"it answers with status {status}")
         self.status = status
-        self.retry_after = int(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+        self._wait = int(retry_after) if retry_after and retry_after.isascii() and retry_after.isdigit() else None
+
+    def pause(self, usual: float) -> float:
+        """How many seconds to wait before asking again: as it says, within reason."""
+        return usual if self._wait is None else min(self._wait, _LONGEST_PAUSE)
 
 
 class PackageUnavailable(RegistryError):

@@ -5,6 +5,7 @@ answers is checked before use; its answers are read up to a limit.
 """
 
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ from ..settings import RegistrySettings
 from .reach import http_error, why_unreachable
 
 MAX_ANSWER = 64 << 20
+NO_SUCH_RANGE = 416
+PASSING = frozenset({408, NO_SUCH_RANGE, 425, 429, 500, 502, 503, 504})  # what may be better a moment later
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,15 @@ class Hub:
         """The files of a repository at a revision, its newest where that is None."""
         self.check_reach(repo)
         at = f"/revision/{quote(revision, safe='')}" if revision else ""
-        return _listing(repo, self._json(repo, revision, f"{self._settings.endpoint}/api/models/{repo}{at}?blobs=true"))
+        address = f"{self._settings.endpoint}/api/models/{repo}{at}?blobs=true"
+        for wait in self._settings.waits[:2]:
+            try:
+                return _listing(repo, self._json(repo, revision, address))
+            except HubFailed as failure:
+                if failure.status not in PASSING:
+                    raise
+                time.sleep(failure.pause(wait))
+        return _listing(repo, self._json(repo, revision, address))
 
     def check_access(self, repo: str) -> None:
         """Raises `GatedModel` where the owner has not let the user in. A hub that does not say is no obstacle."""

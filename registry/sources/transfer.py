@@ -15,17 +15,14 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from ..digests import CHUNK, Hasher
-from ..errors import ChecksumMismatch, HubFailed, MalformedAnswer, RegistryError, SourceUnreachable
+from ..errors import ChecksumMismatch, HubFailed, MalformedAnswer, SourceUnreachable
 from ..store import writing
-from .hub import RemoteFile, Response
+from .hub import NO_SUCH_RANGE, PASSING, RemoteFile, Response
 
 Opener: TypeAlias = Callable[[Mapping[str, str]], AbstractContextManager[Response]]
 Tell: TypeAlias = Callable[[int, int], None]
 
 _RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)")
-_NO_SUCH_RANGE = 416
-_PASSING = frozenset({408, _NO_SUCH_RANGE, 425, 429, 500, 502, 503, 504})
-_LONGEST_WAIT = 60
 _ENOUGH_PROGRESS = 1 << 20
 
 
@@ -109,12 +106,13 @@ def _fill(file: RemoteFile, target: Draft, open_at: Opener, waits: tuple[float, 
         try:
             _receive(target, open_at, tell)
         except (SourceUnreachable, MalformedAnswer) as error:
-            if isinstance(error, HubFailed) and error.status not in _PASSING:
+            if isinstance(error, HubFailed) and error.status not in PASSING:
                 raise
             failures = 1 if target.done - before >= _ENOUGH_PROGRESS else failures + 1
             if failures > len(waits):
                 raise _given_up(file, target, error) from error
-            time.sleep(_pause(error, waits[failures - 1]))
+            wait = waits[failures - 1]
+            time.sleep(error.pause(wait) if isinstance(error, HubFailed) else wait)
 
 
 def _receive(target: Draft, open_at: Opener, tell: Tell) -> None:
@@ -128,7 +126,7 @@ def _receive(target: Draft, open_at: Opener, tell: Tell) -> None:
                 target.write(chunk)
                 tell(target.done, target.size)
     except (HubFailed, MalformedAnswer) as error:
-        if isinstance(error, MalformedAnswer) or error.status == _NO_SUCH_RANGE:
+        if isinstance(error, MalformedAnswer) or error.status == NO_SUCH_RANGE:
             target.restart()
         raise
     if target.done < target.size:
@@ -144,11 +142,6 @@ def _continues(response: Response, target: Draft) -> bool:
     if not right:
         raise MalformedAnswer("the hub", "range", response.headers.get("Content-Range", ""))
     return True
-
-
-def _pause(error: RegistryError, usual: float) -> float:
-    told = error.retry_after if isinstance(error, HubFailed) else None
-    return usual if told is None else min(told, _LONGEST_WAIT)
 
 
 def _given_up(file: RemoteFile, target: Draft, error: SourceUnreachable | MalformedAnswer) -> SourceUnreachable:

@@ -1,6 +1,8 @@
 """The whole story of a pull, against a hub on this machine."""
 
 import json
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -257,7 +259,55 @@ def test_a_gate_is_told_before_anything_is_fetched(hub: FakeHub, online: Registr
     assert hub.bodies() == []
 
 
-@pytest.mark.usefixtures("hub", "repo")
+def test_a_gate_comes_with_the_variant_that_has_none(hub: FakeHub, online: RegistrySettings) -> None:
+    hub.repos["meta-llama/Meta-Llama-3-8B-Instruct"] = Repo(original(), gated="manual")
+    with pytest.raises(GatedModel) as caught:
+        pull("llama3:8b-bf16", replace(online, token="hf_out"))
+    assert "llama3:8b-q4_k_m" in str(caught.value.hint)
+    assert "NousResearch/Meta-Llama-3-8B-Instruct" in str(caught.value.hint)
+
+
+def test_a_name_whose_original_is_gated_is_served_by_its_quantisation(
+    hub: FakeHub, online: RegistrySettings, tmp_path: Path, heard: Heard
+) -> None:
+    hub.repos["meta-llama/Meta-Llama-3-8B-Instruct"] = Repo(original(), gated="manual")
+    name = "Meta-Llama-3-8B-Instruct-Q4_K_M.gguf"
+    hub.repos["bartowski/Meta-Llama-3-8B-Instruct-GGUF"] = Repo({name: gguf_file(tmp_path)})
+    assert plan("llama3", replace(online, token="hf_out"), heard).variant == "Q4_K_M"
+    (chosen,) = [event for event in heard if isinstance(event, SourceChosen)]
+    assert "is gated" in chosen.reason
+
+
+@pytest.mark.usefixtures("repo")
+def test_a_listing_is_asked_for_again_where_the_hub_is_busy(hub: FakeHub, online: RegistrySettings) -> None:
+    hub.faults = {"listing": [Fault("status", times=2, at=503)]}
+    assert plan("org/repo", online).missing
+    hub.faults = {"listing": [Fault("status", times=9, at=503)]}
+    with pytest.raises(SourceUnreachable, match="status 503"):
+        plan("org/repo", online)
+
+
+def test_a_pull_that_is_killed_lists_nothing_and_is_resumed(hub: FakeHub, online: RegistrySettings) -> None:
+    hub.repos["org/large"] = Repo(original(size=8 << 20))
+    hub.faults = {"model.safetensors": [Fault("stall", at=0.6)]}
+    script = (
+        "import sys; from pathlib import Path; from unillm.registry.pull import pull;"
+        "from unillm.registry.settings import RegistrySettings;"
+        "pull('org/large', RegistrySettings(Path(sys.argv[1]), Path('/none'), Path(sys.argv[2]), sys.argv[3]))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script, online.home, online.cache_dir, online.endpoint])
+    deadline = time.monotonic() + 20
+    while plan("org/large", online).missing > 5 << 20 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    assert listed(online) == []
+    hub.faults, hub.sent = {}, 0
+    assert Shelf(online).verify(pull("org/large", online)) == []
+    assert hub.sent < 5 << 20
+
+
+@pytest.mark.usefixtures("repo")
 def test_an_expired_token_is_said_to_be_refused(online: RegistrySettings) -> None:
     with pytest.raises(Unauthorized, match="token"):
         pull("org/repo", replace(online, token="expired"))

@@ -176,6 +176,9 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _list(self, repo: Repo, revision: str) -> None:
+        if fault := self.hub.fault("listing"):
+            self._say(int(fault.at), b"", fault.headers)
+            return
         if revision not in repo.branches and revision != repo.commit:
             self._refuse(404, "RevisionNotFound")
             return
