@@ -130,7 +130,7 @@ def test_nothing_outside_the_template_is_reached(source: str) -> None:
 
 @pytest.mark.parametrize("source", ["{% include 'x' %}", "{% import 'os' as os %}"])
 def test_no_other_template_is_read(source: str) -> None:
-    with pytest.raises(TemplateFault, match="^chat template of evil"):
+    with pytest.raises(TemplateFault, match=r"^chat template of evil"):
         ChatTemplate(source, "evil").render(CHAT)
 
 
