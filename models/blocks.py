@@ -81,7 +81,7 @@ def _fields(packed: Tensor, bits: int, run: int) -> Tensor:
     rows, blocks, width = packed.shape
     words = packed.view(torch.int64)
     planes = [(words >> shift if shift else words) & _MASKS[bits] for shift in range(0, 8, bits)]
-    # Laying planes side by side is a loop over elements: the wider these are, the fewer. Not every device has the widest.
+    # To lay planes side by side is a loop over elements: wide ones are fewer. Not every device has the widest.
     wide, size = (torch.int64, 8) if packed.device.type == "mps" else (torch.complex128, 16)
     side_by_side = [plane.view(wide).view(rows, blocks, width // run, run // size) for plane in planes]
     return torch.stack(side_by_side, -2).view(torch.int64).view(rows, blocks, width // bits)
