@@ -1,19 +1,36 @@
 """Whether the hub answers at all, found out within seconds: its own library would try for half a minute."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from threading import Thread
 from time import monotonic
 
-_KEPT_SECONDS = 60
+_KEPT_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What was found out of one hub, and when."""
+
+    reason: str | None = None
+    when: float = -_KEPT_SECONDS
 
 
 def why_unreachable(endpoint: str, seconds: float) -> str | None:
     """Why no answer comes from `endpoint` within that time, or None. The verdict is kept for a minute."""
-    return _asked(endpoint, seconds, int(monotonic() // _KEPT_SECONDS))
+    verdict = _verdict_on(endpoint)
+    if monotonic() - verdict.when >= _KEPT_SECONDS:
+        verdict.reason = _asked(endpoint, seconds)
+        verdict.when = monotonic()
+    return verdict.reason
 
 
 @lru_cache(maxsize=8)
-def _asked(endpoint: str, seconds: float, _minute: int) -> str | None:
+def _verdict_on(_endpoint: str) -> _Verdict:
+    return _Verdict()
+
+
+def _asked(endpoint: str, seconds: float) -> str | None:
     """A thread of its own asks: no other way bounds the time that looking up a host's name takes."""
     verdict: list[str | None] = []
     thread = Thread(target=lambda: verdict.append(_ask(endpoint, seconds)), daemon=True)
