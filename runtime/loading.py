@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.contract import Model, Placement
-from ..registry.events import Event, Listener
+from ..registry.events import Listener, nobody
 from ..registry.files import ModelFiles
 from ..registry.locate import locate
 from ..registry.settings import RegistrySettings
@@ -53,8 +53,4 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
 
 def _locate(model: str | Path, listener: Listener | None) -> ModelFiles:
     settings = RegistrySettings.from_environment(os.environ)
-    return locate(str(model), settings, listener or _unheard)
-
-
-def _unheard(_event: Event) -> None:
-    """Nobody listens."""
+    return locate(str(model), settings, listener or nobody)

@@ -122,12 +122,13 @@ class FailingTokenizer(ByteTokenizer):
     """Cannot name one token."""
 
     def __init__(self, hated: int) -> None:
+        super().__init__()
         self.hated = hated
 
-    def token(self, id_: int) -> str:
-        if id_ == self.hated:
+    def token(self, token: int) -> str:
+        if token == self.hated:
             raise Guilty("on purpose")
-        return super().token(id_)
+        return super().token(token)
 
 
 def test_an_exception_in_the_tokenizer_fails_the_guilty_request_only() -> None:
