@@ -56,6 +56,12 @@ class Keys:
         number: int = self.integer(key, default, low=1, high=most)
         return number
 
+    def window(self, key: str, absent: int | None) -> int | None:
+        """How many tokens attention sees. Null says all; where the key is absent, `absent` holds."""
+        default = None if self.prefix + key in self.values else absent
+        size: int | None = self.integer(key, default, high=LONGEST)
+        return size
+
     def number(self, key: str, default: float | _Required = REQUIRED, *, low: float, high: float) -> float:
         """A finite number in `low..high`."""
         value = self._get(key, default)
