@@ -128,7 +128,7 @@ def _stored(files: ModelFiles) -> str | None:
     if "chat_template.jinja" in files.files:
         return files.files["chat_template.jinja"].read_text(encoding="utf-8")
     if files.format == "gguf":
-        inside = read_gguf(files.weights[0]).metadata.get("tokenizer.chat_template")
+        inside = read_gguf(files.weights, vocabulary=False).metadata.get("tokenizer.chat_template")
         if isinstance(inside, str):
             return inside
     for name in ("chat_template.json", "tokenizer_config.json"):

@@ -1,6 +1,7 @@
 """What a file is: its content says so, whatever its name."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,11 @@ from unillm.tests.registry.formats.hostile_pytorch import SOUND
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a" * 16 + b"\nsize 4976698672\n"
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Login</title></head></html>"
-READERS = {"safetensors": read_safetensors, "gguf": read_gguf, "pytorch": check_pytorch}
+READERS: dict[str, Callable[[Path], object]] = {
+    "safetensors": read_safetensors,
+    "gguf": read_gguf,
+    "pytorch": check_pytorch,
+}
 
 
 @pytest.fixture
