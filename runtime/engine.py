@@ -114,8 +114,8 @@ class Engine:
     def has_chat_template(self) -> bool:
         return self._intake.template is not None and self._intake.tokenizer is not None
 
-    @overload
-    def generate(self, prompts: Prompt, params: Params = None) -> Completion: ...
+    @overload  # to the type system, text is a list of texts too; the first signature is meant for it
+    def generate(self, prompts: Prompt, params: Params = None) -> Completion: ...  # type: ignore[overload-overlap]
     @overload
     def generate(self, prompts: Sequence[Prompt], params: Params = None) -> list[Completion]: ...
     def generate(self, prompts: Prompts, params: Params = None) -> Completion | list[Completion]:

@@ -33,7 +33,8 @@ def test_one_prompt_gives_one_completion_and_a_list_a_list(model: FakeModel) -> 
         assert one.token_ids == tuple(model.answer([1, 2, 3], 12))
         many = engine.generate([[1, 2, 3], "abc"], GREEDY)
         assert [done.token_ids for done in many] == [one.token_ids, tuple(model.answer([256, 97, 98, 99], 12))]
-        assert engine.generate([], GREEDY) == []
+        none: list[str] = []
+        assert [*engine.generate(none, GREEDY)] == []
 
 
 def test_each_prompt_may_have_its_own_parameters(model: FakeModel) -> None:
@@ -307,3 +308,10 @@ def test_a_builder_says_what_it_needs() -> None:
         Engine.builder().device("cpu").build()
     with pytest.raises(InvalidParameter, match="context is 0"):
         Engine.builder().context(0)
+
+
+def test_an_answer_goes_on_where_the_prompt_ends(model: FakeModel) -> None:
+    """The prompt ends inside a character; the answer's first bytes complete it."""
+    with engine_over(model, tokenizer=ByteTokenizer()) as engine:
+        model.script = [*"é!".encode()[1:], 257]
+        assert engine.generate([256, "é".encode()[0]], greedy(9)).text == "é!"

@@ -4,7 +4,6 @@ Over the fake model every token must be equal; over real ones the scores, within
 """
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -143,10 +142,10 @@ ROWS = ["llama3.2", "mistral0.1", "qwen3"]
 
 
 @pytest.fixture(scope="module", params=ROWS)
-def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Model]]:
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Model]:
     folder: Path = tmp_path_factory.mktemp(request.param)
     files = save(reference(BY_NAME[request.param]), folder)
-    yield request.param, load_model(files, Placement(torch.device("cpu"), torch.float32))
+    return request.param, load_model(files, Placement(torch.device("cpu"), torch.float32))
 
 
 def engine_of(model: Model, *, batch_tokens: int = 512, kv_memory: int = 1 << 24, page_size: int = 8) -> Engine:

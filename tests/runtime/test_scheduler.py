@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -235,7 +236,7 @@ def test_an_abort_returns_pages_in_every_state(when: str) -> None:
     other, victim = arrive(12, more=12), arrive(12, more=12)
     target.add(other)
     target.add(victim)
-    reached = {
+    reached: Callable[[], bool] = {
         "waiting": lambda: victim.state is State.WAITING,
         "in its prompt": lambda: 0 < victim.computed < 12,
         "in its decode": lambda: victim.num_completion > 0,
