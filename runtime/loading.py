@@ -52,5 +52,7 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
 
 
 def _locate(model: str | Path, listener: Listener | None) -> ModelFiles:
+    """A `Path` is always a path; text may be one or a name, as the registry reads it."""
     settings = RegistrySettings.from_environment(os.environ)
-    return locate(str(model), settings, listener or nobody)
+    text = str(model.absolute()) if isinstance(model, Path) else model
+    return locate(text, settings, listener or nobody)

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,7 @@ HOTTEST = 1e30  # beyond, fp32 has no number for it; all that the filters leave 
 CANDIDATES = 1024  # of a vocabulary; a row whose filters need more is sorted whole
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """A chosen token; where asked for, its logarithmic probability and the likeliest `top` with theirs, best first."""
 
     token: int
@@ -65,8 +64,7 @@ class Chooser:
         return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """Whose scores a row holds, and the place of the token to be chosen: how many tokens there are before it."""
 
     chooser: Chooser
