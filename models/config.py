@@ -16,7 +16,7 @@ from .errors import ConfigError
 WIDEST: Final = 1 << 20  # hidden and intermediate sizes, heads times head_dim
 MOST_TOKENS: Final = 1 << 24  # a vocabulary
 LONGEST: Final = 1 << 31  # a context
-MOST_LAYERS: Final = 4096
+MOST_LAYERS: Final = 1024
 
 Default: TypeAlias = int | float | bool | str | None
 
