@@ -111,6 +111,11 @@ class Engine:
         return self._intake.tokenizer
 
     @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The sampling parameters that the model's own files state."""
+        return self._intake.defaults
+
+    @property
     def has_chat_template(self) -> bool:
         return self._intake.template is not None and self._intake.tokenizer is not None
 
