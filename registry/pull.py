@@ -5,6 +5,7 @@ the next one goes on from.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def pull(
     if planned.missing:
         check_space(planned.folder, planned.needed)
     old = shelf.find(planned.ref)
-    entry = _shelve(planned, shelf, settings, listener)
+    entry = _shelve(planned, old, shelf, settings, listener)
     shelf.free_replaced(old, entry)
     listener(Shelved(entry.name))
     return entry
@@ -149,13 +150,18 @@ def _as_it_is(
     return entry
 
 
-def _shelve(planned: Plan, shelf: Shelf, settings: RegistrySettings, listener: Listener) -> Entry:
-    """Fetch and shelve. A file that somebody removes in between is fetched again, once."""
-    known = shelf.remembered()
+def _shelve(planned: Plan, old: Entry | None, shelf: Shelf, settings: RegistrySettings, listener: Listener) -> Entry:
+    """Fetch and shelve, with what the user has added to the model. A file that vanishes meanwhile is fetched again."""
+
+    def fetched(known: Mapping[Path, ShelvedFile]) -> Manifest:
+        found = _manifest(planned, _fetched(planned, settings, known, listener), listener)
+        own = old.manifest if old else None
+        return replace(found, template=own.template, parameters=own.parameters, system=own.system) if own else found
+
     try:
-        return shelf.add(_manifest(planned, _fetched(planned, settings, known, listener), listener))
+        return shelf.add(fetched(shelf.remembered()))
     except FileMissing:
-        return shelf.add(_manifest(planned, _fetched(planned, settings, {}, listener), listener))
+        return shelf.add(fetched({}))
 
 
 def _fetched(

@@ -87,7 +87,7 @@ class Shelf:
     """The installed models under `settings.home`."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self.store = Store(settings.home)
+        self.store, self._cache = Store(settings.home), settings.cache_dir
 
     def entries(self) -> list[Entry]:
         """Every model by name, the broken ones among them."""
@@ -193,8 +193,16 @@ class Shelf:
         others = b"".join(_bytes_of(path) for path in self._paths())
         freed = sum(self._free_blob(found.decode()) for found in {*_STORED.findall(content)} if found not in others)
         if entry.manifest and isinstance(entry.manifest.origin, HubOrigin):
-            freed += _free_cached(entry.manifest.origin, entry.manifest.files, others)
+            freed += self._free_cached(entry.manifest.origin, entry.manifest.files, others)
         return freed
+
+    def _free_cached(self, origin: HubOrigin, files: tuple[ShelvedFile, ...], others: bytes) -> int:
+        """Files that we have brought into the cache in use; one that only a manifest speaks of stays untouched."""
+        if origin.cache != self._cache:
+            return 0
+        cached = CachedRepo(self._cache, origin.repo)
+        ours = [one for one in files if one.fetched and one.digest.hex.encode() not in others]
+        return sum(cached.remove(origin.commit, one.name) for one in ours)
 
     def _free_blob(self, sha256: str) -> int:
         blob = self.store.blob(Digest("sha256", sha256))
@@ -204,12 +212,6 @@ class Shelf:
         with writing(blob):
             blob.unlink()
         return size
-
-
-def _free_cached(origin: HubOrigin, files: tuple[ShelvedFile, ...], others: bytes) -> int:
-    cached = CachedRepo(origin.cache, origin.repo)
-    ours = [one for one in files if one.fetched and one.digest.hex.encode() not in others]
-    return sum(cached.remove(origin.commit, one.name) for one in ours)
 
 
 def _stat(entry: Entry, file: ShelvedFile) -> int:
