@@ -50,7 +50,7 @@ class CachedRepo:
         return self.snapshot(commit) / name
 
     def find(self, digest: Digest, commit: str, name: str, size: int) -> Path | None:
-        """Where the file lies, if the cache has one of that size: in the snapshot, or as a blob that no link leads to yet."""
+        """Where the file lies, if the cache has one of that size: in the snapshot, else as a blob without a link."""
         for path in (self.pointer(commit, name), self.blob(digest)):
             if path.is_file() and path.stat().st_size == size:
                 return path
