@@ -253,8 +253,8 @@ class Engine:
 
     def _watch(self, prompts: list[list[int]], params: Params) -> tuple[str, ...]:
         requests = self._intake.requests(prompts, params, watched=True)
-        self._watched |= {request.id: request for request in requests}
         self._desk().hand_in((request, request.chooser) for request in requests)
+        self._watched |= {request.id: request for request in requests}
         return tuple(request.id for request in requests)
 
     def _desk(self) -> Desk:

@@ -108,11 +108,21 @@ def test_streams_that_start_in_the_midst_of_others_are_alone(model: FakeModel) -
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_events_over_a_pool_of_eight_pages(model: FakeModel, seed: int) -> None:
+    random_events(model, seed, 150)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12, 112))
+def test_many_more_random_events(model: FakeModel, seed: int) -> None:
+    random_events(model, seed, 2000)
+
+
+def random_events(model: FakeModel, seed: int, events: int) -> None:
     """Add, step, abort, finish: after each event every page has one owner; what ends by itself is right."""
     chance = random.Random(seed)
     with engine_over(model, pages=8, batch_tokens=12, sequences=4) as engine:
         alive: dict[str, tuple[list[int], int]] = {}
-        for _ in range(150):
+        for _ in range(events):
             event = chance.random()
             if event < 0.25 and len(alive) < 10:
                 ids = [chance.choice([3, 4]) for _ in range(chance.randint(1, 20))]
