@@ -46,4 +46,6 @@ def find_model(session: Session, settings: Settings) -> "ModelFiles":
 
     registry = RegistrySettings.from_environment(settings.environment)
     with PullReport(session.output) as listener:
-        return locate(settings.model, registry, listener) if settings.model else locate_default(registry, listener)
+        if settings.model is None:
+            return locate_default(registry, listener)
+        return locate(settings.model, registry, listener)

@@ -132,7 +132,8 @@ def _of_sources(error: registry.NotFetched) -> Report:
 def _of_usage(error: TyperException) -> Report:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "unillm")
-    return Report(error.format_message().rstrip("."), f"see `{command} --help`", Exit(error.exit_code))
+    message = error.format_message().replace(": Value error, ", ": ").rstrip(".")
+    return Report(message, f"see `{command} --help`", Exit(error.exit_code))
 
 
 def _of_system(error: OSError) -> Report:
