@@ -15,6 +15,8 @@ class RegistryError(Exception):
 class FormatError(RegistryError):
     """A weight file is not what it says. `field` names the part of the file, `offset` its byte."""
 
+    hint = "fetch the file again; if that changes nothing, it was made so"
+
     def __init__(self, file: Path, field: str, reason: str, offset: int | None = None) -> None:
         at = "" if offset is None else f" at byte {offset}"
         super().__init__(f"{file}: {field}{at}: {reason}")

@@ -180,9 +180,10 @@ def test_a_vocabulary_of_150_000_tokens_reads_in_half_a_second(write: Writer) ->
 
 
 def _seconds(path: Path) -> float:
-    start = time.perf_counter()
+    """Of the processor, whatever else runs."""
+    start = time.process_time()
     read_gguf(path)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_shards_read_as_one_model(tmp_path: Path) -> None:
