@@ -18,9 +18,9 @@ def peak_device_memory() -> int | None:
     """Bytes of CUDA memory that tensors have held at once; None where none was used."""
     import torch  # a bench of anything has loaded it already
 
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_available():
         return None
-    return sum(torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count()))
+    return sum(torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count())) or None
 
 
 def _of_linux(status: str) -> int | None:
