@@ -103,6 +103,7 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     registry.SourceUnreachable: Exit.NETWORK,
     registry.PackageUnavailable: Exit.NETWORK,
     registry.DiskFull: Exit.NO_ROOM,
+    registry.StoreBusy: Exit.BUSY,
     runtime.RuntimeFault: Exit.FAILED,
     runtime.InvalidParameter: Exit.USAGE,
     runtime.NotEnoughMemory: Exit.NO_ROOM,

@@ -40,6 +40,7 @@ ContextOption = Annotated[
 ]
 OfflineOption = Annotated[bool | None, Option("--offline", help="Use what is on this machine; never ask the network.")]
 DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done, and do nothing.")]
+PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
 WordsArgument = Annotated[
     list[str] | None, Argument(metavar="PROMPT", help="The prompt's words; - alone reads standard input.")

@@ -68,7 +68,7 @@ def generate(
     with open_engine(session, settings) as opened:
         params = _usual(params, opened.engine.defaults)
         updates = _updates(opened, text, system, params, raw=raw)
-        completion = _answered(session, updates, Pace(session.output.note) if verbose else None)
+        completion = _answered(session, updates, verbose=verbose)
         _end(session, opened, completion, params, verbose=verbose)
 
 
@@ -88,15 +88,16 @@ def _updates(opened: Opened, text: str, system: str | None, params: SamplingPara
     return opened.engine.chat(messages, params, stream=True)
 
 
-def _answered(session: Session, updates: Iterator[Update], pace: Pace | None) -> Completion:
+def _answered(session: Session, updates: Iterator[Update], *, verbose: bool) -> Completion:
     """Print the answer as it comes; what was said stays, also when it is broken off."""
     stream = session.output.stream()
+    pace = Pace(stream.aside)
     completion = None
     try:
         for update in updates:
             if not session.json:
                 stream.write(update.text)
-            if pace is not None and update.finish_reason is None:
+            if verbose and update.finish_reason is None:
                 pace.count(len(update.token_ids))
             completion = update.completion or completion
     finally:
