@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from types import FrameType
 
 
 def main() -> int:
@@ -10,7 +11,13 @@ def main() -> int:
     from .app import main as run
 
     signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, _leave_in_order)
     return run()
+
+
+def _leave_in_order(number: int, _frame: FrameType | None) -> None:
+    """Who is told to end gives the terminal back as it was: its cursor may be hidden behind a bar."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

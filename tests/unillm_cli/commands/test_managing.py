@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from unillm.registry.store import Store
 from unillm.tests.support.fake_hub import COMMIT, FakeHub, Repo, sha256
 from unillm.tests.support.tiny_models import gguf_file, original
 from unillm.tests.unillm_cli.doors import Ran, run
@@ -285,6 +286,27 @@ def test_nothing_is_removed_where_one_name_is_wrong(unillm: Unillm) -> None:
     ran = unillm("rm", "org/repo", "nothing")
     assert (ran.code, ran.out) == (3, "")
     assert "org/repo" in unillm("models").out
+
+
+def test_a_removal_can_be_foretold(unillm: Unillm) -> None:
+    unillm("pull", "org/repo")
+    assert unillm("rm", "org/repo", "--dry-run").out == "org/repo would be removed: 4.3 kB would be freed\n"
+    (foretold,) = data(unillm("rm", "org/repo", "--dry-run", "--json"))["models"]
+    assert data(unillm("rm", "org/repo", "--json"))["models"] == [foretold]
+
+
+def test_pruning_names_what_goes(unillm: Unillm, tmp_path: Path) -> None:
+    unillm("pull", "org/repo")
+    assert unillm("prune").out == "0 files, 0 bytes freed\n"
+    blob = tmp_path / "home" / "blobs" / f"sha256-{sha256(b'left')}"
+    blob.parent.mkdir()
+    blob.write_bytes(b"left")
+    assert unillm("prune", "--dry-run").out == f"{blob}\n1 file, 4 bytes would be freed\n"
+    assert json.loads(unillm("prune", "--json").out) == {"files": [str(blob)], "freed": 4, "dry_run": False}
+    assert not blob.exists()
+    with Store(tmp_path / "home").working():
+        ran = unillm("prune")
+    assert (ran.code, ran.out) == (7, "")
 
 
 @pytest.mark.parametrize(
