@@ -44,7 +44,7 @@ def _wait_politely() -> None:
     """Have torch's idle threads sleep, not spin. It counts only until torch is imported.
 
     Spinning threads and any other busy program take the cores from each other: measured with one such program beside
-    two threads on two cores, they make an answer ten to twenty times slower, where sleeping ones cost a few percent.
+    two threads on two cores, they make an answer ten to twenty times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
