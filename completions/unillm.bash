@@ -35,7 +35,7 @@ _unillm() {
     if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
   done
   if [[ -z $verb ]]; then
-    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp verify bench --version --help -h' -- "$cur"))
+    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp prune verify bench --version --help -h' -- "$cur"))
     return
   fi
   flags=
@@ -44,8 +44,9 @@ _unillm() {
     models|list|ls) flags='--json --quiet -q --debug --help -h' ;;
     pull) flags='--name --dry-run --offline --json --quiet -q --debug --help -h' ;;
     show) flags='--template --json --quiet -q --debug --help -h' ;;
-    rm) flags='--json --quiet -q --debug --help -h' ;;
+    rm) flags='--dry-run --json --quiet -q --debug --help -h' ;;
     cp) flags='--json --quiet -q --debug --help -h' ;;
+    prune) flags='--partial --dry-run --json --quiet -q --debug --help -h' ;;
     verify) flags='--json --quiet -q --debug --help -h' ;;
     bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --offline --json --quiet -q --debug --help -h' ;;
   esac

@@ -236,6 +236,15 @@ class StoreUnwritable(RegistryError):
         self.hint = "choose another folder with UNILLM_HOME or HF_HOME"
 
 
+class StoreBusy(RegistryError):
+    """Somebody is fetching a model, and what would be removed may be his."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(f"a model is being fetched into {home}")
+        self.home = home
+        self.hint = "try again when that is done"
+
+
 # Settings
 
 

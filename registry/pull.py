@@ -63,7 +63,8 @@ def pull(
     if planned.missing:
         check_space(planned.folder, planned.needed)
     old = shelf.find(planned.ref)
-    entry = _shelve(planned, old, shelf, settings, listener)
+    with shelf.store.working():
+        entry = _shelve(planned, old, shelf, settings, listener)
     shelf.free_replaced(old, entry)
     listener(Shelved(entry.name))
     return entry
