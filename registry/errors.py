@@ -80,6 +80,23 @@ class AliasFileError(RegistryError):
         self.file, self.where, self.reason = file, where, reason
 
 
+class ModelfileError(RegistryError):
+    """A Modelfile asks for something that cannot be. `line` None: the whole of it."""
+
+    def __init__(self, file: Path, line: int | None, reason: str, hint: str | None = None) -> None:
+        super().__init__(f"{file}: line {line}: {reason}" if line else f"{file}: {reason}")
+        self.file, self.line, self.reason, self.hint = file, line, reason, hint
+
+
+class NoTemplate(RegistryError):
+    """A model could only be spoken to without its template, which is refused."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(f"{model}: {reason}")
+        self.model, self.reason = model, reason
+        self.hint = "give it a template in Jinja: a Modelfile with TEMPLATE, and `unillm create`"
+
+
 # Sources
 
 

@@ -5,7 +5,6 @@ the next one goes on from.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -68,6 +67,12 @@ def pull(
     shelf.free_replaced(old, entry)
     listener(Shelved(entry.name))
     return entry
+
+
+def manifest_in_place(ref: ModelRef, name: ModelRef, listener: Listener = nobody) -> Manifest:
+    """What the shelf would remember of the model at a path. Every byte is read, nothing is written."""
+    planned = plan_in_place(ref, name, listener)
+    return _manifest(planned, shelved_in_place(planned), listener)
 
 
 def _target(asked: ModelRef, name: str | None, catalogue: Catalogue) -> ModelRef:
@@ -156,8 +161,7 @@ def _shelve(planned: Plan, old: Entry | None, shelf: Shelf, settings: RegistrySe
 
     def fetched(known: Mapping[Path, ShelvedFile]) -> Manifest:
         found = _manifest(planned, _fetched(planned, settings, known, listener), listener)
-        own = old.manifest if old else None
-        return replace(found, template=own.template, parameters=own.parameters, system=own.system) if own else found
+        return found.with_additions_of(old.manifest) if old and old.manifest else found
 
     try:
         return shelf.add(fetched(shelf.remembered()))

@@ -60,6 +60,7 @@ class Entry:
             template=manifest.template,
             parameters=manifest.parameters,
             system=manifest.system,
+            messages=manifest.messages,
         )
 
 

@@ -14,18 +14,19 @@ from .session import Session
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..registry.files import ModelFiles
+    from ..registry.files import Message, ModelFiles
     from ..runtime.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An engine ready to answer, the model's name, how long loading took, and the system message that it was given."""
+    """An engine ready to answer, the model's name, how long loading took, and what every conversation begins with."""
 
     engine: "Engine"
     name: str
     load_seconds: float
     system: str | None = None
+    messages: "tuple[Message, ...]" = ()
 
 
 @contextmanager
@@ -36,8 +37,9 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
     _wait_politely()
     from ..runtime.engine import Engine
 
-    with Engine.load(files, device=settings.device, dtype=settings.dtype, context=settings.context) as engine:
-        yield Opened(engine, files.name, perf_counter() - started, files.system)
+    context = settings.context or files.parameters.get("context")
+    with Engine.load(files, device=settings.device, dtype=settings.dtype, context=context) as engine:
+        yield Opened(engine, files.name, perf_counter() - started, files.system, files.messages)
 
 
 def _wait_politely() -> None:

@@ -92,6 +92,7 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     registry.InvalidName: Exit.USAGE,
     registry.SettingRefused: Exit.USAGE,
     registry.AliasFileError: Exit.USAGE,
+    registry.ModelfileError: Exit.USAGE,
     registry.ModelNotFound: Exit.NOT_FOUND,
     registry.VariantNotFound: Exit.NOT_FOUND,
     registry.RevisionNotFound: Exit.NOT_FOUND,

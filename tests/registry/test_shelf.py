@@ -188,6 +188,10 @@ def test_a_broken_manifest_is_shown_and_hurts_no_other(shelf: Shelf, entry: Entr
         ("origin.kind", "ftp", "not a kind of source"),
         ("pulled", "yesterday", "Invalid isoformat"),
         ("parameters", 3, "not of type dict"),
+        ("parameters", {"stop": [1]}, "neither a number nor text"),
+        ("parameters", {"context": "long"}, "not a whole number"),
+        ("messages", ["hello"], "not an object"),
+        ("messages", [{"role": "root", "content": "x"}], "not a role"),
     ],
 )
 def test_every_field_of_a_manifest_is_checked(

@@ -367,3 +367,35 @@ def test_small_commands_answer_in_a_third_of_a_second(environ: dict[str, str], a
         after = os.times()
         times.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(times) < 0.3, "processor seconds, for the machine may be busy"
+
+
+# create
+
+
+def test_a_model_of_ones_own(unillm: Unillm, tmp_path: Path) -> None:
+    recipe = tmp_path / "Modelfile"
+    recipe.write_text('FROM org/repo\nSYSTEM """Arr!"""\nPARAMETER stop x\nMESSAGE user Hi\nPARAMETER num_gpu 1')
+    ran = unillm("create", "pirate", "-f", str(recipe))
+    assert (ran.code, ran.out) == (0, "")
+    assert "pirate:latest is here" in ran.err
+    assert "num_gpu has no effect" in ran.err
+    told = json.loads(unillm("show", "pirate", "--json").out)
+    assert (told["system"], told["parameters"]) == ("Arr!", {"stop": ["x"]})
+    assert told["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("PARAMETER temperature -1", "line 2: temperature is -1.0; it must be a number, 0 or more"),
+        ("TEMPLATE {% if %}", "line 2: "),
+        ("ADAPTER x", "line 2: adapters"),
+    ],
+)
+def test_a_bad_modelfile_is_named_with_its_line(unillm: Unillm, tmp_path: Path, text: str, words: str) -> None:
+    recipe = tmp_path / "Modelfile"
+    recipe.write_text(f"FROM org/repo\n{text}\n")
+    ran = unillm("create", "mine", "-f", str(recipe))
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{recipe}: {words}" in ran.err
+    assert "mine" not in unillm("models").out
