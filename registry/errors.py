@@ -234,6 +234,24 @@ class BrokenManifest(RegistryError):
         self.hint = "pull the model again, or remove it with `unillm rm`"
 
 
+class FileTaken(RegistryError):
+    """Something would be written where a file is already."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(f"{file} is there already, and is not overwritten")
+        self.file = file
+        self.hint = "remove it, or choose another name"
+
+
+class ArchiveUnsound(RegistryError):
+    """A file is not an archive of a model, or not a whole one."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"{file} is not a whole archive of a model: {reason}")
+        self.file, self.reason = file, reason
+        self.hint = "make it anew where the model is: unillm export MODEL FILE"
+
+
 class DiskFull(RegistryError):
     """There is not enough room for what is to be fetched."""
 

@@ -60,7 +60,17 @@ class PlaceOrigin:
         return str(self.folder)
 
 
-Origin: TypeAlias = HubOrigin | PackageOrigin | PlaceOrigin
+@dataclass(frozen=True, slots=True)
+class ArchiveOrigin:
+    """An archive that somebody exported. The files lie in our own store; `of` is where they came from before."""
+
+    of: str
+
+    def __str__(self) -> str:
+        return f"an archive of {self.of}"
+
+
+Origin: TypeAlias = HubOrigin | PackageOrigin | PlaceOrigin | ArchiveOrigin
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +230,8 @@ def _origin_to_json(origin: Origin) -> Json:
             return {"kind": "package_index", "packages": list(origin.packages)}
         case PlaceOrigin():
             return {"kind": "place", "folder": str(origin.folder)}
+        case ArchiveOrigin():
+            return {"kind": "archive", "of": origin.of}
 
 
 def _origin_from_json(fields: "_Fields") -> Origin:
@@ -233,6 +245,8 @@ def _origin_from_json(fields: "_Fields") -> Origin:
             return PackageOrigin(tuple(packages))
         case "place":
             return PlaceOrigin(_absolute(fields.need("folder", str)))
+        case "archive":
+            return ArchiveOrigin(fields.need("of", str))
         case other:
             raise ManifestUnreadable(f"origin: {other!r} is not a kind of source")
 

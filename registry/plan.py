@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from .digests import Digest
 from .files import Format
-from .manifest import Origin, PackageOrigin, PlaceOrigin
+from .manifest import ArchiveOrigin, Origin, PackageOrigin, PlaceOrigin
 from .names import ModelRef
 from .rows import PackageSource
 
@@ -66,7 +66,7 @@ class Plan:
         match self.origin:
             case PackageOrigin():
                 return "the package index"
-            case PlaceOrigin():
+            case PlaceOrigin() | ArchiveOrigin():
                 return "this machine"
             case origin:
                 return f"the hub at {origin.endpoint}"

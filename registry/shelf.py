@@ -16,7 +16,17 @@ from .events import Listener, Progress, Verifying, nobody
 from .files import ModelFiles
 from .hub_cache import CachedFile, CachedRepo
 from .leftovers import Leftovers, Needed, mentioned, unneeded_blobs
-from .manifest import MAX_BYTES, HubOrigin, Manifest, ManifestUnreadable, PackageOrigin, ShelvedFile, from_json, to_json
+from .manifest import (
+    MAX_BYTES,
+    ArchiveOrigin,
+    HubOrigin,
+    Manifest,
+    ManifestUnreadable,
+    PackageOrigin,
+    ShelvedFile,
+    from_json,
+    to_json,
+)
 from .names import ModelRef
 from .settings import RegistrySettings
 from .store import Store, write_whole, writing
@@ -44,7 +54,7 @@ class Entry:
         match self.sound.origin:
             case HubOrigin(repo, commit, _, cache):
                 return CachedRepo(cache, repo).pointer(commit, file.name)
-            case PackageOrigin():
+            case PackageOrigin() | ArchiveOrigin():
                 return self.store.blob(file.digest)
             case origin:
                 return origin.folder / file.name

@@ -41,10 +41,10 @@ class Store:
         return self.manifests / f"{_key(ref)}.json"
 
     def blob(self, digest: Digest) -> Path:
-        return self.home / "blobs" / _file_name(digest)
+        return self.home / "blobs" / blob_name(digest)
 
     def partial(self, digest: Digest) -> Path:
-        return self.home / "partial" / _file_name(digest)
+        return self.home / "partial" / blob_name(digest)
 
     @property
     def brought(self) -> Path:
@@ -80,7 +80,7 @@ class Store:
 
     def fetching(self, digest: Digest) -> AbstractContextManager[None]:
         """Held while the file of that digest is fetched, so that it is fetched once."""
-        return held(self._locks / f"{_file_name(digest)}.lock")
+        return held(self._locks / f"{blob_name(digest)}.lock")
 
 
 def _key(ref: ModelRef) -> str:
@@ -93,7 +93,8 @@ def _key(ref: ModelRef) -> str:
     return key
 
 
-def _file_name(digest: Digest) -> str:
+def blob_name(digest: Digest) -> str:
+    """What a file of the store is called."""
     if digest.kind != "sha256":
         raise ValueError("files of the store are named by their sha256")
     return f"sha256-{digest.hex}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import wraps
 from importlib import import_module
 from io import StringIO
+from keyword import iskeyword
 from typing import Annotated, Any, TextIO
 
 import typer
@@ -47,6 +48,8 @@ COMMANDS = (
     Verb("rm", "Remove models."),
     Verb("cp", "Give a model a second name."),
     Verb("create", "Make a model of your own from a Modelfile."),
+    Verb("export", "Write a model into one file."),
+    Verb("import", "Add a model from such a file."),
     Verb("prune", "Remove files that no model needs."),
     Verb("verify", "Check every byte of installed models."),
     Verb("bench", "Measure how fast a model runs here."),
@@ -77,8 +80,9 @@ def verb_of(name: str) -> Verb:
 
 
 def function_of(verb: Verb) -> Callable[..., None]:
-    """The function of a row as typer shall see it, its module imported."""
-    return _in_session(getattr(import_module(f".commands.{verb.name}", __package__), verb.name))
+    """The function of a row as typer shall see it, its module imported. A word of Python's own has a _ behind it."""
+    name = f"{verb.name}_" if iskeyword(verb.name) else verb.name
+    return _in_session(getattr(import_module(f".commands.{name}", __package__), name))
 
 
 def load(verb: Verb) -> TyperCommand:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from ..registry.amounts import count_text
 from ..registry.finding import find_installed, not_installed
-from ..registry.manifest import HubOrigin, Manifest, PackageOrigin, PlaceOrigin, ShelvedFile
+from ..registry.manifest import ArchiveOrigin, HubOrigin, Manifest, PackageOrigin, PlaceOrigin, ShelvedFile
 from ..registry.names import ModelRef
 from ..registry.settings import RegistrySettings
 from ..registry.shelf import Entry, Shelf
@@ -70,6 +70,8 @@ def source_as_data(manifest: Manifest) -> dict[str, Any]:
             return {"kind": "package_index", "packages": list(packages)}
         case PlaceOrigin(folder):
             return {"kind": "place", "folder": str(folder)}
+        case ArchiveOrigin(of):
+            return {"kind": "archive", "of": of}
 
 
 def files_as_data(entry: Entry) -> list[dict[str, Any]]:

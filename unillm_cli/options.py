@@ -43,6 +43,7 @@ OfflineOption = Annotated[bool | None, Option("--offline", help="Use what is on 
 DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done, and do nothing.")]
 NewModelArgument = Annotated[str, Argument(metavar="NAME", help="What the new model is called.")]
 ModelfileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The Modelfile.")]
+ArchiveArgument = Annotated[Path, Argument(metavar="PATH", help="The archive.")]
 PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
 WordsArgument = Annotated[

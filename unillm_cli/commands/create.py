@@ -9,8 +9,6 @@ from ...registry.go_templates import is_go
 from ...registry.modelfile import Modelfile, read_modelfile
 from ...runtime.errors import InvalidParameter
 from ...runtime.params import SamplingParams
-from ...runtime.text.errors import TemplateFault
-from ...runtime.text.template import ChatTemplate
 from .. import options as of
 from ..installed import Installed, as_data
 from ..pulling import PullReport
@@ -51,7 +49,14 @@ def _check(recipe: Modelfile) -> None:
         except InvalidParameter as error:
             raise recipe.error(name, f"{name} is {value!r}; it must be {error.allowed}") from error
     if recipe.template is not None and not is_go(recipe.template):
-        try:
-            ChatTemplate(recipe.template, str(recipe.path))
-        except TemplateFault as error:
-            raise recipe.error("TEMPLATE", str(error)) from error
+        _check_jinja(recipe, recipe.template)
+
+
+def _check_jinja(recipe: Modelfile, template: str) -> None:
+    from ...runtime.text.errors import TemplateFault  # late: help need not wait for jinja
+    from ...runtime.text.template import ChatTemplate
+
+    try:
+        ChatTemplate(template, str(recipe.path))
+    except TemplateFault as error:
+        raise recipe.error("TEMPLATE", str(error)) from error

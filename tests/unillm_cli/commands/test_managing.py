@@ -399,3 +399,23 @@ def test_a_bad_modelfile_is_named_with_its_line(unillm: Unillm, tmp_path: Path, 
     assert (ran.code, ran.out) == (2, "")
     assert f"{recipe}: {words}" in ran.err
     assert "mine" not in unillm("models").out
+
+
+# export, import
+
+
+def test_a_model_travels_in_a_file(unillm: Unillm, tmp_path: Path) -> None:
+    unillm("pull", "org/repo")
+    archive = tmp_path / "model.tar"
+    assert re.fullmatch(
+        rf"exported org/repo to {archive}: \d+\.\d kB\n", unillm("export", "org/repo", str(archive)).out
+    )
+    assert unillm("export", "org/repo", str(archive)).code == 1
+    unillm("rm", "org/repo")
+    ran = unillm("import", str(archive))
+    assert (ran.code, ran.out) == (0, "")
+    assert json.loads(unillm("show", "org/repo", "--json").out)["source"]["kind"] == "archive"
+    assert unillm("verify").code == 0
+    assert unillm("import", str(archive), "--name", "mine", "--json").code == 0
+    archive.write_bytes(b"nothing")
+    assert "is not a whole archive" in unillm("import", str(archive)).err
