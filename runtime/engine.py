@@ -180,6 +180,8 @@ class Engine:
             desk.abort([scoring])
         if scoring.error is not None:
             raise scoring.error
+        if scoring.reason == "abort":  # nobody but `close` knows of it; what was scored until then is not all
+            raise EngineClosed(self.name)
         return torch.cat(scoring.pieces)
 
     def submit(self, prompt: Prompt, params: SamplingParams | None = None) -> str:

@@ -195,9 +195,13 @@ class Scoring:
 
     def __init__(self, sequence: Sequence) -> None:
         self.sequence = sequence
-        self.is_done = False
+        self.reason: FinishReason | None = None
         self.error: Exception | None = None
         self.pieces: list[Tensor] = []
+
+    @property
+    def is_done(self) -> bool:
+        return self.reason is not None
 
     def take(self, outcome: Outcome) -> bool:
         if outcome.scores is not None:
@@ -207,7 +211,7 @@ class Scoring:
         return not self.is_done
 
     def end(self, reason: FinishReason, error: Exception | None = None) -> None:
-        self.is_done, self.error = True, error
+        self.reason, self.error = reason, error
 
 
 def _continuing(tokenizer: Tokenizer, prompt: list[int]) -> Detokenizer:

@@ -102,6 +102,18 @@ def test_closing_from_within_ones_own_turn_does_not_hang() -> None:
     assert 0 < len(done.token_ids) < 12
 
 
+def test_scores_that_a_close_cuts_short_are_refused_not_handed_out() -> None:
+    class Closing(FakeModel):
+        def forward(self, batch: Batch) -> Tensor:
+            if len(self.batches) == 1:
+                engine.close()
+            return super().forward(batch)
+
+    engine = make_engine(Closing(), batch_tokens=9)
+    with pytest.raises(EngineClosed):
+        engine.logits(range(40))
+
+
 def test_readers_get_their_updates_while_another_thread_turns() -> None:
     """The one that turns never stops to hand over; the others must not wait for its end."""
     model = FakeModel(context=4096)
