@@ -1,0 +1,2 @@
+#include "../kernels.h"
+const unillm::Kernels* unillm::kernels_avx512bf16() { return nullptr; }
