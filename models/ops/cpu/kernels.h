@@ -40,6 +40,95 @@ struct TileProduct {
   bool accumulate;
 };
 
+// Numbers between pages, between tokens of a page, between heads of a token.
+struct CacheStrides {
+  long page, token, head;
+};
+
+// One layer's attention for a batch; see unillm_attention.
+struct AttentionCall {
+  const void* queries;
+  int query_kind;
+  long query_stride;  // numbers between tokens
+  void* out;
+  int out_kind;
+  long out_stride;
+  const void* keys;
+  const void* values;
+  int cache_kind;
+  CacheStrides key_strides, value_strides;
+  long page_size;
+  int heads, kv_heads;
+  long head_dim;
+  float scale, softcap;  // 0: no cap
+  long window;           // 0: none
+  bool causal, exact;
+  const float* sinks;    // [heads] or null
+  const float* alibi;    // [heads] or null
+};
+
+constexpr int most_query_rows = 64;  // of one block: tokens times the heads that share a key head
+
+// Consecutive new tokens of one sequence, for one key head.
+struct QueryBlock {
+  const int32_t* table;  // of the sequence
+  long token;            // the first, in the batch
+  long position;         // the first, in its sequence
+  long context;          // tokens of the sequence
+  int rows;              // tokens times heads: heads vary fastest
+  int heads;             // of those that share the key head, at most `most_query_rows`
+  int head;              // the first of them
+  int kv_head;
+};
+
+// Memory of one block, for heads padded to 16.
+constexpr long attention_scratch_bytes(long head_dim) {
+  const long width = (head_dim + 15) / 16 * 16;
+  return 4 * (2 * 32 * width + most_query_rows * (2 * width + 32 + 2 * 16 + 2) + width);
+}
+
+// out = norm(x) * (weight + offset), where x has first had the addend added, in place; see unillm_rms_norm.
+struct NormCall {
+  void* x;
+  const void* addend;  // or null
+  const float* weight;
+  void* out;
+  int kind;
+  long columns, x_stride, addend_stride, out_stride;
+  float epsilon, weight_offset;
+};
+
+struct GateCall {
+  const void* gate;
+  const void* up;
+  void* out;
+  int kind, activation;
+  long columns, gate_stride, up_stride, out_stride;
+};
+
+// See unillm_rotate.
+struct RotateCall {
+  void* queries;
+  const void* keys;
+  const void* values;
+  int kind;
+  long query_stride, key_stride, value_stride;
+  void* key_pages;
+  void* value_pages;
+  int cache_kind;
+  CacheStrides key_strides, value_strides;
+  const int64_t* slots;
+  long page_size;
+  int heads, kv_heads;
+  long head_dim, rotated;
+  const float* cosines;
+  const float* sines;
+  const float* query_norm;
+  const float* key_norm;
+  float epsilon, norm_offset;
+  bool neighbours;
+};
+
 // One thread's own memory.
 struct Scratch {
   uint8_t* stretch;  // part of a tile, unpacked
@@ -56,6 +145,12 @@ struct Kernels {
   void (*spread)(const NumberRows& x, long first, long last, float* panels);
   void (*multiply)(int kind, const TileProduct& product, long first_tile, long last_tile, const Scratch& scratch);
   void (*multiply_exact)(int kind, const TileProduct& product, long first_tile, long last_tile, const Scratch& scratch);
+  void (*attend)(const AttentionCall& call, const QueryBlock& block, float* scratch);
+  void (*normalize)(const NormCall& call, long row);
+  void (*gate)(const GateCall& call, long row);
+  void (*rotate)(const RotateCall& call, long token, float* head);
+  void (*embed)(int kind, const TileProduct& table, long row, float* scratch, float* out);
+  long (*largest)(const float* row, long columns);
 };
 
 // Null where this build or this machine has not got the instructions.

@@ -68,6 +68,90 @@ typedef struct unillm_product {
 UNILLM_API void unillm_matmul(unillm_context* context, const unillm_product* products, int32_t count, const void* x,
                               int32_t x_kind, int64_t x_stride, int64_t rows, int64_t depth, int32_t exact);
 
+/* One layer's attention, for the new tokens of every sequence in a batch, on the pages that hold their keys and values
+ * (the new ones included). Strides count numbers; the numbers of one head are adjacent. */
+typedef struct unillm_attention {
+  const void* queries;          /* [tokens, heads, head_dim] */
+  void* out;                    /* [tokens, heads, head_dim] */
+  const void* keys;
+  const void* values;
+  const int32_t* table;         /* [sequences, table_stride]: each sequence's pages in order */
+  const int32_t* starts;        /* [sequences + 1]: where a sequence's new tokens begin */
+  const int32_t* lengths;       /* [sequences]: its tokens, the new ones included */
+  const float* sinks;           /* [heads] or null */
+  const float* alibi;           /* [heads] or null: score += slope * (key's position - query's position) */
+  int64_t query_stride, out_stride;
+  int64_t key_strides[3];       /* between pages, tokens of a page, heads */
+  int64_t value_strides[3];
+  int64_t table_stride;
+  int64_t window;               /* a token sees itself and the window - 1 before it; 0: all before it */
+  int32_t query_kind, out_kind, cache_kind;
+  int32_t sequences, page_size, heads, kv_heads, head_dim;
+  int32_t causal;
+  int32_t exact;                /* 1: fp32 arithmetic even where a bfloat16 cache would allow faster */
+  float scale;
+  float softcap;                /* 0: none */
+} unillm_attention;
+
+UNILLM_API void unillm_attend(unillm_context* context, const unillm_attention* attention);
+
+/* Strides count numbers between rows. x += addend (where not null), then out = x / rms(x) * (weight + weight_offset). */
+typedef struct unillm_norm {
+  void* x;
+  const void* addend;
+  const float* weight;
+  void* out;
+  int64_t rows, columns, x_stride, addend_stride, out_stride;
+  int32_t kind;                 /* of x, addend and out */
+  float epsilon, weight_offset;
+} unillm_norm;
+
+UNILLM_API void unillm_rms_norm(unillm_context* context, const unillm_norm* norm);
+
+enum unillm_activation { UNILLM_SILU = 0, UNILLM_GELU_TANH = 1 };
+
+/* out = activation(gate) * up; out may be either of them. */
+typedef struct unillm_gate {
+  const void* gate;
+  const void* up;
+  void* out;
+  int64_t rows, columns, gate_stride, up_stride, out_stride;
+  int32_t kind, activation;
+} unillm_gate;
+
+UNILLM_API void unillm_gated(unillm_context* context, const unillm_gate* gate);
+
+/* Norm (where not null) and rotate queries, in place, and keys; then write keys and values into their slots of the cache.
+ * cosines and sines: [tokens, rotated / 2]. `neighbours`: dimensions 2 i and 2 i + 1 turn together, else i and
+ * i + rotated / 2. rotated = 0: no rotation. */
+typedef struct unillm_rotation {
+  void* queries;                /* [tokens, heads, head_dim] */
+  const void* keys;             /* [tokens, kv_heads, head_dim] */
+  const void* values;           /* [tokens, kv_heads, head_dim] */
+  void* key_pages;
+  void* value_pages;
+  const int64_t* slots;         /* [tokens]: page * page_size + offset */
+  const float* cosines;
+  const float* sines;
+  const float* query_norm;      /* [head_dim] or null */
+  const float* key_norm;
+  int64_t tokens, query_stride, key_stride, value_stride;
+  int64_t key_strides[3], value_strides[3];
+  int32_t kind, cache_kind;
+  int32_t page_size, heads, kv_heads, head_dim, rotated, neighbours;
+  float epsilon, norm_offset;
+} unillm_rotation;
+
+UNILLM_API void unillm_rotate(unillm_context* context, const unillm_rotation* rotation);
+
+/* Rows of a packed table, dequantised exactly: out [count, columns] fp32. */
+UNILLM_API void unillm_embed(unillm_context* context, int32_t kind, const void* packed, int64_t columns, const int64_t* ids,
+                             int64_t count, float* out, int64_t out_stride);
+
+/* The first of the largest of each row. */
+UNILLM_API void unillm_argmax(unillm_context* context, const float* x, int64_t stride, int64_t rows, int64_t columns,
+                              int64_t* indices);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,6 +8,9 @@
 #include "activations.h"
 #include "tiles.h"
 #include "exact.h"
+#include "functions.h"
+#include "attention.h"
+#include "fused.h"
 
 namespace unillm::UNILLM_ISA {
 
@@ -64,6 +67,24 @@ void quantize(const NumberRows& x, const ActivationForm& form, long first, long 
 
 void spread(const NumberRows& x, long first, long last, float* panels) { spread_rows(x, first, last, panels); }
 
-constexpr Kernels table(const char* name) { return {name, form, quantize, spread, multiply, multiply_exact}; }
+void attend(const AttentionCall& call, const QueryBlock& block, float* scratch) {
+#if defined(UNILLM_BFLOAT)
+  if (call.cache_kind == UNILLM_BF16 && !call.exact) return attend_block<Paired>(call, block, scratch);
+#endif
+  attend_block<Single>(call, block, scratch);
+}
+
+void embed(int kind, const TileProduct& weight, long row, float* scratch, float* out) {
+  with_format(kind, [&](auto* format) { embed_row<decltype(format_of(format))>(weight, row, scratch, out); });
+}
+
+void normalize(const NormCall& call, long row) { normalize_row(call, row); }
+void gate(const GateCall& call, long row) { gate_row(call, row); }
+void rotate(const RotateCall& call, long token, float* head) { rotate_token(call, token, head); }
+long largest(const float* row, long columns) { return largest_index(row, columns); }
+
+constexpr Kernels table(const char* name) {
+  return {name, form, quantize, spread, multiply, multiply_exact, attend, normalize, gate, rotate, embed, largest};
+}
 
 }  // namespace unillm::UNILLM_ISA

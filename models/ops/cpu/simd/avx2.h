@@ -13,6 +13,7 @@ struct Floats {
 };
 
 constexpr int tiles_at_once = 1;  // a tile is two registers already
+constexpr int sums_in_registers = 4;  // of attention's small products
 
 // ---- integers ----
 inline __m256i load_eight(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
@@ -42,6 +43,9 @@ inline Ints shift_right(Ints a, int bits) { return {right(a.low, bits), right(a.
 inline Ints shift_right_signed(Ints a, int bits) { return {right_signed(a.low, bits), right_signed(a.high, bits)}; }
 inline Ints add_ints(Ints a, Ints b) { return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)}; }
 inline Ints subtract_ints(Ints a, Ints b) { return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)}; }
+inline Ints lane_numbers() {
+  return {_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
+}
 inline Ints bytes_to_ints(const uint8_t* sixteen) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen));
   return {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
@@ -134,6 +138,7 @@ inline float sum_lanes(Floats a) {
   const __m128 pairs = _mm_add_ps(quarters, _mm_movehl_ps(quarters, quarters));
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)));
 }
+inline float first_lane(Floats a) { return _mm256_cvtss_f32(a.low); }
 inline float largest_lane(Floats a) {
   const __m256 halves = _mm256_max_ps(a.low, a.high);
   const __m128 quarters = _mm_max_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));

@@ -12,6 +12,7 @@ using Ints = __m512i;
 using Floats = __m512;
 
 constexpr int tiles_at_once = 2;  // swept together by many rows
+constexpr int sums_in_registers = 24;  // of attention's small products
 
 // ---- integers ----
 inline Ints load_ints(const void* from) { return _mm512_loadu_si512(from); }
@@ -33,6 +34,7 @@ inline Ints shift_right(Ints a, int bits) { return reinterpret_cast<Ints>(reinte
 inline Ints shift_right_signed(Ints a, int bits) { return reinterpret_cast<Ints>(reinterpret_cast<__v16si>(a) >> bits); }
 inline Ints add_ints(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 inline Ints subtract_ints(Ints a, Ints b) { return _mm512_sub_epi32(a, b); }
+inline Ints lane_numbers() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
 inline Ints bytes_to_ints(const uint8_t* sixteen) {
   return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sixteen)));
 }
@@ -65,6 +67,12 @@ inline Ints dot_wide(Ints sum, Ints weights, Ints activations) {
 #endif
 
 // ---- floats ----
+#if defined(UNILLM_BFLOAT)
+// Every lane holds two bfloat16.
+inline Floats add_pairs(Floats sum, Floats a, Floats b) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+}
+#endif
 inline Floats load(const float* from) { return _mm512_loadu_ps(from); }
 inline void store(float* to, Floats a) { _mm512_storeu_ps(to, a); }
 inline __mmask16 first(int lanes) { return static_cast<__mmask16>((1u << lanes) - 1); }
@@ -96,6 +104,7 @@ inline float sum_lanes(Floats a) {
   const __m128 pairs = _mm_add_ps(quarters, _mm_movehl_ps(quarters, quarters));
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)));
 }
+inline float first_lane(Floats a) { return _mm512_cvtss_f32(a); }
 inline float largest_lane(Floats a) { return _mm512_reduce_max_ps(a); }
 // The low byte of every lane.
 inline void store_low_bytes(int8_t* to, Ints a) {

@@ -11,6 +11,7 @@ struct Floats {
 };
 
 constexpr int tiles_at_once = 1;
+constexpr int sums_in_registers = 4;  // of attention's small products
 
 template <class FUNCTION>
 inline Ints each_int(FUNCTION function) {
@@ -77,6 +78,9 @@ inline Ints add_ints(Ints a, Ints b) {
 }
 inline Ints subtract_ints(Ints a, Ints b) {
   return each_int([&](int i) { return whole(plain(a.lane[i]) - plain(b.lane[i])); });
+}
+inline Ints lane_numbers() {
+  return each_int([](int i) { return i; });
 }
 inline Ints bytes_to_ints(const uint8_t* sixteen) {
   return each_int([&](int i) { return static_cast<int32_t>(sixteen[i]); });
@@ -178,6 +182,7 @@ inline float sum_lanes(Floats a) {
   }
   return a.lane[0];
 }
+inline float first_lane(Floats a) { return a.lane[0]; }
 inline float largest_lane(Floats a) {
   float largest = a.lane[0];
   for (const float lane : a.lane) largest = lane > largest ? lane : largest;
