@@ -11,7 +11,7 @@ check:  ## format, lint, types, import floors, tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy -p unillm
 	$(PYTHON) -m pyright
-	lint-imports
+	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(PYTHON) -m pytest -m 'not slow'
 
 check-all: check  ## the same, with the slow matrices

@@ -37,6 +37,8 @@ def dequantize(kind: str, data: Tensor, out: Tensor | None = None) -> Tensor:
     block, unpack = _lookup(kind)
     rows, width = data.shape
     blocks = width // block.nbytes
+    if data.storage_offset() % (2 if block.nbytes % 4 else 4):
+        data = data.clone()  # scales are read as words of two or four bytes
     if out is None:
         out = torch.empty(rows, blocks * block.elements, dtype=torch.float32, device=data.device)
     unpack(data.view(rows, blocks, block.nbytes), out.view(rows, blocks, block.elements))
@@ -56,7 +58,11 @@ def _bytes(blocks: Tensor, start: int, stop: int) -> Tensor:
 
 
 def _halfs(blocks: Tensor, start: int, stop: int) -> Tensor:
-    return _bytes(blocks, start, stop).view(torch.float16).to(torch.float32)
+    """The half-precision numbers at these bytes of each block, as fp32 [.., so many]."""
+    word = torch.int16 if stop - start == 2 else torch.int32
+    # One word a block is one long loop; half-precision numbers themselves are slow to gather.
+    words = blocks[..., start:stop].view(word).clone(memory_format=torch.contiguous_format)
+    return words.view(torch.float16).to(torch.float32)
 
 
 def _repeat(byte: int) -> int:
@@ -73,11 +79,12 @@ def _fields(packed: Tensor, bits: int, run: int) -> Tensor:
     following ones.
     """
     rows, blocks, width = packed.shape
-    words = packed.view(torch.int64).view(rows, blocks, width // run, run // 8)
-    fields = torch.empty(rows, blocks, width // run, 8 // bits, run // 8, dtype=torch.int64, device=packed.device)
-    for plane in range(8 // bits):
-        torch.bitwise_and(words if plane == 0 else words >> plane * bits, _MASKS[bits], out=fields[..., plane, :])
-    return fields.view(rows, blocks, width // bits)
+    words = packed.view(torch.int64)
+    planes = [(words >> shift if shift else words) & _MASKS[bits] for shift in range(0, 8, bits)]
+    # To lay planes side by side is a loop over elements: wide ones are fewer. Not every device has the widest.
+    wide, size = (torch.int64, 8) if packed.device.type == "mps" else (torch.complex128, 16)
+    side_by_side = [plane.view(wide).view(rows, blocks, width // run, run // size) for plane in planes]
+    return torch.stack(side_by_side, -2).view(torch.int64).view(rows, blocks, width // bits)
 
 
 _EACH_BYTE = _repeat(1)

@@ -4,14 +4,15 @@ A model is a config, a forward pass and its checkpoint names. It knows neither t
 device it is on: everything a forward pass may know of its surroundings is one `Batch`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from .config import ModelConfig
 from .quantized import QuantizedTensor
 
 Weight: TypeAlias = Tensor | QuantizedTensor
@@ -24,14 +25,27 @@ class Task(StrEnum):
     GENERATE = "generate"
 
 
+class Collective(Protocol):
+    """What ranks that compute one model together do with their shares. Every rank gets the same result."""
+
+    def sum(self, share: Tensor) -> Tensor: ...
+    def gather(self, share: Tensor) -> Tensor:
+        """The shares of all ranks side by side, along the last dimension."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a model lives and what it computes in. `dtype` is that of activations; weights stay as stored."""
+    """Where a model lives and what it computes in. `dtype` is that of activations; weights stay as stored.
+
+    With `world` ranks each loads its part of the weights, and `collective` joins what they compute.
+    """
 
     device: torch.device
     dtype: torch.dtype
     rank: int = 0
     world: int = 1
+    collective: Collective | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +78,7 @@ class WeightLoader(Protocol):
     def tensor_names(self) -> list[str]: ...
     def has_tensor(self, name: str) -> bool: ...
     def load_tensor(self, name: str, part: Part | None = None) -> Weight:
-        """A view of the mapped file, never a copy where the format allows it. Raises `WeightsError` for a name that is not there."""
+        """A view of the mapped file, never a copy where the format allows it. `WeightsError` for an unknown name."""
         ...
 
 
@@ -132,10 +146,17 @@ class Batch:
     cache: Sequence[PagedView]
 
 
+@runtime_checkable
+class Weighted(Protocol):
+    """A layer that holds weights itself, beside those of the layers inside it."""
+
+    def own_weights(self) -> Iterator[Weight]: ...
+
+
 class Model(nn.Module):
     """One architecture. A container only: no training, no hooks, no state_dict."""
 
-    Config: ClassVar[type]
+    Config: ClassVar[type[ModelConfig]]
     task: ClassVar[Task] = Task.GENERATE
 
     config: Any
@@ -154,8 +175,50 @@ class Model(nn.Module):
 
     def weights(self) -> Iterator[Weight]:
         """Every weight once, for sizing and moving."""
-        raise NotImplementedError
+        for module in self.modules():
+            if isinstance(module, Weighted):
+                yield from module.own_weights()
+
+    @torch.inference_mode()
+    def generate(self, ids: Sequence[int], max_tokens: int, end: Collection[int] = ()) -> list[int]:
+        """The greedy continuation, by a plain loop over a cache of one page a layer; no runtime.
+
+        The token of `end` that stops it is the last one of the answer.
+        """
+        cache = contiguous_cache(self.cache_spec(), len(ids) + max_tokens, self.place)
+        answer: list[int] = []
+        fresh, done = list(ids), 0
+        while len(answer) < max_tokens and not (answer and answer[-1] in end):
+            batch = one_sequence(fresh, done, cache, self.place.device)
+            scores = self.logits(self.forward(batch)[batch.rows])
+            fresh, done = [int(scores[0].argmax())], done + len(fresh)
+            answer += fresh
+        return answer
 
     @classmethod
     def load(cls, weights: WeightLoader, config: Any, place: Placement) -> Self:
         raise NotImplementedError
+
+
+def contiguous_cache(spec: CacheSpec, tokens: int, place: Placement) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of every layer, one page of so many tokens."""
+    shapes = [(1, tokens, layer.kv_heads, layer.head_dim) for layer in spec.layers]
+    pages = [torch.zeros(2, *shape, dtype=place.dtype, device=place.device) for shape in shapes]
+    return [(keys, values) for keys, values in pages]
+
+
+def one_sequence(ids: Sequence[int], done: int, cache: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> Batch:
+    """The batch of one sequence alone, of which `done` tokens are in the cache; the last token's row is wanted."""
+    count = len(ids)
+    positions = torch.arange(done, done + count, device=device)
+    table = torch.zeros(1, 1, dtype=torch.int32, device=device)
+    return Batch(
+        ids=torch.tensor(ids, device=device),
+        positions=positions,
+        rows=torch.tensor([count - 1], device=device),
+        queries=(count,),
+        contexts=(done + count,),
+        starts=torch.tensor([0, count], dtype=torch.int32, device=device),
+        lengths=torch.tensor([done + count], dtype=torch.int32, device=device),
+        cache=[PagedView(keys, values, table, positions) for keys, values in cache],
+    )

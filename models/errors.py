@@ -27,6 +27,22 @@ class ConfigError(ModelError):
 class WeightsError(ModelError):
     """The tensors of a checkpoint are not those that its architecture has."""
 
-    def __init__(self, reason: str, *, missing: list[str] | None = None, surplus: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        missing: list[str] | None = None,
+        surplus: list[str] | None = None,
+        misshapen: list[str] | None = None,
+    ) -> None:
         super().__init__(reason)
-        self.reason, self.missing, self.surplus = reason, missing or [], surplus or []
+        self.reason = reason
+        self.missing, self.surplus, self.misshapen = missing or [], surplus or [], misshapen or []
+
+
+class SplitError(ModelError):
+    """A tensor does not divide over so many ranks."""
+
+    def __init__(self, tensor: str, world: int, reason: str) -> None:
+        super().__init__(f"{tensor} cannot be divided over {world} ranks: {reason}")
+        self.tensor, self.world, self.reason = tensor, world, reason

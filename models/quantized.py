@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class QuantizedTensor:
     """A matrix in blocks, as stored. A value, not a tensor: `ops` knows how to compute with each `kind`.
 
-    `kind` is GGML's word ("Q4_K"); `shape` is the logical one, [rows, columns]; `data` [rows, bytes of a row] uint8 is
-    usually a view of the mapped file. `layout` says how `data` is arranged ("file": as stored); other formats keep
-    their scales in `side`.
+    `kind` is GGML's word ("Q4_K"); `shape` is the logical one, [.., rows, columns]; `data` [all rows, bytes of a row]
+    uint8 is usually a view of the mapped file. `layout` says how `data` is arranged ("file": as stored); other formats
+    keep their scales in `side`.
     """
 
     kind: str
@@ -41,17 +41,22 @@ class QuantizedTensor:
         return replace(self, data=self.data.to(device), side={k: v.to(device) for k, v in self.side.items()})
 
     def part(self, part: "Part") -> Self:
-        """A slice of rows, or of columns at block borders; a view either way."""
-        if part.dim == 0:
-            shape = (part.stop - part.start, *self.shape[1:])
-            return replace(self, shape=shape, data=self.data[part.start : part.stop])
+        """A slice along the first dimension, or along the last at block borders; a view either way."""
+        edges, length = (part.start, part.stop), part.stop - part.start
+        if part.dim == 0 and len(self.shape) > 1:
+            rows = self.data.shape[0] // self.shape[0]
+            return replace(self, shape=(length, *self.shape[1:]), data=self.data[edges[0] * rows : edges[1] * rows])
+        if part.dim != len(self.shape) - 1:
+            raise ValueError(
+                f"a {self.kind} tensor of shape {list(self.shape)} is not sliced along dimension {part.dim}"
+            )
         block = block_of(self.kind)
         if part.start % block.elements or part.stop % block.elements:
             raise ValueError(
                 f"columns {part.start}:{part.stop} of a {self.kind} tensor do not fall on blocks of {block.elements}"
             )
-        start, stop = (edge // block.elements * block.nbytes for edge in (part.start, part.stop))
-        return replace(self, shape=(*self.shape[:1], part.stop - part.start), data=self.data[:, start:stop])
+        start, stop = (edge // block.elements * block.nbytes for edge in edges)
+        return replace(self, shape=(*self.shape[:-1], length), data=self.data[:, start:stop])
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The numbers, in `shape`. The arithmetic is fp32, as in the format's description; `dtype` is the last step."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 class RuntimeFault(Exception):
-    """The base of everything that `runtime` raises at a user's mistake or a machine's limit. `hint` says what to do next."""
+    """The base of all that `runtime` raises at a user's mistake or a machine's limit. `hint` says what to do next."""
 
     hint: str | None = None
 
@@ -17,7 +17,9 @@ class PromptTooLong(RuntimeFault):
         super().__init__(f"the prompt has {tokens} tokens{asked}; the context holds {context}")
         self.tokens, self.context, self.max_tokens = tokens, context, max_tokens
         room = context - tokens
-        self.hint = f"ask for at most {room} tokens" if max_tokens and room > 0 else "shorten the prompt or raise the context"
+        self.hint = (
+            f"ask for at most {room} tokens" if max_tokens and room > 0 else "shorten the prompt or raise the context"
+        )
 
 
 class PoolTooSmall(RuntimeFault):
@@ -83,6 +85,14 @@ class NoChatTemplate(RuntimeFault):
         super().__init__(f"{model} has no chat template")
         self.model = model
         self.hint = "give it plain text instead (generate, or --raw)"
+
+
+class UnknownRequest(RuntimeFault):
+    """An id that no request has which is still under way, or whose updates are still to be read."""
+
+    def __init__(self, id: str) -> None:  # noqa: A002 - the name that results give it
+        super().__init__(f"there is no request {id!r}")
+        self.id = id
 
 
 class NonFiniteLogits(RuntimeFault):

@@ -1,0 +1,67 @@
+# bash completion for unillm. Generated from the table of commands; do not edit.
+
+_unillm_models() {
+  local name skip=
+  # A colon ends a word in bash: what stands before it must not come again.
+  if [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]]; then skip=${cur%:*}:; fi
+  while IFS= read -r name; do
+    if [[ $name == "$cur"* ]]; then COMPREPLY+=("${name#"$skip"}"); fi
+  done < <(unillm complete models 2>/dev/null)
+}
+
+# The words of the line, joined again where bash split them at a colon or an equals sign.
+_unillm_words() {
+  local i joined=0
+  words=()
+  for ((i = 0; i <= COMP_CWORD; i++)); do
+    if [[ $i -gt 0 && ( ${COMP_WORDS[i]} == [:=] || $joined == 1 ) && ${#words[@]} -gt 1 ]]; then
+      words[${#words[@]} - 1]+=${COMP_WORDS[i]}
+      [[ ${COMP_WORDS[i]} == [:=] ]] && joined=1 || joined=0
+    else
+      words+=("${COMP_WORDS[i]}")
+    fi
+  done
+  cur=${words[${#words[@]} - 1]}
+  prev=${words[${#words[@]} - 2]}
+  if [[ $cur == --*=* ]]; then prev=${cur%%=*} cur=${cur#*=}; fi
+}
+
+_unillm() {
+  local cur prev verb words flags i
+  COMPREPLY=()
+  _unillm_words
+  verb=
+  for ((i = 1; i < ${#words[@]} - 1; i++)); do
+    if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
+  done
+  if [[ -z $verb ]]; then
+    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp verify bench --version --help -h' -- "$cur"))
+    return
+  fi
+  flags=
+  case $verb in
+    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --repetition-penalty --seed --stop --raw --context --device --dtype --offline --verbose -v --json --quiet -q --debug --help -h' ;;
+    models|list|ls) flags='--json --quiet -q --debug --help -h' ;;
+    pull) flags='--name --dry-run --offline --json --quiet -q --debug --help -h' ;;
+    show) flags='--template --json --quiet -q --debug --help -h' ;;
+    rm) flags='--json --quiet -q --debug --help -h' ;;
+    cp) flags='--json --quiet -q --debug --help -h' ;;
+    verify) flags='--json --quiet -q --debug --help -h' ;;
+    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --offline --json --quiet -q --debug --help -h' ;;
+  esac
+  case "$verb $prev" in
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --repetition-penalty"|"generate --seed"|"generate --stop"|"generate --context"|"pull --name"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context") return ;;
+    "generate --model"|"generate -m") _unillm_models; return ;;
+    "generate --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
+    "generate --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
+  esac
+  if [[ $cur == -* ]]; then
+    COMPREPLY=($(compgen -W "$flags" -- "$cur"))
+    return
+  fi
+  case $verb in
+    models|list|ls|pull|show|rm|cp|verify|bench) _unillm_models ;;
+  esac
+}
+
+complete -o default -F _unillm unillm

@@ -1,0 +1,91 @@
+"""The operations in plain torch, but for attention: what every fast version is tested against.
+
+A matrix is never converted or unpacked whole. It goes by tiles of rows through one small buffer that stays in cache, so
+a mapped weight stays mapped and a packed one packed.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..blocks import dequantize
+from ..quantized import QuantizedTensor
+from .operands import Norm, Rotation
+
+# Numbers of a tile: about what the second-level caches of a few cores hold as fp32. Other devices hide no launch
+# costs behind so little work.
+_TILE: Final = 600_000
+_TILE_ELSEWHERE: Final = 16_000_000
+
+
+def dense_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x @ weight.T + bias; a weight of another type than x is converted tile by tile."""
+    if weight.dtype == x.dtype:
+        return F.linear(x, weight, bias)
+    out = x.new_empty(len(x), len(weight))
+    buffer: Tensor | None = None
+    for start, stop in _tiles(weight.shape, x.device):
+        if buffer is None:
+            buffer = x.new_empty(stop - start, weight.shape[1])
+        tile = buffer[: stop - start].copy_(weight[start:stop])
+        out[:, start:stop] = F.linear(x, tile)
+    return out if bias is None else out.add_(bias)
+
+
+def packed_linear(x: Tensor, weight: QuantizedTensor, bias: Tensor | None) -> Tensor:
+    """The same with a weight whose rows are unpacked tile by tile."""
+    out = x.new_empty(len(x), weight.shape[0])
+    buffer: Tensor | None = None
+    for start, stop in _tiles(weight.shape, x.device):
+        if buffer is None:
+            buffer = torch.empty(stop - start, weight.shape[1], dtype=torch.float32, device=x.device)
+        tile = dequantize(weight.kind, weight.data[start:stop], buffer[: stop - start])
+        out[:, start:stop] = F.linear(x, tile.to(x.dtype))
+    return out if bias is None else out.add_(bias)
+
+
+def _tiles(shape: tuple[int, ...], device: torch.device) -> Iterator[tuple[int, int]]:
+    """Borders of tiles of rows, each of about the same height."""
+    rows, columns = shape
+    numbers = _TILE if device.type == "cpu" else _TILE_ELSEWHERE
+    count = max(1, -(-rows * columns // numbers))
+    height = -(-rows // count)
+    return ((start, min(start + height, rows)) for start in range(0, rows, height))
+
+
+def dense_embedding(ids: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
+    return F.embedding(ids, table).to(dtype)
+
+
+def packed_embedding(ids: Tensor, table: QuantizedTensor, dtype: torch.dtype) -> Tensor:
+    return dequantize(table.kind, table.data.index_select(0, ids)).to(dtype)
+
+
+def rms_norm(x: Tensor, norm: Norm) -> Tensor:
+    """x / root-mean-square(x) * weight, in fp32, in the type of x."""
+    wide = x.float()
+    scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.eps)
+    return (wide * scale * norm.weight).to(x.dtype)
+
+
+def silu_mul(gate_up: Tensor) -> Tensor:
+    """silu(gate) * up, the two halves of the last dimension."""
+    gate, up = gate_up.chunk(2, -1)
+    return F.silu(gate) * up
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn the pairs of each head of x [tokens, heads, head_dim]."""
+    cos, sin = rotation.cos.unsqueeze(1), rotation.sin.unsqueeze(1)
+    turning = 2 * cos.shape[-1]
+    if rotation.interleaved:
+        first, second = x[..., 0:turning:2], x[..., 1:turning:2]
+    else:
+        first, second = x[..., :turning].chunk(2, -1)
+    pairs = (first * cos - second * sin, second * cos + first * sin)
+    turned = torch.stack(pairs, -1).flatten(-2) if rotation.interleaved else torch.cat(pairs, -1)
+    turned = turned.to(x.dtype)
+    return turned if turning == x.shape[-1] else torch.cat((turned, x[..., turning:]), -1)

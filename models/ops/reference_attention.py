@@ -1,0 +1,172 @@
+"""Attention over paged keys and values in plain torch: prompts, chunks and single tokens in one flat batch.
+
+One-token sequences that lie side by side are gathered, padded on the left to the longest, and attended in one call; a
+chunk is attended sequence by sequence and, where it needs a mask, by tiles of queries, so that no mask grows with the
+square of a prompt. Only what the window can see is gathered: pages that left it may already belong to others.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..contract import AttentionSpec, Batch, PagedView
+from .operands import Norm, Rotation
+from .reference import rms_norm, rotate
+
+_QUERY_TILE: Final = 256
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_norm: Norm | None,
+    k_norm: Norm | None,
+    rotation: Rotation | None,
+    spec: AttentionSpec,
+    cache: PagedView,
+    batch: Batch,
+) -> Tensor:
+    """Norm, rotate, store, attend. q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim] -> as q."""
+    q = q if q_norm is None else rms_norm(q, q_norm)
+    k = k if k_norm is None else rms_norm(k, k_norm)
+    if rotation is not None:
+        q, k = rotate(q, rotation), rotate(k, rotation)
+    _flat(cache.keys).index_copy_(0, cache.slots, k.flatten(1).to(cache.keys.dtype))
+    _flat(cache.values).index_copy_(0, cache.slots, v.flatten(1).to(cache.values.dtype))
+    parts = [_attend_run(q[tokens], sequences, spec, cache, batch) for sequences, tokens in _runs(batch.queries)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _flat(pages: Tensor) -> Tensor:
+    """[slots, kv_heads * head_dim], always a view."""
+    return pages.view(pages.shape[0] * pages.shape[1], -1)
+
+
+def _runs(queries: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+    """Which sequences are attended in one call, and their tokens: neighbours of one token each, others alone."""
+    first = token = 0
+    while first < len(queries):
+        last = first + 1
+        while queries[first] == 1 and last < len(queries) and queries[last] == 1:
+            last += 1
+        count = sum(queries[first:last])
+        if count:
+            yield slice(first, last), slice(token, token + count)
+        first, token = last, token + count
+
+
+def _attend_run(q: Tensor, sequences: slice, spec: AttentionSpec, cache: PagedView, batch: Batch) -> Tensor:
+    contexts = batch.contexts[sequences]
+    if len(q) == len(contexts):
+        return _attend_tokens(q, contexts, batch.lengths[sequences], spec, cache, cache.table[sequences])
+    return _attend_chunk(q, contexts[0], spec, cache, cache.table[sequences])
+
+
+def _attend_tokens(
+    q: Tensor, contexts: tuple[int, ...], lengths: Tensor, spec: AttentionSpec, cache: PagedView, table: Tensor
+) -> Tensor:
+    """One token of each sequence, the last one, with all before it that it can see."""
+    span = _seen(max(contexts), spec)
+    positions = lengths.long()[:, None] + torch.arange(-span, 0, device=q.device)  # [sequences, span]
+    keys, values = _gather(cache, table, positions.clamp(min=0))
+    before = positions >= 0 if min(contexts) < span else None
+    distances = torch.arange(1 - span, 1, device=q.device).expand(len(q), 1, span)
+    visible = None if before is None else before[:, None]
+    return _attend(q[:, None], keys, values, spec, distances, visible)[:, 0]
+
+
+def _attend_chunk(q: Tensor, context: int, spec: AttentionSpec, cache: PagedView, table: Tensor) -> Tensor:
+    """The last tokens of one sequence."""
+    done = context - len(q)
+    lowest = max(0, done + 1 - _seen(context, spec)) if spec.causal else 0
+    positions = torch.arange(lowest, context, device=q.device)[None]
+    keys, values = _gather(cache, table, positions)
+    if not _special(spec) and (not spec.causal or (done == 0 and _seen(context, spec) == context)):
+        return _fused(q[None], keys, values, spec, None, causal=spec.causal)[0]
+    tiles = []
+    for start in range(0, len(q), _QUERY_TILE):
+        stop = min(start + _QUERY_TILE, len(q))
+        low = max(lowest, done + start + 1 - _seen(context, spec)) if spec.causal else 0
+        high = done + stop if spec.causal else context
+        queries = torch.arange(done + start, done + stop, device=q.device)[:, None]
+        distances = (positions[:, low - lowest : high - lowest] - queries)[None]  # [1, queries, keys]
+        visible = _visible(distances, spec)
+        inside = slice(low - lowest, high - lowest)
+        tiles.append(_attend(q[None, start:stop], keys[:, inside], values[:, inside], spec, distances, visible)[0])
+    return torch.cat(tiles)
+
+
+def _seen(context: int, spec: AttentionSpec) -> int:
+    """How many tokens, itself included, the last of `context` sees."""
+    return context if spec.window is None else min(context, spec.window)
+
+
+def _visible(distances: Tensor, spec: AttentionSpec) -> Tensor | None:
+    if not spec.causal:
+        return None
+    seen = distances <= 0
+    return seen if spec.window is None else seen & (distances > -spec.window)
+
+
+def _gather(cache: PagedView, table: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values [sequences, span, kv_heads, head_dim] of positions [sequences, span]."""
+    page_size = cache.keys.shape[1]
+    pages = table.long().gather(1, positions // page_size)
+    slots = (pages * page_size + positions % page_size).flatten()
+    shape = (*positions.shape, *cache.keys.shape[2:])
+    return _flat(cache.keys).index_select(0, slots).view(shape), _flat(cache.values).index_select(0, slots).view(shape)
+
+
+def _special(spec: AttentionSpec) -> bool:
+    """Whether it asks for more than torch's own attention computes."""
+    return spec.softcap is not None or spec.sinks is not None or spec.alibi is not None
+
+
+def _attend(
+    q: Tensor, keys: Tensor, values: Tensor, spec: AttentionSpec, distances: Tensor, visible: Tensor | None
+) -> Tensor:
+    """q [sequences, queries, heads, head_dim] over keys [sequences, span, kv_heads, head_dim]; `distances` (key minus
+    query) and `visible` are [sequences, queries, span].
+    """
+    if _special(spec):
+        return _spelled_out(q, keys, values, spec, distances, visible)
+    return _fused(q, keys, values, spec, visible)
+
+
+def _fused(
+    q: Tensor, keys: Tensor, values: Tensor, spec: AttentionSpec, visible: Tensor | None, causal: bool = False
+) -> Tensor:
+    q, keys, values = (x.transpose(1, 2) for x in (q, keys.to(q.dtype), values.to(q.dtype)))
+    mask = None if visible is None else visible[:, None]
+    grouped = q.shape[1] != keys.shape[1]
+    out = F.scaled_dot_product_attention(
+        q, keys, values, attn_mask=mask, is_causal=causal, scale=spec.scale, enable_gqa=grouped
+    )
+    return out.transpose(1, 2)
+
+
+def _spelled_out(
+    q: Tensor, keys: Tensor, values: Tensor, spec: AttentionSpec, distances: Tensor, visible: Tensor | None
+) -> Tensor:
+    """Softcap, alibi and sinks, in fp32."""
+    sequences, queries, _, head_dim = q.shape
+    grouped = q.float().view(sequences, queries, keys.shape[2], -1, head_dim).permute(0, 2, 3, 1, 4)
+    keys, values = (x.float().transpose(1, 2)[:, :, None] for x in (keys, values))
+    scores = (grouped @ keys.transpose(-1, -2) * spec.scale).flatten(1, 2)  # [sequences, heads, queries, span]
+    if spec.softcap is not None:
+        scores = (scores / spec.softcap).tanh() * spec.softcap
+    if spec.alibi is not None:
+        scores = scores + spec.alibi.view(-1, 1, 1) * distances[:, None]
+    if visible is not None:
+        scores = scores.masked_fill(~visible[:, None], float("-inf"))
+    if spec.sinks is not None:
+        sinks = spec.sinks.float().view(1, -1, 1, 1).expand(sequences, -1, queries, 1)
+        shares = torch.cat((scores, sinks), -1).softmax(-1)[..., :-1]
+    else:
+        shares = scores.softmax(-1)
+    mixed = shares.view(sequences, keys.shape[1], -1, queries, shares.shape[-1]) @ values
+    return mixed.flatten(1, 2).transpose(1, 2).to(q.dtype)

@@ -1,0 +1,113 @@
+"""A cursor into a checkpoint: names and shapes of tensors, said once, next to the layers that they fill.
+
+`weights / "model" / "layers" / 0` is a place in it. What is missing or of another shape is collected, and a stand-in
+without memory keeps the load going, so that `finish` lists everything at once.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..blocks import block_of
+from ..contract import Part, Placement, Weight, WeightLoader
+from ..errors import SplitError, WeightsError
+
+Shape: TypeAlias = tuple[int | None, ...]
+
+_LISTED: Final = 6
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What one load has seen so far."""
+
+    taken: set[str] = field(default_factory=set)
+    missing: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A place in a checkpoint. `rename` turns the model's name of a tensor into the file's."""
+
+    loader: WeightLoader
+    place: Placement
+    rename: Callable[[str], str] = str
+    path: str = ""
+    findings: _Findings = field(default_factory=_Findings)
+
+    def __truediv__(self, step: str | int) -> "Checkpoint":
+        path = f"{self.path}.{step}" if self.path else str(step)
+        return Checkpoint(self.loader, self.place, self.rename, path, self.findings)
+
+    @property
+    def name(self) -> str:
+        """The tensor at this place, as the file calls it."""
+        return self.rename(self.path)
+
+    def exists(self) -> bool:
+        return self.loader.has_tensor(self.name)
+
+    def grain(self) -> int:
+        """How many columns of the tensor here are one block, where ranks divide it."""
+        if self.place.world == 1 or not self.exists():
+            return 1
+        weight = self.loader.load_tensor(self.name)
+        return 1 if isinstance(weight, Tensor) else block_of(weight.kind).elements
+
+    def matrix(self, shape: Shape, part: Part | None = None) -> Weight:
+        """The tensor here, or `part` of it, as stored, on the model's device. None in `shape` takes any size."""
+        self.findings.taken.add(self.name)
+        if not self.exists():
+            self.findings.missing.append(self.name)
+            return _stand_in(shape, part)
+        weight = self.loader.load_tensor(self.name)
+        if not _fits(tuple(weight.shape), shape):
+            wanted = [size or "any" for size in shape]
+            self.findings.misshapen.append(f"{self.name} is {list(weight.shape)} where {wanted} belongs")
+            return _stand_in(shape, part)
+        return (weight if part is None else self._part(part)).to(self.place.device)
+
+    def vector(self, size: int, part: Part | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        """A small tensor, in `dtype` whatever it is stored as."""
+        vector = self.matrix((size,), part)
+        return vector.to(dtype) if isinstance(vector, Tensor) else vector.dequantize(dtype)
+
+    def finish(self, ignored: Callable[[str], bool]) -> None:
+        """Raise `WeightsError` unless all that was asked for was there, and nothing but that and `ignored` names."""
+        found = self.findings
+        surplus = [name for name in self.loader.tensor_names() if name not in found.taken and not ignored(name)]
+        lists = (("missing", found.missing), ("of another shape", found.misshapen), ("surplus", surplus))
+        said = "; ".join(f"{len(names)} {word}: {_listed(names)}" for word, names in lists if names)
+        if said:
+            raise WeightsError(
+                f"the tensors are not those of {self.loader.metadata.architecture}: {said}",
+                missing=found.missing,
+                surplus=surplus,
+                misshapen=found.misshapen,
+            )
+
+    def _part(self, part: Part) -> Weight:
+        try:
+            return self.loader.load_tensor(self.name, part)
+        except ValueError as error:
+            raise SplitError(self.name, self.place.world, str(error)) from error
+
+
+def _fits(shape: tuple[int, ...], wanted: Shape) -> bool:
+    return len(shape) == len(wanted) and all(w is None or size == w for size, w in zip(shape, wanted, strict=True))
+
+
+def _stand_in(shape: Shape, part: Part | None) -> Tensor:
+    sizes = [1 if size is None else size for size in shape]
+    if part is not None:
+        sizes[part.dim] = part.stop - part.start
+    return torch.empty(sizes, device="meta")
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,67 @@
+"""A projection: one or several weights side by side, as the checkpoint stores them, and how they split across ranks."""
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from torch import Tensor, nn
+
+from .. import ops
+from ..contract import Collective, Part, Weight
+from .checkpoint import Checkpoint
+from .split import Split
+
+
+class Linear(nn.Module):
+    """x @ weight.T + bias of each weight, side by side in one result.
+
+    With `collective`, the ranks' results are shares of one sum; the bias is then added to the sum, once.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Weight],
+        biases: Sequence[Tensor | None],
+        collective: Collective | None = None,
+    ) -> None:
+        super().__init__()
+        self.weights, self.biases, self.collective = tuple(weights), tuple(biases), collective
+        self.sizes = tuple(int(weight.shape[0]) for weight in weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.collective is None:
+            return ops.linear(x, self.weights, self.biases)
+        out = self.collective.sum(ops.linear(x, self.weights, (None,) * len(self.weights)))
+        return out if self.biases[0] is None else out + self.biases[0]
+
+    def own_weights(self) -> Iterator[Weight]:
+        yield from self.weights
+        yield from (bias for bias in self.biases if bias is not None)
+
+    @classmethod
+    def load(
+        cls,
+        places: Sequence[Checkpoint],
+        columns: int,
+        rows: Sequence[int],
+        split: Split | None = None,
+        bias: bool | None = False,
+    ) -> Self:
+        """A weight [rows, columns] from each place. `bias=None`: wherever the file has one."""
+        pairs = [_load_one(place, (size, columns), split, bias) for place, size in zip(places, rows, strict=True)]
+        summed = split is not None and split.kind == "columns"
+        collective = places[0].place.collective if summed else None
+        return cls([weight for weight, _ in pairs], [bias for _, bias in pairs], collective)
+
+
+def _load_one(
+    place: Checkpoint, shape: tuple[int, int], split: Split | None, bias: bool | None
+) -> tuple[Weight, Tensor | None]:
+    part = split.part(shape[split.dim], place.place, place.name) if split else None
+    weight = (place / "weight").matrix(shape, part)
+    biased = (place / "bias").exists() if bias is None else bias
+    return weight, _load_bias(place / "bias", shape[0], part) if biased else None
+
+
+def _load_bias(place: Checkpoint, size: int, part: Part | None) -> Tensor:
+    """The rows' share; of a weight split by columns every rank holds the whole bias."""
+    return place.vector(size, part if part and part.dim == 0 else None, place.place.dtype)

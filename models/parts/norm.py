@@ -1,0 +1,28 @@
+"""Norms of hidden states."""
+
+from collections.abc import Iterator
+from typing import Self
+
+from torch import Tensor, nn
+
+from .. import ops
+from ..contract import Weight
+from .checkpoint import Checkpoint
+
+
+class RMSNorm(nn.Module):
+    """x / root-mean-square(x) * weight."""
+
+    def __init__(self, norm: ops.Norm) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ops.rms_norm(x, self.norm)
+
+    def own_weights(self) -> Iterator[Weight]:
+        yield self.norm.weight
+
+    @classmethod
+    def load(cls, place: Checkpoint, size: int, eps: float) -> Self:
+        return cls(ops.Norm((place / "weight").vector(size), eps))

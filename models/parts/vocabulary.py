@@ -1,0 +1,72 @@
+"""The two ends of a language model: token ids to vectors, and vectors to scores of the next token."""
+
+from collections.abc import Iterator
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from .. import ops
+from ..contract import Collective, Part, Placement, Weight
+from .checkpoint import Checkpoint
+from .split import Split
+
+
+class Embedding(nn.Module):
+    """A row for each token id, whole on every rank."""
+
+    def __init__(self, weight: Weight, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight, self.dtype = weight, dtype
+
+    @property
+    def vocabulary(self) -> int:
+        return int(self.weight.shape[0])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return ops.embedding(ids, self.weight, self.dtype)
+
+    def own_weights(self) -> Iterator[Weight]:
+        yield self.weight
+
+    @classmethod
+    def load(cls, place: Checkpoint, vocabulary: int | None, hidden: int) -> Self:
+        return cls((place / "weight").matrix((vocabulary, hidden)), place.place.dtype)
+
+
+class Head(nn.Module):
+    """A score for each token id, fp32. Ranks divide the rows where these come out even, and gather the scores."""
+
+    def __init__(self, weight: Weight, collective: Collective | None = None, *, tied: bool = False) -> None:
+        super().__init__()
+        self.weight, self.collective, self.tied = weight, collective, tied
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        scores = ops.linear(hidden, (self.weight,), (None,)).float()
+        return scores if self.collective is None else self.collective.gather(scores)
+
+    def own_weights(self) -> Iterator[Weight]:
+        if not self.tied:
+            yield self.weight
+
+    @classmethod
+    def load(cls, place: Checkpoint, embedding: Embedding, hidden: int, tied: bool | None) -> Self:
+        """`tied`: the embedding's own matrix serves; None: it does where the file has no other."""
+        if tied or (tied is None and not (place / "weight").exists()):
+            return cls.tied_to(embedding, place.place)
+        part = _share(embedding.vocabulary, place.place)
+        weight = (place / "weight").matrix((embedding.vocabulary, hidden), part)
+        return cls(weight, place.place.collective if part else None)
+
+    @classmethod
+    def tied_to(cls, embedding: Embedding, place: Placement) -> Self:
+        """The embedding's own matrix, or this rank's rows of it."""
+        weight, part = embedding.weight, _share(embedding.vocabulary, place)
+        if part is None:
+            return cls(weight, tied=True)
+        rows = weight[part.start : part.stop] if isinstance(weight, Tensor) else weight.part(part)
+        return cls(rows, place.collective, tied=True)
+
+
+def _share(vocabulary: int, place: Placement) -> Part | None:
+    return None if vocabulary % place.world else Split("rows").part(vocabulary, place, "the head")

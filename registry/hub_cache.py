@@ -1,0 +1,157 @@
+"""The Hugging Face cache on this machine, shared with every other tool that speaks to the hub.
+
+    models--org--repo/blobs/<hash>                    a file, named by the hub's own checksum of it
+    models--org--repo/snapshots/<commit>/<name>       a link to it
+    models--org--repo/refs/<revision>                 the commit that a branch was at
+
+Only hashes and commits that were found well-formed come in here, and only names that `checked_name` let pass.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .digests import Digest
+from .store import put_in_place, remove_if_empty, sync_folder, write_whole, writing
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRepo:
+    """One repository in the cache `root`."""
+
+    root: Path
+    repo: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self._folder_name
+
+    @property
+    def _folder_name(self) -> str:
+        return "models--" + self.repo.replace("/", "--")
+
+    def blob(self, digest: Digest) -> Path:
+        return self.folder / "blobs" / digest.hex
+
+    def partial(self, digest: Digest) -> Path:
+        """Where an unfinished download waits for its rest."""
+        return self.folder / "blobs" / f"{digest.hex}.unillm.incomplete"
+
+    def lock(self, digest: Digest) -> Path:
+        """The lock that the hub's own library takes too."""
+        return self.root / ".locks" / self._folder_name / f"{digest.hex}.lock"
+
+    def snapshot(self, commit: str) -> Path:
+        return self.folder / "snapshots" / commit
+
+    def pointer(self, commit: str, name: str) -> Path:
+        return self.snapshot(commit) / name
+
+    def find(self, digest: Digest, commit: str, name: str, size: int) -> Path | None:
+        """Where the file lies, if the cache has one of that size: as a blob, or bare in the snapshot."""
+        for path in (self.blob(digest), self.pointer(commit, name)):
+            if path.is_file() and path.stat().st_size == size:
+                return path
+        return None
+
+    def link(self, digest: Digest, commit: str, name: str) -> None:
+        """Let the snapshot have the file. Where links cannot be made the file itself moves there."""
+        pointer, blob = self.pointer(commit, name), self.blob(digest)
+        if pointer.exists():
+            return
+        with writing(pointer):
+            pointer.parent.mkdir(parents=True, exist_ok=True)
+            pointer.unlink(missing_ok=True)
+            try:
+                pointer.symlink_to(os.path.relpath(blob, pointer.parent))
+            except (OSError, NotImplementedError):
+                blob.replace(pointer)
+            sync_folder(pointer.parent)
+
+    def store(self, draft: Path, digest: Digest) -> None:
+        """Give a finished and verified download its name."""
+        with writing(self.blob(digest)):
+            put_in_place(draft, self.blob(digest))
+
+    def name_revision(self, revision: str, commit: str) -> None:
+        """Remember where the branch was, so that other tools find the snapshot without the network."""
+        if revision != commit:
+            write_whole(self.folder / "refs" / revision, commit.encode())
+
+    def commit_of(self, revision: str) -> str | None:
+        """The commit that a branch was at when somebody last asked the hub; a commit is itself."""
+        if _is_hash(revision, "git"):
+            return revision
+        try:
+            found = (self.folder / "refs" / revision).read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return found if _is_hash(found, "git") else None
+
+    def snapshot_files(self, commit: str) -> Iterator[tuple[str, Digest, int]]:
+        """Name, checksum and size of each file of a snapshot, as far as its links tell."""
+        folder = self.snapshot(commit)
+        for path in sorted(folder.rglob("*")):
+            if path.is_symlink() and path.is_file():
+                name = path.readlink().name
+                kind: Literal["sha256", "git"] = "sha256" if _is_hash(name, "sha256") else "git"
+                if _is_hash(name, kind):
+                    yield path.relative_to(folder).as_posix(), Digest(kind, name), path.stat().st_size
+
+    def drop(self, digest: Digest, commit: str, name: str) -> None:
+        """Forget a file whose bytes are wrong. Other links to it dangle until it is fetched again."""
+        pointer = self.pointer(commit, name)
+        with writing(pointer):
+            self.blob(digest).unlink(missing_ok=True)
+            if pointer.is_symlink() or pointer.is_file():
+                pointer.unlink()
+
+    def remove(self, commit: str, name: str) -> int:
+        """Take one file out of the snapshot, and its blob where no other snapshot links to it. Returns bytes freed."""
+        pointer = self.pointer(commit, name)
+        with writing(pointer):
+            freed = self._unlink(pointer)
+            self._tidy(commit, pointer.parent)
+        return freed
+
+    def _unlink(self, pointer: Path) -> int:
+        if not pointer.is_symlink():
+            size = pointer.stat().st_size if pointer.is_file() else 0
+            pointer.unlink(missing_ok=True)
+            return size
+        blob = pointer.parent / pointer.readlink()
+        pointer.unlink()
+        if blob.parent.resolve() != (self.folder / "blobs").resolve() or not blob.is_file():
+            return 0
+        if any(link.resolve() == blob.resolve() for link in self._links()):
+            return 0
+        size = blob.stat().st_size
+        blob.unlink()
+        return size
+
+    def _links(self) -> Iterator[Path]:
+        return (path for path in (self.folder / "snapshots").rglob("*") if path.is_symlink())
+
+    def _tidy(self, commit: str, folder: Path) -> None:
+        """Take away the folders that are empty now, and the names of a snapshot that is gone."""
+        while folder != self.folder and self.folder in folder.parents:
+            remove_if_empty(folder)
+            folder = folder.parent
+        if self.snapshot(commit).exists():
+            return
+        for ref in [path for path in (self.folder / "refs").rglob("*") if path.is_file()]:
+            if ref.read_text("ascii", errors="replace").strip() == commit:
+                ref.unlink()
+        for name in ("refs", "blobs"):
+            remove_if_empty(self.folder / name)
+        remove_if_empty(self.folder)
+
+
+def _is_hash(text: str, kind: Literal["sha256", "git"]) -> bool:
+    try:
+        Digest(kind, text)
+    except ValueError:
+        return False
+    return True

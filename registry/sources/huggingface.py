@@ -1,0 +1,184 @@
+"""Models from the hub: planned from the listing of one commit, downloaded into the Hugging Face cache, verified there.
+
+What other tools have fetched is reused and verified once; what is left of an interrupted download is resumed.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..digests import Digest, hash_file
+from ..errors import NoWeights, OfflineMode, SourceUnreachable, VariantNotFound
+from ..events import Listener, Notice, Progress, Verifying
+from ..hub_cache import CachedRepo
+from ..manifest import HubOrigin, ShelvedFile
+from ..names import ModelRef
+from ..offers import HubOffer
+from ..plan import Plan, PlannedFile
+from ..selection import FORMAT_WORDS, Chosen, choose_files
+from ..settings import RegistrySettings
+from ..store import free_space, held
+from .hub import Hub, Listing, RemoteFile, Response
+from .transfer import Tell, download
+
+DEFAULT_REVISION = "main"
+
+
+class HuggingFace:
+    """The hub as a source."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._settings, self._hub = settings, Hub(settings)
+
+    def plan(self, ref: ModelRef, offer: HubOffer, listener: Listener) -> Plan:
+        """What of the repository would come here. Raises what the hub refuses or does not have."""
+        try:
+            listing = self._hub.listing(offer.repo, offer.revision)
+        except (SourceUnreachable, OfflineMode) as error:
+            return self._plan_from_cache(ref, offer, error, listener)
+        chosen = choose_files(offer.repo, listing.names(), offer.quant, offer.pattern)
+        if listing.gated != "no":
+            self._hub.check_access(offer.repo)
+        return self._planned(ref, offer, listing, chosen)
+
+    def fetch(self, plan: Plan, known: Mapping[Path, ShelvedFile], listener: Listener) -> tuple[ShelvedFile, ...]:
+        """Bring every file of the plan into the cache, whole and verified."""
+        origin = plan.origin
+        if not isinstance(origin, HubOrigin):
+            raise TypeError("not a plan of the hub's")
+        cached = CachedRepo(origin.cache, origin.repo)
+        files = tuple(self._bring(one, origin, cached, known, listener) for one in plan.files)
+        cached.name_revision(origin.revision or DEFAULT_REVISION, origin.commit)
+        return files
+
+    def _plan_from_cache(
+        self, ref: ModelRef, offer: HubOffer, error: SourceUnreachable | OfflineMode, listener: Listener
+    ) -> Plan:
+        """The hub cannot be asked: a snapshot that some tool has fetched whole is as good. Else `error`."""
+        listing = _cached_listing(CachedRepo(self._settings.cache_dir, offer.repo), offer.revision)
+        try:
+            chosen = choose_files(offer.repo, listing.names(), offer.quant, offer.pattern) if listing else None
+        except (NoWeights, VariantNotFound):
+            chosen = None
+        if listing is None or chosen is None:
+            raise error
+        listener(
+            Notice(f"{error}; {offer.repo} is taken from the Hugging Face cache, as it was at {listing.commit[:12]}")
+        )
+        return self._planned(ref, offer, listing, chosen)
+
+    def _planned(self, ref: ModelRef, offer: HubOffer, listing: Listing, chosen: Chosen) -> Plan:
+        cached = CachedRepo(self._settings.cache_dir, offer.repo)
+        weights = [listing.file(name) for name in chosen.weights]
+        others = [listing.file(name) for name in chosen.others]
+        return Plan(
+            ref=ref,
+            origin=HubOrigin(
+                offer.repo, listing.commit, self._settings.endpoint, self._settings.cache_dir, offer.revision
+            ),
+            format=chosen.format,
+            variant=chosen.quant or FORMAT_WORDS[chosen.format],
+            reason=_reason(offer, chosen),
+            files=(
+                *(_planned_file(cached, listing.commit, one, weights=True) for one in weights),
+                *(_planned_file(cached, listing.commit, one, weights=False) for one in others),
+            ),
+            folder=self._settings.cache_dir,
+            free=free_space(self._settings.cache_dir),
+            licence=listing.licence or offer.licence,
+            gated=listing.gated,
+        )
+
+    def _bring(
+        self,
+        file: PlannedFile,
+        origin: HubOrigin,
+        cached: CachedRepo,
+        known: Mapping[Path, ShelvedFile],
+        listener: Listener,
+    ) -> ShelvedFile:
+        """One file: verified where it is here already, downloaded where it is not or is wrong."""
+        pointer = cached.pointer(origin.commit, file.name)
+        with held(cached.lock(file.digest)):
+            fetched = not _is_right(cached, origin.commit, file, known, listener)
+            if fetched:
+                self._download(file, origin, cached, listener)
+            cached.link(file.digest, origin.commit, file.name)
+        before = known.get(pointer)
+        return ShelvedFile(
+            name=file.name,
+            size=file.size,
+            digest=file.digest,
+            weights=file.weights,
+            fetched=fetched or bool(before and before.fetched),
+            modified=pointer.stat().st_mtime_ns,
+        )
+
+    def _download(self, file: PlannedFile, origin: HubOrigin, cached: CachedRepo, listener: Listener) -> None:
+        address = self._hub.address(origin.repo, origin.commit, file.name)
+
+        @contextmanager
+        def open_at(headers: Mapping[str, str]) -> Iterator[Response]:
+            with self._hub.answer(origin.repo, origin.revision, address, **headers) as response:
+                yield response
+
+        self._hub.check_reach(origin.repo)
+        draft = cached.partial(file.digest)
+        remote = RemoteFile(file.name, file.size, file.digest)
+        download(remote, draft, open_at, self._settings.waits, _progress_of(file.name, listener))
+        cached.store(draft, file.digest)
+
+
+def _reason(offer: HubOffer, chosen: Chosen) -> str:
+    if offer.quant is None and chosen.quant is not None:
+        return f"{offer.reason}, which has no original weights; {chosen.quant} is the usual quantisation"
+    return offer.reason
+
+
+def _planned_file(cached: CachedRepo, commit: str, file: RemoteFile, *, weights: bool) -> PlannedFile:
+    have = file.size if cached.find(file.digest, commit, file.name, file.size) else _left_over(cached, file)
+    return PlannedFile(file.name, file.size, file.digest, weights, cached.pointer(commit, file.name), have)
+
+
+def _left_over(cached: CachedRepo, file: RemoteFile) -> int:
+    """What an interrupted download has brought; never all of it, for then it would have its name."""
+    partial = cached.partial(file.digest)
+    return min(partial.stat().st_size, max(file.size - 1, 0)) if partial.is_file() else 0
+
+
+def _is_right(
+    cached: CachedRepo, commit: str, file: PlannedFile, known: Mapping[Path, ShelvedFile], listener: Listener
+) -> bool:
+    """Whether the cache has the file with the bytes it should have. One that has not is thrown out."""
+    found = cached.find(file.digest, commit, file.name, file.size)
+    if found is None:
+        cached.drop(file.digest, commit, file.name)
+        return False
+    before = known.get(cached.pointer(commit, file.name))
+    if before and before.digest == file.digest and before.modified == found.stat().st_mtime_ns:
+        return True
+    listener(Verifying(file.name))
+    if hash_file(found, _progress_of(file.name, listener)).like(file.digest) == file.digest:
+        return True
+    listener(Notice(f"{file.name} in the Hugging Face cache has wrong bytes; it is fetched anew"))
+    cached.drop(file.digest, commit, file.name)
+    return False
+
+
+def _progress_of(name: str, listener: Listener) -> Tell:
+    return lambda done, total: listener(Progress(name, done, total))
+
+
+def _cached_listing(cached: CachedRepo, revision: str | None) -> Listing | None:
+    """What the cache holds of a revision, in the hub's own words: the names of its blobs are their checksums."""
+    commit = cached.commit_of(revision or DEFAULT_REVISION)
+    if commit is None:
+        return None
+    stated = {name: _stated(digest, size) for name, digest, size in cached.snapshot_files(commit)}
+    return Listing(cached.repo, commit, stated) if stated else None
+
+
+def _stated(digest: Digest, size: int) -> Mapping[str, object]:
+    if digest.kind == "sha256":
+        return {"lfs": {"sha256": digest.hex, "size": size}}
+    return {"blobId": digest.hex, "size": size}

@@ -1,0 +1,144 @@
+"""Our own folder: the one function that turns names and digests into paths, and writes that are whole or not at all.
+
+manifests/<name>.json        one a model; what stands here is installed
+blobs/sha256-<hex>           files that came from elsewhere than the hub
+partial/sha256-<hex>/        what is being fetched; never listed
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .digests import Digest
+from .errors import DiskFull, InvalidName, StoreUnwritable
+from .names import Kind, ModelRef
+
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]{0,240}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The folder `home`."""
+
+    home: Path
+
+    @property
+    def manifests(self) -> Path:
+        return self.home / "manifests"
+
+    def manifest(self, ref: ModelRef) -> Path:
+        """Where the manifest of `ref` lies. Names that differ only in case share it."""
+        return self.manifests / f"{_key(ref)}.json"
+
+    def blob(self, digest: Digest) -> Path:
+        return self.home / "blobs" / _file_name(digest)
+
+    def partial(self, digest: Digest) -> Path:
+        return self.home / "partial" / _file_name(digest)
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Held while manifests change and unused files are removed."""
+        return held(self.home / "locks" / "store.lock")
+
+    def fetching(self, digest: Digest) -> AbstractContextManager[None]:
+        """Held while the file of that digest is fetched, so that it is fetched once."""
+        return held(self.home / "locks" / f"{_file_name(digest)}.lock")
+
+
+def _key(ref: ModelRef) -> str:
+    """The one spelling of a name on disk."""
+    if ref.kind not in (Kind.SHORT, Kind.REPO):
+        raise InvalidName(str(ref), "a path is not a name")
+    key = str(ref).removeprefix("hf.co/").lower().replace("/", "+").replace(":", "=")
+    if not _KEY.fullmatch(key) or ".." in key:
+        raise InvalidName(str(ref), "it cannot be the name of a file")
+    return key
+
+
+def _file_name(digest: Digest) -> str:
+    if digest.kind != "sha256":
+        raise ValueError("files of the store are named by their sha256")
+    return f"sha256-{digest.hex}"
+
+
+@contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Hold the lock file; who holds it already is waited for, and one who died holds nothing."""
+    from filelock import FileLock  # late: half of the time that `unillm models` has
+
+    file = FileLock(lock)
+    with writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file.acquire()
+    try:
+        yield
+    finally:
+        file.release()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Whatever the operating system says while we write to `path`, said of `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(path, None, free_space(path)) from error
+        raise StoreUnwritable(Path(error.filename or path), error.strerror or str(error)) from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a power loss leaves the old file or the new one."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.tmp")
+        try:
+            with draft.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            put_in_place(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Give a finished file, synced to the disk, its name for good."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def free_space(path: Path) -> int:
+    """The bytes left on the disk where `path` is, or will be."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raises `DiskFull` where the disk of `folder` cannot take `needed` more bytes."""
+    if needed > (free := free_space(folder)):
+        raise DiskFull(folder, needed, free)
+
+
+def remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -1,0 +1,263 @@
+"""One model that answers: prompts in, text out, many at once, from any thread.
+
+    with Engine.load("smollm2:135m") as engine:
+        print(engine.generate("Once upon a time", SamplingParams(max_tokens=50)).text)
+
+The engine is the face of what stands behind it: the intake makes requests of prompts, the desk takes turns, the wheel
+computes and chooses, the scheduler says what runs when.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+import torch
+from torch import Tensor
+
+from ..models.contract import Model
+from ..registry.events import Listener
+from ..registry.files import ModelFiles
+from .assembly import assemble
+from .builder import EngineBuilder
+from .desk import Desk
+from .errors import EngineClosed, UnknownRequest
+from .intake import Intake, Message, Params
+from .loading import load_parts
+from .options import EngineOptions
+from .params import SamplingParams
+from .prompts import Prompt, Prompts, is_single
+from .request import Request
+from .results import Completion, Stats, Update
+from .stream import Stream
+from .text.template import ChatTemplate
+from .text.tokenizer import Tokenizer
+
+
+class Engine:
+    """A loaded model and its cache. `close` it, or use it in a `with`, to give their memory back."""
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: Tokenizer | None = None,
+        template: ChatTemplate | None = None,
+        *,
+        name: str = "the model",
+        defaults: Mapping[str, Any] | None = None,
+        ends: Collection[int] | None = None,
+        options: EngineOptions | None = None,
+    ) -> None:
+        wheel, context = assemble(model, options or EngineOptions())
+        if ends is None:
+            ends = tokenizer.eos_ids if tokenizer is not None else ()
+        vocabulary = model.config.vocabulary
+        self._intake = Intake(name, vocabulary, context, tokenizer, template, defaults or {}, ends)
+        self._open_desk: Desk | None = Desk(wheel, name)
+        self._watched: dict[str, Request] = {}
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | ModelFiles,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        context: int | None = None,
+        threads: int | None = None,
+        kv_memory: int | None = None,
+        prefix_cache: bool = True,
+        options: EngineOptions | None = None,
+        listener: Listener | None = None,
+    ) -> Self:
+        """The engine of a model by its name, its folder or its file; a name that is not here is fetched first.
+
+        `options` hold all that may be chosen, in place of the keywords before it.
+        """
+        chosen = options or EngineOptions(
+            device=device, dtype=dtype, context=context, threads=threads, kv_memory=kv_memory, prefix_cache=prefix_cache
+        )
+        parts = load_parts(model, chosen, listener)
+        return cls(
+            parts.model,
+            parts.tokenizer,
+            parts.template,
+            name=parts.name,
+            defaults=parts.defaults,
+            ends=parts.ends,
+            options=chosen,
+        )
+
+    @classmethod
+    def builder(cls) -> EngineBuilder[Self]:
+        """The same, a choice a call."""
+        return EngineBuilder(lambda model, options, listener: cls.load(model, options=options, listener=listener))
+
+    @property
+    def name(self) -> str:
+        return self._intake.name
+
+    @property
+    def context(self) -> int:
+        """The most tokens of a request, prompt and answer together."""
+        return self._intake.context
+
+    @property
+    def vocabulary(self) -> int:
+        return self._intake.vocabulary
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        return self._intake.tokenizer
+
+    @property
+    def has_chat_template(self) -> bool:
+        return self._intake.template is not None and self._intake.tokenizer is not None
+
+    @overload
+    def generate(self, prompts: Prompt, params: Params = None) -> Completion: ...
+    @overload
+    def generate(self, prompts: Sequence[Prompt], params: Params = None) -> list[Completion]: ...
+    def generate(self, prompts: Prompts, params: Params = None) -> Completion | list[Completion]:
+        """Answer a prompt, or a list of them together; text or token ids. `params` may be a list too, one a prompt.
+
+        What can never fit raises before anything is computed. A request that fails later has its `error` in its
+        completion, and the others are whole.
+        """
+        completions = self._answer(self._intake.prompts(prompts), params)
+        return completions[0] if is_single(prompts) else completions
+
+    def stream(self, prompt: Prompts, params: Params = None) -> Stream:
+        """The same, as updates while they come: of one prompt, or of several at once, told apart by `index`."""
+        return Stream(self._watch(self._intake.prompts(prompt), params), self)
+
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        stream: Literal[False] = False,
+        **variables: Any,
+    ) -> Completion: ...
+    @overload
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        stream: Literal[True],
+        **variables: Any,
+    ) -> Stream: ...
+    def chat(
+        self,
+        messages: Sequence[Message],
+        params: SamplingParams | None = None,
+        *,
+        stream: bool = False,
+        **variables: Any,
+    ) -> Completion | Stream:
+        """Answer a conversation, written down by the model's own template, which may use `variables`."""
+        ids = [self._intake.conversation(messages, variables)]
+        return Stream(self._watch(ids, params), self) if stream else self._answer(ids, params)[0]
+
+    def logits(self, token_ids: Sequence[int], *, start: int = 0) -> Tensor:
+        """Scores [tokens, vocabulary] fp32 for what follows each token, from `start` on.
+
+        They come through the same steps, chunks and cache as a generation; tokens before `start` may be in the cache.
+        """
+        scoring = self._intake.scoring(token_ids, start)
+        desk = self._desk()
+        desk.hand_in([(scoring, None)])
+        try:
+            desk.drive(lambda: scoring.is_done)
+        finally:
+            desk.abort([scoring])
+        if scoring.error is not None:
+            raise scoring.error
+        return torch.cat(scoring.pieces)
+
+    def submit(self, prompt: Prompt, params: SamplingParams | None = None) -> str:
+        """Hand in a request and go on; `follow` reads what comes of it. It runs whenever somebody waits for one."""
+        return self._watch(self._intake.prompts(prompt), params)[0]
+
+    def follow(self, *ids: str) -> Stream:
+        """The updates of requests that were submitted."""
+        for known in ids:
+            self._request(known)
+        return Stream(ids, self)
+
+    def abort(self, id: str) -> None:  # noqa: A002 - the name that results give it
+        """End a request, whatever state it is in; its last update says so. One that has ended stays as it is."""
+        request = self._watched.get(id)
+        if request is not None:
+            self._desk().abort([request])
+
+    def step(self) -> bool:
+        """Turn once, which `generate` and streams do by themselves. False when there was nothing to do."""
+        return self._desk().step()
+
+    def stats(self) -> Stats:
+        return self._desk().look(lambda wheel: wheel.stats(self.context))
+
+    def check(self) -> None:
+        """Raise `AssertionError` unless every page of the cache is accounted for."""
+        self._desk().look(lambda wheel: wheel.scheduler.check())
+
+    def close(self) -> None:
+        """Abort what runs, and let the model and the cache go."""
+        desk, self._open_desk = self._open_desk, None
+        if desk is not None:
+            desk.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def next_update(self, ids: tuple[str, ...]) -> Update | None:
+        """The next update of any of these requests; None when all have ended and nothing is left. For `Stream`."""
+        requests = [self._request(known) for known in ids]
+
+        def is_news() -> bool:
+            return any(request.updates for request in requests) or all(request.is_done for request in requests)
+
+        if not is_news():
+            self._desk().drive(is_news)
+        return next((request.updates.popleft() for request in requests if request.updates), None)
+
+    def forget(self, ids: tuple[str, ...], *, wait: bool) -> None:
+        """End these requests where they have not ended, and keep nothing of them. For `Stream`."""
+        requests = [request for known in ids if (request := self._watched.pop(known, None)) is not None]
+        running = [request for request in requests if not request.is_done]
+        if running and self._open_desk is not None:
+            self._open_desk.abort(running, wait=wait)
+
+    def _answer(self, prompts: list[list[int]], params: Params) -> list[Completion]:
+        requests = self._intake.requests(prompts, params, watched=False)
+        desk = self._desk()
+        desk.hand_in((request, request.chooser) for request in requests)
+        try:
+            desk.drive(lambda: all(request.is_done for request in requests))
+        finally:
+            desk.abort(requests)
+        return [request.completion for request in requests if request.completion is not None]
+
+    def _watch(self, prompts: list[list[int]], params: Params) -> tuple[str, ...]:
+        requests = self._intake.requests(prompts, params, watched=True)
+        self._watched |= {request.id: request for request in requests}
+        self._desk().hand_in((request, request.chooser) for request in requests)
+        return tuple(request.id for request in requests)
+
+    def _desk(self) -> Desk:
+        if self._open_desk is None:
+            raise EngineClosed(self.name)
+        return self._open_desk
+
+    def _request(self, known: str) -> Request:
+        if known not in self._watched:
+            raise UnknownRequest(known)
+        return self._watched[known]

@@ -1,0 +1,85 @@
+"""From what a caller asks to a request: prompts to token ids, parameters over the model's defaults, limits checked.
+
+Whatever can be seen to be impossible is refused here, before anything is computed.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, TypeAlias
+
+from . import sequence
+from .errors import InvalidParameter, NoChatTemplate, NoTokenizer, PromptTooLong
+from .params import SamplingParams
+from .prompts import Prompts, as_list, checked, encode
+from .request import Request, Scoring
+from .text.template import ChatTemplate, chat_ids
+from .text.tokenizer import Tokenizer
+
+Params: TypeAlias = SamplingParams | Sequence[SamplingParams] | None
+Message: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intake:
+    """What must be known of a model to take requests for it. `ends` are the tokens that end an answer."""
+
+    name: str
+    vocabulary: int
+    context: int
+    tokenizer: Tokenizer | None
+    template: ChatTemplate | None
+    defaults: Mapping[str, Any]
+    ends: Collection[int]
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def prompts(self, prompts: Prompts) -> list[list[int]]:
+        """The token ids of each prompt."""
+        return [
+            checked(encode(prompt, self._text()) if isinstance(prompt, str) else prompt, self.vocabulary)
+            for prompt in as_list(prompts)
+        ]
+
+    def conversation(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> list[int]:
+        """The token ids of a conversation, as the model's own template writes it down."""
+        if self.template is None:
+            raise NoChatTemplate(self.name)
+        return checked(chat_ids(self._text(), self.template, messages, **variables), self.vocabulary)
+
+    def requests(self, prompts: Sequence[list[int]], params: Params, *, watched: bool) -> list[Request]:
+        """A request for each prompt; `params` are for all, or one for each."""
+        each = [params] * len(prompts) if params is None or isinstance(params, SamplingParams) else list(params)
+        if len(each) != len(prompts):
+            raise InvalidParameter("params", f"{len(each)} parameters", f"one, or {len(prompts)}: as many as prompts")
+        pairs = zip(prompts, each, strict=True)
+        return [self._request(ids, one or SamplingParams(), i, watched=watched) for i, (ids, one) in enumerate(pairs)]
+
+    def scoring(self, token_ids: Sequence[int], start: int) -> Scoring:
+        """A request for the scores of every token from `start` on."""
+        ids = checked(token_ids, self.vocabulary)
+        if len(ids) > self.context:
+            raise PromptTooLong(len(ids), self.context)
+        if not 0 <= start < len(ids):
+            raise InvalidParameter("start", start, f"between 0 and {len(ids) - 1}")
+        return Scoring(sequence.Sequence(next(self.numbers), ids, len(ids), scored_from=start))
+
+    def _request(self, ids: list[int], asked: SamplingParams, index: int, *, watched: bool) -> Request:
+        number = next(self.numbers)
+        params = asked.over(self.defaults)
+        tokenizer = self._text() if params.stop_strings else self.tokenizer
+        ends = frozenset(params.stop_token_ids) | frozenset(() if params.ignore_eos else self.ends)
+        made = sequence.Sequence(number, ids, self._limit(len(ids), asked, params), ends)
+        return Request(f"request-{number}", made, params, tokenizer, index=index, watched=watched)
+
+    def _limit(self, prompt: int, asked: SamplingParams, params: SamplingParams) -> int:
+        """The most tokens, prompt included. What the caller asked for and cannot have is refused; a default is cut."""
+        if prompt >= self.context:
+            raise PromptTooLong(prompt, self.context)
+        if asked.max_tokens is not None and prompt + asked.max_tokens > self.context:
+            raise PromptTooLong(prompt, self.context, asked.max_tokens)
+        return self.context if params.max_tokens is None else min(prompt + params.max_tokens, self.context)
+
+    def _text(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise NoTokenizer(self.name)
+        return self.tokenizer

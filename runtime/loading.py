@@ -1,0 +1,60 @@
+"""From a name or a folder to the parts of an engine: the model on its device, its tokenizer, template and defaults."""
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..models.contract import Model, Placement
+from ..registry.events import Event, Listener
+from ..registry.files import ModelFiles
+from ..registry.locate import locate
+from ..registry.settings import RegistrySettings
+from .device import choose_dtype, find_device, use_threads
+from .options import EngineOptions
+from .text.defaults import end_token_ids, generation_defaults
+from .text.template import ChatTemplate
+from .text.tokenizer import Tokenizer, load_tokenizer
+from .weights.load import build_model, open_weights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What an engine is made of, loaded. `tokenizer` and `template` are None where the files hold none."""
+
+    name: str
+    model: Model
+    tokenizer: Tokenizer | None = None
+    template: ChatTemplate | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    ends: Collection[int] = ()
+
+
+def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener: Listener | None) -> Parts:
+    """Find the files, fetching them where they are missing, and load what is in them."""
+    device = find_device(options.device)
+    files = model if isinstance(model, ModelFiles) else _locate(model, listener)
+    if device.type == "cpu":
+        use_threads(options.threads)
+    weights = open_weights(files)
+    place = Placement(device, choose_dtype(options.dtype, weights.stored_dtype, device))
+    tokenizer = load_tokenizer(files)
+    template = ChatTemplate.find(files)
+    return Parts(
+        name=files.name,
+        model=build_model(weights, place, files.name),
+        tokenizer=tokenizer,
+        template=template,
+        defaults=generation_defaults(files),
+        ends=end_token_ids(files, tokenizer, template),
+    )
+
+
+def _locate(model: str | Path, listener: Listener | None) -> ModelFiles:
+    settings = RegistrySettings.from_environment(os.environ)
+    return locate(str(model), settings, listener or _unheard)
+
+
+def _unheard(_event: Event) -> None:
+    """Nobody listens."""

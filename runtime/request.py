@@ -1,0 +1,215 @@
+"""One request as its asker sees it: text, updates, and in the end a whole result.
+
+It knows neither scheduler nor model. Text is handed out in whole characters, and never beyond a place where a stop
+string might begin. Where nobody watches and no stop string could end it, tokens are turned into text once, at the end.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Protocol
+
+from torch import Tensor
+
+from .params import SamplingParams
+from .results import Completion, FinishReason, Timings, TokenLogprob, Update, Usage
+from .sampler import Chooser, Sample
+from .sequence import Sequence
+from .text.detokenizer import Detokenizer
+from .text.stops import StopStrings
+from .text.tokenizer import Tokenizer
+from .wheel import Outcome
+
+
+class Asker(Protocol):
+    """Whoever wants what comes of a sequence."""
+
+    @property
+    def sequence(self) -> Sequence: ...
+    @property
+    def is_done(self) -> bool: ...
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether there is anything to compute at all."""
+        ...
+
+    def take(self, outcome: Outcome) -> bool:
+        """Note what one turn did. False: the sequence need not go on, whatever the turn thought of it."""
+        ...
+
+    def end(self, reason: FinishReason, error: Exception | None = None) -> None:
+        """Be done, from outside."""
+        ...
+
+
+@dataclass(slots=True)
+class Clock:
+    """When a request came, first ran, had its first token and its last."""
+
+    came: float = field(default_factory=perf_counter)
+    ran: float | None = None
+    first: float | None = None
+    last: float | None = None
+
+    def started(self, when: float) -> None:
+        if self.ran is None:
+            self.ran = when
+
+    def token(self) -> None:
+        self.last = perf_counter()
+        if self.first is None:
+            self.first = self.last
+
+    def timings(self, computed: int, completed: int) -> Timings:
+        """`computed` prompt tokens were not in the cache, `completed` tokens were chosen."""
+        now = perf_counter()
+        ran = now if self.ran is None else self.ran
+        first = now if self.first is None else self.first
+        last = now if self.last is None else self.last
+        return Timings(
+            queued=ran - self.came,
+            first_token=first - self.came,
+            total=now - self.came,
+            prompt_tokens_per_second=_rate(computed if self.first is not None else 0, first - ran),
+            tokens_per_second=_rate(completed - 1, last - first),
+        )
+
+
+class Request:
+    """A generation. `watched`: somebody wants updates, not only the completion."""
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 - the name that results give it
+        sequence: Sequence,
+        params: SamplingParams,
+        tokenizer: Tokenizer | None,
+        *,
+        index: int = 0,
+        watched: bool = False,
+    ) -> None:
+        self.id = id
+        self.sequence = sequence
+        self.index = index
+        self.chooser = Chooser(params, sequence.tokens)
+        self.updates: deque[Update] = deque()
+        self.completion: Completion | None = None
+        self._watched = watched
+        self._tokenizer = tokenizer
+        self._detokenizer = None if tokenizer is None else Detokenizer(tokenizer)
+        self._stops = StopStrings(params.stop_strings) if params.stop_strings else None
+        self._wants_logprobs = params.logprobs is not None
+        self._clock = Clock()
+        self._token_ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._unread: list[int] = []
+        self._texts: list[str] = []
+
+    @property
+    def is_done(self) -> bool:
+        return self.completion is not None
+
+    @property
+    def wants_tokens(self) -> bool:
+        return self.sequence.limit > self.sequence.num_prompt
+
+    def take(self, outcome: Outcome) -> bool:
+        self._clock.started(outcome.began)
+        if outcome.error is not None:
+            self.end("error", outcome.error)
+        if outcome.sample is None or self.is_done:
+            return not self.is_done
+        self._clock.token()
+        self._note(outcome.sample)
+        reason, text = outcome.finished, ""
+        if reason != "stop":
+            self._unread.append(outcome.sample.token)
+        if self._watched or self._stops is not None or reason is not None:
+            text, stopped = self._read()
+            reason = "stop" if stopped else reason
+            text += "" if reason is None or stopped else self._rest()
+        self._hand_out(text, 1, reason)
+        return reason is None
+
+    def end(self, reason: FinishReason, error: Exception | None = None) -> None:
+        """Be done. What was held back is handed out, except after an error, which may come of that very text."""
+        if self.is_done:
+            return
+        text = ""
+        if error is None:
+            text, stopped = self._read()
+            text += "" if stopped else self._rest()
+        self._hand_out(text, 0, reason, error)
+
+    def _note(self, sample: Sample) -> None:
+        self._token_ids.append(sample.token)
+        if sample.logprob is not None:
+            top = tuple(TokenLogprob(token, self._piece(token), value) for token, value in sample.top)
+            self._logprobs.append(TokenLogprob(sample.token, self._piece(sample.token), sample.logprob, top))
+
+    def _piece(self, token: int) -> str:
+        return "" if self._tokenizer is None else self._tokenizer.token(token)
+
+    def _read(self) -> tuple[str, bool]:
+        """The text of what is unread, as far as it may be handed out, and whether a stop string ended it."""
+        unread, self._unread = self._unread, []
+        text = "" if self._detokenizer is None else self._detokenizer.push(unread)
+        return (text, False) if self._stops is None else self._stops.push(text)
+
+    def _rest(self) -> str:
+        """What was held back, now that nothing follows."""
+        text = "" if self._detokenizer is None else self._detokenizer.finish()
+        if self._stops is None:
+            return text
+        safe, stopped = self._stops.push(text)
+        return safe if stopped else safe + self._stops.finish()
+
+    def _hand_out(self, text: str, tokens: int, reason: FinishReason | None, error: Exception | None = None) -> None:
+        if text:
+            self._texts.append(text)
+        if reason is not None:
+            self.completion = self._complete(reason, error)
+        if self._watched:
+            fresh = tuple(self._token_ids[len(self._token_ids) - tokens :])
+            logprobs = tuple(self._logprobs[len(self._logprobs) - tokens :]) if self._wants_logprobs else None
+            self.updates.append(Update(self.id, self.index, text, fresh, logprobs, reason, self.completion))
+
+    def _complete(self, reason: FinishReason, error: Exception | None) -> Completion:
+        sequence = self.sequence
+        usage = Usage(sequence.num_prompt, len(self._token_ids), sequence.cached or 0)
+        return Completion(
+            id=self.id,
+            text="".join(self._texts),
+            token_ids=tuple(self._token_ids),
+            finish_reason=reason,
+            logprobs=tuple(self._logprobs) if self._wants_logprobs else None,
+            usage=usage,
+            timings=self._clock.timings(usage.prompt_tokens - usage.cached_tokens, usage.completion_tokens),
+            error=error,
+        )
+
+
+class Scoring:
+    """A request for the scores of tokens that are all given."""
+
+    wants_tokens = True
+
+    def __init__(self, sequence: Sequence) -> None:
+        self.sequence = sequence
+        self.is_done = False
+        self.error: Exception | None = None
+        self.pieces: list[Tensor] = []
+
+    def take(self, outcome: Outcome) -> bool:
+        if outcome.scores is not None:
+            self.pieces.append(outcome.scores)
+        if outcome.finished is not None:
+            self.end(outcome.finished, outcome.error)
+        return not self.is_done
+
+    def end(self, reason: FinishReason, error: Exception | None = None) -> None:
+        self.is_done, self.error = True, error
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if count > 0 and seconds > 0 else 0.0

@@ -1,0 +1,100 @@
+"""What a generation gives back: values, complete in themselves, that any door may word in its own dialect."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+FinishReason: TypeAlias = Literal["stop", "length", "abort", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens counted. `cached_tokens` of the prompt were not computed again: the prefix cache had them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds since the request came, and the two speeds people ask for (0 where there is nothing to measure).
+
+    `queued` ends when its first token of work was scheduled, `first_token` when the first token was there.
+    """
+
+    queued: float
+    first_token: float
+    total: float
+    prompt_tokens_per_second: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token and its logarithmic probability in the model's own distribution, before temperature and filters.
+
+    `top` holds the likeliest alternatives, best first, as many as were asked for.
+    """
+
+    token_id: int
+    token: str
+    logprob: float
+    top: tuple["TokenLogprob", ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One finished generation. `error` is set where `finish_reason` is "error", and says why.
+
+    `token_ids` are all that the model chose, the one that ended it included; `text` leaves out end tokens and whatever
+    follows a stop string, that string included.
+    """
+
+    id: str
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    logprobs: tuple[TokenLogprob, ...] | None
+    usage: Usage
+    timings: Timings
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What is new of one generation: whole characters and the tokens behind them.
+
+    `index` is the prompt's place where several were given. The last update of a request carries its `finish_reason`
+    and the whole `completion`.
+    """
+
+    id: str
+    index: int
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    finish_reason: FinishReason | None = None
+    completion: Completion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The engine at this moment, and what it has done since it was made.
+
+    Pages are free, in the prefix tree (`cached`; some of them in use by running sequences too), or owned by a sequence;
+    the three add up to `pages`.
+    """
+
+    waiting: int
+    running: int
+    context: int
+    page_size: int
+    pages: int
+    free_pages: int
+    cached_pages: int
+    sequence_pages: int
+    steps: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    gave_way: int

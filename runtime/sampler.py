@@ -1,0 +1,184 @@
+"""Chooses the next token of many sequences at once, from their scores.
+
+The order is penalty, temperature, top-k, top-p, min-p, and then one uniform number a row picks from what is left. That
+number is a function of the request's seed and of the token's place, so that a request chooses the same whether it runs
+alone or among others, in one go or after it gave way. Nothing that a row yields depends on the rows beside it.
+"""
+
+import hashlib
+import secrets
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import NonFiniteLogits
+from .params import SamplingParams
+
+GREEDY_BELOW = 1e-6
+HOTTEST = 1e30  # beyond, fp32 has no number for it; all that the filters leave is as good as equal long before
+CANDIDATES = 1024  # of a vocabulary; a row whose filters need more is sorted whole
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A chosen token; where asked for, its logarithmic probability and the likeliest `top` with theirs, best first."""
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Chooser:
+    """How one request chooses: its parameters with nothing left open, its seed, and the tokens it has seen."""
+
+    __slots__ = ("_known", "logprobs", "min_p", "penalty", "seed", "seen", "temperature", "top_k", "top_p")
+
+    def __init__(self, params: SamplingParams, prompt: Iterable[int] = ()) -> None:
+        temperature = 1.0 if params.temperature is None else params.temperature
+        self.temperature = min(temperature, HOTTEST) if temperature >= GREEDY_BELOW else 0.0
+        self.top_k = max(params.top_k or 0, 0)
+        self.top_p = 1.0 if params.top_p is None else params.top_p
+        self.min_p = params.min_p or 0.0
+        self.penalty = params.repetition_penalty or 1.0
+        self.seed = secrets.randbits(63) if params.seed is None else params.seed
+        self.logprobs = params.logprobs
+        self._known = set(prompt) if self.penalty != 1.0 else set()
+        self.seen = array("q", self._known) if self.penalty != 1.0 else None
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
+
+    def saw(self, token: int) -> None:
+        """Note a token that was chosen, for the penalty."""
+        if self.seen is not None and token not in self._known:
+            self._known.add(token)
+            self.seen.append(token)
+
+    def uniform(self, place: int) -> float:
+        """A number in [0, 1) for the token at `place`."""
+        digest = hashlib.blake2b(f"{self.seed}:{place}".encode(), digest_size=8).digest()
+        return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Whose scores a row holds, and the place of the token to be chosen: how many tokens there are before it."""
+
+    chooser: Chooser
+    place: int
+
+
+def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sample | NonFiniteLogits]:
+    """A token for each row of `logits` [rows, vocabulary] fp32; the error where a row's scores are not numbers."""
+    best, likeliest = logits.max(-1)
+    scores = _penalized(logits, [row.chooser for row in rows])
+    tokens = likeliest if scores is logits else scores.argmax(-1)
+    drawn = [i for i, row in enumerate(rows) if row.chooser.temperature]
+    if drawn:
+        tokens[drawn] = _draw(scores[drawn] if len(drawn) < len(rows) else scores, [rows[i] for i in drawn])
+    finite = best.isfinite().tolist()
+    samples = _with_logprobs(logits, tokens, rows)
+    return [s if ok else NonFiniteLogits(row.place) for s, ok, row in zip(samples, finite, rows, strict=True)]
+
+
+def _penalized(logits: Tensor, choosers: Sequence[Chooser]) -> Tensor:
+    """What was seen becomes less likely: positive scores divided, negative ones multiplied.
+
+    The same tensor where nobody asks for it.
+    """
+    asking = [i for i, chooser in enumerate(choosers) if chooser.seen is not None]
+    if not asking:
+        return logits
+    seen = [np.array(choosers[i].seen, dtype=np.int64) for i in asking]
+    counts = [len(tokens) for tokens in seen]
+    where = torch.from_numpy(np.repeat(asking, counts)).to(logits.device)
+    tokens = torch.from_numpy(np.concatenate(seen)).to(logits.device)
+    factor = torch.from_numpy(np.repeat([choosers[i].penalty for i in asking], counts)).to(logits)
+    found = logits[where, tokens]
+    changed = logits.clone()
+    widest = torch.finfo(logits.dtype).max
+    changed[where, tokens] = torch.where(found < 0, found * factor, found / factor).clamp(-widest, widest)
+    return changed
+
+
+def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:
+    """A token for each row by chance. Rows without filters, with few candidates and with many go apart."""
+    weights = _weights(scores, [row.chooser.temperature for row in rows])
+    tokens = torch.empty(len(rows), dtype=torch.int64, device=scores.device)
+    plain = [i for i, row in enumerate(rows) if not row.chooser.is_filtered]
+    narrow = [i for i, row in enumerate(rows) if row.chooser.is_filtered]
+    if plain:
+        tokens[plain] = _pick(weights[plain], [rows[i] for i in plain])
+    if narrow:
+        tokens[narrow] = _draw_filtered(weights[narrow], [rows[i] for i in narrow])
+    return tokens
+
+
+def _weights(scores: Tensor, temperatures: Sequence[float]) -> Tensor:
+    """Probabilities times some factor: the likeliest token of each row has 1, so that no temperature overflows."""
+    heat = torch.tensor(temperatures, dtype=torch.float64).to(scores)[:, None]
+    return (scores - scores.amax(-1, keepdim=True)).div_(heat).exp_()
+
+
+def _draw_filtered(weights: Tensor, rows: Sequence[Row]) -> Tensor:
+    """The best `CANDIDATES` of each row hold all that its filters leave, as a rule; the other rows are sorted whole."""
+    width = min(CANDIDATES, weights.shape[-1])
+    tokens, enough = _draw_among(weights, rows, width)
+    wide = [] if width == weights.shape[-1] else [i for i, fits in enumerate(enough.tolist()) if not fits]
+    if wide:
+        tokens[wide], _ = _draw_among(weights[wide], [rows[i] for i in wide], weights.shape[-1])
+    return tokens
+
+
+def _draw_among(weights: Tensor, rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor]:
+    """A token for each row from its `width` heaviest, and whether the filters leave none beyond those."""
+    heaviest, candidates = weights.topk(width, dim=-1)
+    vocabulary = weights.shape[-1]
+    top_k = torch.tensor([min(row.chooser.top_k or vocabulary, vocabulary) for row in rows], device=weights.device)
+    top_p, min_p = torch.tensor([(row.chooser.top_p, row.chooser.min_p) for row in rows]).to(weights).T
+    kept = heaviest * (torch.arange(width, device=weights.device) < top_k[:, None])
+    sums = _running_sums(kept)
+    unlimited = top_k == vocabulary
+    total = torch.where(unlimited, _running_sums(weights)[:, -1], sums[:, -1]) if width < vocabulary else sums[:, -1]
+    before = sums - kept
+    before[:, 0] = -1.0  # the heaviest stays, whatever top_p says
+    kept = kept * (before < (top_p * total)[:, None])
+    kept = kept * (heaviest >= min_p[:, None])  # the heaviest weighs 1
+    enough = (top_k <= width) | (unlimited & (kept[:, -1] == 0))
+    return candidates.gather(-1, _pick(kept, rows)[:, None])[:, 0], enough
+
+
+def _pick(weights: Tensor, rows: Sequence[Row]) -> Tensor:
+    """The first place in each row where the running sum passes the row's share of the total."""
+    sums = _running_sums(weights)
+    shares = torch.tensor([row.chooser.uniform(row.place) for row in rows], dtype=torch.float64).to(sums)
+    total = sums[:, -1]
+    marks = torch.minimum(shares * total, total.nextafter(torch.zeros_like(total)))  # rounding must not reach the end
+    places = torch.searchsorted(sums, marks[:, None], right=True)[:, 0]
+    return places.clamp_(max=weights.shape[-1] - 1)  # only scores that are no numbers get that far
+
+
+def _running_sums(weights: Tensor) -> Tensor:
+    """Added up in one order whatever the number of rows, and finely enough for a long tail of small weights."""
+    return weights.cumsum(-1, dtype=torch.float32 if weights.device.type == "mps" else torch.float64)
+
+
+def _with_logprobs(logits: Tensor, tokens: Tensor, rows: Sequence[Row]) -> list[Sample]:
+    """Logarithmic probabilities are the model's own: before penalty, temperature and filters."""
+    samples = [Sample(token) for token in tokens.tolist()]
+    asked = [i for i, row in enumerate(rows) if row.chooser.logprobs is not None]
+    if not asked:
+        return samples
+    logprobs = logits[asked].log_softmax(-1)
+    chosen = logprobs.gather(-1, tokens[asked][:, None])[:, 0].tolist()
+    most = min(max(rows[i].chooser.logprobs or 0 for i in asked), logits.shape[-1])
+    values, ids = (part.tolist() for part in logprobs.topk(most, dim=-1))
+    for i, logprob, best, which in zip(asked, chosen, values, ids, strict=True):
+        count = rows[i].chooser.logprobs or 0
+        samples[i] = Sample(samples[i].token, logprob, tuple(zip(which[:count], best[:count], strict=True)))
+    return samples

@@ -1,0 +1,205 @@
+"""Which sequences run next, and with how many tokens.
+
+A step mixes both kinds of work under one token budget: every sequence in its decode gets its one token, and what is
+left goes to prompts, in chunks. The scheduler counts tokens and pages; it knows neither tensors nor text.
+
+Fairness: half of the prompt budget is the eldest prompt's, so that nobody waits for ever; the rest goes to the shortest
+first, so that a short request does not stand behind a long one. A sequence that waits for pages may be overtaken a
+bounded number of times. Pages for a whole prompt are taken at once, then one by one; when there are none left, the
+youngest gives way and comes back before all that came later.
+"""
+
+from bisect import insort
+from dataclasses import dataclass
+
+from .errors import InvalidParameter, PoolTooSmall
+from .kv.pages import Lease, PageCache
+from .sequence import Sequence, State
+from .waiting import WaitingLine
+
+NOTHING = range(0)
+PATIENCE = 64  # how often a sequence that waits for pages is overtaken before all wait for it
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The next `count` tokens of `sequence`, from `start` on."""
+
+    sequence: Sequence
+    start: int
+    count: int
+
+    @property
+    def stop(self) -> int:
+        return self.start + self.count
+
+    @property
+    def is_last(self) -> bool:
+        """Nothing of the sequence is left to compute after this chunk."""
+        return self.start + self.count == len(self.sequence.tokens)
+
+    @property
+    def wanted(self) -> range:
+        """The tokens whose scores somebody wants."""
+        stop = self.start + self.count
+        if self.sequence.scored_from is not None:
+            return range(max(self.start, self.sequence.scored_from), stop)
+        return range(stop - 1, stop) if stop == len(self.sequence.tokens) else NOTHING
+
+
+class Scheduler:
+    """Requests wait, run and finish here. `batch_tokens` bounds a step, `sequences` how many run at once."""
+
+    def __init__(self, cache: PageCache, *, batch_tokens: int, sequences: int) -> None:
+        if not 0 < sequences < batch_tokens:
+            raise InvalidParameter(
+                "batch_tokens", batch_tokens, f"more than the {sequences} sequences that run at once"
+            )
+        self.cache = cache
+        self.batch_tokens = batch_tokens
+        self.sequences = sequences
+        self.running: list[Sequence] = []  # eldest first
+        self.waiting = WaitingLine()
+        self.gave_way = 0
+        self._rows = list(range(sequences))[::-1]
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.running and not self.waiting
+
+    def add(self, sequence: Sequence) -> None:
+        """Put `sequence` at the end of the line; raises `PoolTooSmall` for one that could not even run alone."""
+        cached = sequence.limit - (sequence.scored_from is None)  # the last token chosen needs no place
+        if cached > self.cache.capacity:
+            raise PoolTooSmall(cached, self.cache.capacity)
+        self.waiting.push(sequence)
+
+    def next_step(self) -> list[Chunk]:
+        """What to compute now: decodes first, then prompts. Empty when nothing waits or runs."""
+        chunks = self._decodes()
+        return chunks + self._prompts(self.batch_tokens - len(chunks))
+
+    def advance(self, chunk: Chunk) -> None:
+        """Note that `chunk` was computed. Full pages of prompts are shared from now on."""
+        chunk.sequence.computed = chunk.stop
+        if chunk.count > 1:
+            self.cache.commit(_lease(chunk.sequence), chunk.sequence.tokens, chunk.stop)
+
+    def finish(self, sequence: Sequence, *, trusted: bool = True) -> None:
+        """Take `sequence` out, in whatever state it is. What it computed stays in the cache if it can be `trusted`."""
+        if sequence.state is State.WAITING:
+            self.waiting.remove(sequence)
+        elif sequence.state is State.RUNNING:
+            self._vacate(sequence, trusted=trusted)
+        sequence.state = State.FINISHED
+
+    def check(self) -> None:
+        """Raise `AssertionError` unless every page and every row is accounted for."""
+        self.cache.check(_lease(sequence) for sequence in self.running)
+        rows = sorted([*self._rows, *(sequence.row for sequence in self.running)])
+        if rows != list(range(self.sequences)):
+            raise AssertionError("a row of the page table has no owner, or two")
+
+    def _decodes(self) -> list[Chunk]:
+        """A token for each that has only its latest one to compute. Making room for it may end a younger one's turn."""
+        return [
+            Chunk(sequence, sequence.computed, 1)
+            for sequence in [s for s in self.running if s.pending == 1]
+            if sequence.state is State.RUNNING and self._make_room(sequence)
+        ]
+
+    def _make_room(self, sequence: Sequence) -> bool:
+        """See that the next token has a page. The youngest give way for it; False when that was `sequence` itself."""
+        lease = _lease(sequence)
+        while sequence.computed >= len(lease.pages) * self.cache.page_size:
+            if not self.cache.grow(lease):
+                youngest = self.running[-1]
+                self._give_way(youngest)
+                if youngest is sequence:
+                    return False
+        return True
+
+    def _give_way(self, sequence: Sequence) -> None:
+        """Back into the line. Its full pages stay in the tree until taken: it mostly finds them again."""
+        self._vacate(sequence, trusted=True)
+        sequence.computed = 0
+        sequence.state = State.WAITING
+        self.waiting.push(sequence)
+        self.gave_way += 1
+
+    def _vacate(self, sequence: Sequence, *, trusted: bool) -> None:
+        lease = _lease(sequence)
+        self.running.remove(sequence)
+        self._rows.append(sequence.row)
+        if trusted:
+            self.cache.commit(lease, sequence.tokens, sequence.computed)
+            self.cache.release(lease)
+        else:
+            self.cache.discard(lease)
+        sequence.lease, sequence.row = None, -1
+
+    def _prompts(self, budget: int) -> list[Chunk]:
+        started = [sequence for sequence in self.running if sequence.pending > 1]
+        eldest, stuck = self._eldest(started)
+        others = sorted((s for s in started if s is not eldest), key=lambda s: (-s.pending, -s.number))
+        kept = min(eldest.pending, budget - budget // 2) if eldest is not None else 0
+        chunks, left = self._shortest_first(others, budget - kept, stuck)
+        if eldest is not None:
+            chunks.insert(0, Chunk(eldest, eldest.computed, min(eldest.pending, kept + left)))
+        return chunks
+
+    def _eldest(self, started: list[Sequence]) -> tuple[Sequence | None, Sequence | None]:
+        """The eldest prompt that can run, and the one that should but cannot be let in yet."""
+        eldest = started[0] if started else None
+        first = self.waiting.first()
+        if first is None or (eldest is not None and eldest.number < first.number):
+            return eldest, None
+        return (first, None) if self._admit(first) else (eldest, first)
+
+    def _shortest_first(self, started: list[Sequence], budget: int, stuck: Sequence | None) -> tuple[list[Chunk], int]:
+        """Chunks for the shortest of `started` (longest first) and of the line, and the budget they leave."""
+        chunks: list[Chunk] = []
+        while budget:
+            sequence = self._admit_shorter(started[-1].pending if started else None, stuck)
+            if sequence is None:
+                if not started:
+                    break
+                sequence = started.pop()
+            count = min(sequence.pending, budget)
+            chunks.append(Chunk(sequence, sequence.computed, count))
+            budget -= count
+        return chunks, budget
+
+    def _admit_shorter(self, length: int | None, stuck: Sequence | None) -> Sequence | None:
+        """Let in the shortest, if it is shorter than `length`, fits, and does not pass `stuck` once too often."""
+        shortest = self.waiting.shortest()
+        if shortest is None or shortest is stuck or (length is not None and len(shortest.tokens) >= length):
+            return None
+        if stuck is not None and stuck.overtaken >= PATIENCE:
+            return None
+        if not self._admit(shortest):
+            return None
+        if stuck is not None:
+            stuck.overtaken += 1
+        return shortest
+
+    def _admit(self, sequence: Sequence) -> bool:
+        """Give `sequence` a row and pages for all its tokens, and leave a page for each that runs to grow by."""
+        if not self._rows:
+            return False
+        lease = self.cache.lease(sequence.tokens, reusable=sequence.reusable, spare=len(self.running))
+        if lease is None:
+            return False
+        self.waiting.remove(sequence)
+        sequence.lease, sequence.row, sequence.state = lease, self._rows.pop(), State.RUNNING
+        sequence.computed = lease.shared * self.cache.page_size
+        if sequence.cached is None:
+            sequence.cached = sequence.computed
+        insort(self.running, sequence, key=lambda s: s.number)
+        return True
+
+
+def _lease(sequence: Sequence) -> Lease:
+    if sequence.lease is None:
+        raise AssertionError(f"sequence {sequence.number} runs without pages")
+    return sequence.lease

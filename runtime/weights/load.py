@@ -1,0 +1,62 @@
+"""From the files of a model to the model: read what the weights say of themselves, see that they fit, build.
+
+Nothing of the weights is read before the architecture is known, its configuration is sound and the memory is there.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+
+from ...models.contract import Format, Model, Placement, WeightLoader
+from ...models.table import find
+from ...registry.files import ModelFiles
+from ..device import available_memory
+from ..errors import NotEnoughMemory
+from .gguf import GGUFWeights
+from .pytorch import PyTorchWeights
+from .safetensors import SafeTensorsWeights
+
+
+class SizedLoader(WeightLoader, Protocol):
+    """A loader that knows from the headers how much its tensors take, and in which dtype its matrices are stored."""
+
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def stored_dtype(self) -> torch.dtype | None:
+        """None where they are packed, or for a format that mixes dtypes."""
+        ...
+
+
+_LOADERS: dict[Format, Callable[[ModelFiles], SizedLoader]] = {
+    "safetensors": SafeTensorsWeights.open,
+    "gguf": GGUFWeights.open,
+    "pytorch": PyTorchWeights.open,
+}
+
+
+def open_weights(files: ModelFiles) -> SizedLoader:
+    """The tensors of a model by name. Reads headers only."""
+    return _LOADERS[files.format](files)
+
+
+def load_model(files: ModelFiles, place: Placement) -> Model:
+    """Build the model on its device. Raises `NotEnoughMemory` before anything is loaded."""
+    return build_model(open_weights(files), place, files.name)
+
+
+def build_model(weights: SizedLoader, place: Placement, name: str) -> Model:
+    """The same, of weights that are open already; `name` is what an error calls the model."""
+    about = weights.metadata
+    family = find(about.architecture, about.format)
+    read_config = family.Config.from_gguf if about.format == "gguf" else family.Config.from_hf
+    config = read_config(about.config)
+    check_fits(weights.nbytes // place.world, place.device, name)
+    return family.load(weights, config, place)
+
+
+def check_fits(needed: int, device: torch.device, name: str) -> None:
+    available = available_memory(device)
+    if needed > available:
+        raise NotEnoughMemory(needed, available, name)

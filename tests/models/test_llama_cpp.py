@@ -1,0 +1,89 @@
+"""GGUF files against llama.cpp itself, where its wheel is installed: the scores of the token after a prompt.
+
+llama.cpp rounds activations to 8 bits before it multiplies them with packed weights, so only F32 files agree closely.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from unillm.runtime.weights.load import load_model
+from unillm.tests.models import zoo
+from unillm.tests.models.gguf_files import K_KINDS, QUANTISED_KINDS, write_gguf
+from unillm.tests.models.paged import Pages
+from unillm.tests.models.zoo import PLACE
+
+llama_cpp = pytest.importorskip("xllamacpp")
+
+# It knows no window for these, chooses LongRoPE's divisors by the context it is started with, and takes YaRN's factor
+# on attention from the formula whatever the file says.
+UNLIKE = {"mistral0.1", "llama-longrope", "llama-yarn-sharp"}
+ROWS = [row for row in zoo.ROWS if row.gguf and row.name not in UNLIKE]
+
+# Where a score is this far below the best, its probability is lost in rounding.
+FAINT = -30.0
+
+
+class LlamaCpp:
+    """A file served by llama.cpp, asked by token ids."""
+
+    def __init__(self, path: Path) -> None:
+        params = llama_cpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx, params.n_parallel, params.warmup, params.verbosity, params.ui = 256, 1, False, -1, False
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+        params.cache_type_k = params.cache_type_v = llama_cpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = llama_cpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self.server = llama_cpp.Server(params)
+
+    def log_probabilities(self, ids: Sequence[int], vocabulary: int) -> Tensor:
+        """Of every token, after these."""
+        asked = {"prompt": list(ids), "n_predict": 1, "temperature": 0.0, "n_probs": vocabulary, "cache_prompt": False}
+        answer = self.server.handle_completions(asked)
+        scores = {
+            each["id"]: each["logprob"] for each in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+        }
+        return torch.tensor([scores[token] for token in range(vocabulary)])
+
+
+def furthest(row: zoo.Row, kind: str, folder: Path) -> float:
+    """The largest difference of a log probability, after prompts of several lengths."""
+    files = write_gguf(row, folder, kind).files
+    model, peer, ids = load_model(files, PLACE), LlamaCpp(files.weights[0]), zoo.prompt(row)
+    differences = []
+    for length in (1, 5, 40, zoo.PROMPT):
+        got = Pages(model).whole(ids[:length])[-1].log_softmax(-1).clamp(min=FAINT)
+        wanted = peer.log_probabilities(ids[:length], len(got)).clamp(min=FAINT)
+        differences.append(float((got - wanted).abs().max()))
+    return max(differences)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_plain_files_agree(row: zoo.Row, tmp_path: Path) -> None:
+    assert furthest(row, "F32", tmp_path) <= 1e-4
+
+
+@pytest.mark.parametrize("kind", QUANTISED_KINDS)
+@pytest.mark.parametrize("name", ["llama2", "qwen2", "qwen3"])
+def test_quantised_files_agree_but_for_rounded_activations(name: str, kind: str, tmp_path: Path) -> None:
+    assert furthest(zoo.BY_NAME[name], kind, tmp_path) <= 0.2
+
+
+@pytest.mark.parametrize("kind", K_KINDS)
+@pytest.mark.parametrize("name", ["llama2", "qwen2", "qwen3"])
+def test_files_in_blocks_of_256_agree_but_for_rounded_activations(name: str, kind: str, tmp_path: Path) -> None:
+    assert furthest(zoo.BY_NAME[name].wide(), kind, tmp_path) <= 0.2
+
+
+def test_a_wrong_file_would_show(tmp_path: Path) -> None:
+    """Unpermuted queries and keys move scores by far more than rounding does."""
+    row = zoo.BY_NAME["llama2"]
+    peer = LlamaCpp(write_gguf(row, tmp_path, "Q8_0", permuted=False).files.weights[0])
+    (tmp_path / "right").mkdir()
+    model = load_model(write_gguf(row, tmp_path / "right", "Q8_0").files, PLACE)
+    ids = zoo.prompt(row)
+    got = Pages(model).whole(ids)[-1].log_softmax(-1)
+    assert float((got - peer.log_probabilities(ids, len(got))).abs().max()) > 1.0

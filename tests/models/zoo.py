@@ -1,0 +1,210 @@
+"""The zoo: a row for each family and variant, as a tiny seeded checkpoint of the reference implementation.
+
+The checkpoints are made so that they can fail: matrices keep the size of what passes through them, norms and biases are
+far from their defaults, no two sizes are alike, and `PROMPT` is longer than every window, page and chunk in the tests.
+"""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import transformers
+from torch import Tensor
+
+from unillm.models.contract import Placement
+from unillm.registry.files import ModelFiles
+
+PLACE: Final = Placement(torch.device("cpu"), torch.float32)
+PROMPT: Final = 70
+TOLERANCE: Final = 1e-4
+
+_SIZES: Final = {
+    "vocab_size": 131,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-3,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": False,
+}
+
+# Rows of 256 numbers, which K-quants need.
+_WIDE: Final = {
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant: what it changes in the family's tiny config. Its name stands for it."""
+
+    name: str
+    family: str
+    settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    gguf: bool = True  # whether that format has keys for what is special here
+
+    @property
+    def _rope_type(self) -> str:
+        return str(self.settings.get("rope_parameters", {}).get("rope_type", "default"))
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether the reference depends on how a sequence is cut, so that its cached steps are what counts."""
+        return self._rope_type in ("dynamic", "longrope")
+
+    @property
+    def scaled(self) -> bool:
+        return self._rope_type != "default"
+
+    @property
+    def windowed(self) -> bool:
+        return self.settings.get("sliding_window") is not None
+
+    def wide(self) -> "Row":
+        return replace(self, name=f"{self.name}-wide", settings={**self.settings, **_WIDE})
+
+
+def _rope(kind: str, theta: float = 10_000.0, **more: Any) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **more}}
+
+
+_LLAMA3: Final = _rope(
+    "llama3",
+    500_000.0,
+    factor=8.0,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+    original_max_position_embeddings=64,
+)
+_YARN: Final = _rope("yarn", factor=4.0, original_max_position_embeddings=64)
+_DIVISORS: Final[dict[str, Any]] = {
+    "short_factor": [1.0, 1.1, 1.2, 1.3, 1.5, 1.8, 2.0, 2.5],
+    "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 9.0],
+}
+_SHARP: Final = {**_YARN["rope_parameters"], "attention_factor": 1.3, "beta_fast": 4.0, "beta_slow": 0.5}
+_WINDOW: Final = {"use_sliding_window": True, "sliding_window": 24}
+
+ROWS: Final = (
+    Row("llama1", "Llama", {"num_key_value_heads": 4}),
+    Row("llama2", "Llama"),
+    Row("llama3", "Llama", _rope("default", 500_000.0)),
+    Row("llama3.1", "Llama", _LLAMA3),
+    Row("llama3.2", "Llama", {**_LLAMA3, "tie_word_embeddings": True, "head_dim": 24}),
+    Row("codellama", "Llama", _rope("default", 1_000_000.0)),
+    Row("yi", "Llama", _rope("default", 5_000_000.0)),
+    Row("smollm2", "Llama", {"tie_word_embeddings": True, "num_attention_heads": 8, **_rope("default", 100_000.0)}),
+    Row("llama-bias", "Llama", {"attention_bias": True, "mlp_bias": True}),
+    Row("llama-linear", "Llama", _rope("linear", factor=4.0)),
+    Row("llama-dynamic", "Llama", {**_rope("dynamic", factor=2.0), "max_position_embeddings": 48}, gguf=False),
+    Row("llama-yarn", "Llama", _YARN),
+    Row("llama-yarn-sharp", "Llama", {"rope_parameters": _SHARP}),
+    Row("llama-yarn-smooth", "Llama", {"rope_parameters": {**_SHARP, "truncate": False}}, gguf=False),
+    Row("llama-longrope", "Llama", _rope("longrope", **_DIVISORS, original_max_position_embeddings=48)),
+    Row("mistral0.1", "Mistral", {"sliding_window": 24}),
+    Row("mistral0.3", "Mistral", {"sliding_window": None}),
+    Row("mistral-nemo", "Mistral", {"sliding_window": None, "head_dim": 24}),
+    Row("qwen2", "Qwen2"),
+    Row("qwen2-window", "Qwen2", {**_WINDOW, "max_window_layers": 1, "tie_word_embeddings": True}, gguf=False),
+    Row(
+        "qwen2-layer-types",
+        "Qwen2",
+        {**_WINDOW, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]},
+        gguf=False,
+    ),
+    Row("qwen3", "Qwen3", {"head_dim": 24}),
+    Row("qwen3-yarn", "Qwen3", {"head_dim": 16, "tie_word_embeddings": True, **_YARN}),
+    Row(
+        "qwen3-window", "Qwen3", {"head_dim": 16, "attention_bias": True, **_WINDOW, "max_window_layers": 2}, gguf=False
+    ),
+)
+
+BY_NAME: Final = {row.name: row for row in ROWS}
+
+
+def config_of(row: Row) -> Any:
+    family = getattr(transformers, f"{row.family}Config")
+    return family(**{**_SIZES, **row.settings}, architectures=[f"{row.family}ForCausalLM"])
+
+
+@cache
+def reference(row: Row, seed: int = 1) -> Any:
+    """The reference model of a row; the same object each time, so leave it as it is."""
+    model = getattr(transformers, f"{row.family}ForCausalLM")._from_config(config_of(row), attn_implementation="eager")
+    perturb(model, seed)
+    return model.eval()
+
+
+@torch.no_grad()
+def perturb(model: torch.nn.Module, seed: int) -> None:
+    """Seeded weights: matrices N(0, 1 / sqrt(fan-in)), tables N(0, 1), norms about 1, biases far from 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if parameter.dim() == 1:
+            parameter.copy_(1 + 0.3 * noise if "norm" in name else 0.5 * noise)
+        else:
+            parameter.copy_(noise if "embed" in name else noise * parameter.shape[1] ** -0.5)
+
+
+def rounded(model: Any, dtype: torch.dtype) -> Any:
+    """A copy whose weights are stored in `dtype`; the reference's own tables of frequencies are not weights."""
+    copied = copy.deepcopy(model)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return copied
+
+
+def prompt(row: Row, length: int = PROMPT, seed: int = 7) -> list[int]:
+    vocabulary = config_of(row).vocab_size
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, vocabulary, (length,), generator=generator).tolist()
+
+
+@torch.inference_mode()
+def expected(model: Any, ids: Sequence[int], *, stepwise: bool = False) -> Tensor:
+    """The reference's logits [tokens, vocabulary]."""
+    if not stepwise:
+        logits: Tensor = model(torch.tensor([ids]), use_cache=False).logits[0]
+        return logits
+    cache = transformers.DynamicCache(config=model.config)
+    return torch.cat([model(torch.tensor([[token]]), past_key_values=cache).logits[0] for token in ids])
+
+
+def distance(got: Tensor, wanted: Tensor) -> float:
+    """The largest difference, as a share of the largest value."""
+    assert got.shape == wanted.shape
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+def save(model: Any, folder: Path) -> ModelFiles:
+    """config.json and model.safetensors, as the reference writes them."""
+    model.save_pretrained(folder)
+    return files_in(folder, "model.safetensors")
+
+
+def files_in(folder: Path, *weights: str, kind: Any = "safetensors") -> ModelFiles:
+    files = {path.name: path for path in folder.iterdir()}
+    return ModelFiles(folder.name, kind, tuple(folder / name for name in weights), files)
+
+
+def keys_of(row: Row) -> dict[str, Any]:
+    """config.json, as the reference writes it."""
+    keys: dict[str, Any] = json.loads(_json_of(row))
+    return keys
+
+
+@cache
+def _json_of(row: Row) -> str:
+    text: str = config_of(row).to_json_string()
+    return text

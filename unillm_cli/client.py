@@ -1,0 +1,49 @@
+"""From a model's name to an engine that answers: an engine in this process.
+
+The floors below are imported when a model is wanted, not when help is: they take longer than help may.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from .session import Session
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..registry.files import ModelFiles
+    from ..runtime.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An engine ready to answer, the model's name, how long loading took, and the system message that it was given."""
+
+    engine: "Engine"
+    name: str
+    load_seconds: float
+    system: str | None = None
+
+
+@contextmanager
+def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
+    """Find the model, fetching it where it is missing, and load it."""
+    files = find_model(session, settings)
+    started = perf_counter()
+    from ..runtime.engine import Engine
+
+    with Engine.load(files, device=settings.device, dtype=settings.dtype, context=settings.context) as engine:
+        yield Opened(engine, files.name, perf_counter() - started, files.system)
+
+
+def find_model(session: Session, settings: Settings) -> "ModelFiles":
+    """The files of the model in the settings, else of the default one; what is missing is fetched."""
+    from ..registry.locate import locate, locate_default
+    from ..registry.settings import RegistrySettings
+    from .pulling import PullReport
+
+    registry = RegistrySettings.from_environment(settings.environment)
+    with PullReport(session.output) as listener:
+        return locate(settings.model, registry, listener) if settings.model else locate_default(registry, listener)

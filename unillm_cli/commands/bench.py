@@ -1,0 +1,80 @@
+"""`unillm bench`: how fast a model runs here."""
+
+from dataclasses import asdict
+from functools import partial
+
+from ...registry.amounts import bytes_text
+from ...runtime.bench.measure import Figure, Workload, measure
+from ...runtime.bench.memory import peak_memory
+from .. import options as of
+from ..client import Opened, open_engine
+from ..errors import UsageError
+from ..session import Session
+
+
+def bench(
+    session: Session,
+    model: of.OptionalModelArgument = None,
+    prompt_tokens: of.PromptTokensOption = 512,
+    answer_tokens: of.AnswerTokensOption = 64,
+    batch: of.BatchOption = 8,
+    runs: of.RunsOption = 3,
+    context: of.ContextOption = None,
+    device: of.DeviceOption = None,
+    dtype: of.DtypeOption = None,
+    offline: of.OfflineOption = None,
+) -> None:
+    """Measure how fast a model runs here.
+
+    Speeds are the medians of several runs, after one that does not count; prompts are random tokens and every run has
+    its own. Loading is measured once: the first time after a start of the machine it takes as long as the disk does.
+
+    \b
+    Examples:
+      unillm bench smollm2:135m
+      unillm bench llama3:8b --device cuda --batch 32 --json
+    """
+    work = Workload(prompt_tokens, answer_tokens, batch, runs)
+    if context is not None and context < work.longest:
+        raise UsageError(f"a context of {context} is too short: the longest request takes {work.longest} tokens")
+    settings = session.settings(model=model, context=context, device=device, dtype=dtype, offline=offline)
+    with open_engine(session, settings) as opened:
+        figures = measure(opened.engine, opened.engine.vocabulary, work, partial(_tell, session))
+        _show(session, opened, work, figures)
+
+
+def _tell(session: Session, test: str, done: int, runs: int) -> None:
+    session.output.say(f"{test}: {done} of {runs} runs" if done else f"{test}: warming up")
+
+
+def _show(session: Session, opened: Opened, work: Workload, figures: list[Figure]) -> None:
+    memory = peak_memory()
+    if session.json:
+        session.output.data(_as_data(opened, work, figures, memory))
+        return
+    rows = [["load", f"{opened.load_seconds:.2f} s", "", "once"], *map(_row, figures)]
+    if memory is not None:
+        rows.append(["peak memory", bytes_text(memory), "", "this process, mapped files included"])
+    session.output.table(["TEST", "MEDIAN", "RANGE", "OF"], rows)
+
+
+def _row(figure: Figure) -> list[str]:
+    spread = f"{_number(min(figure.values))} - {_number(max(figure.values))}"
+    return [figure.name, f"{_number(figure.median)} {figure.unit}", spread, figure.about]
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _as_data(opened: Opened, work: Workload, figures: list[Figure], memory: int | None) -> dict[str, object]:
+    return {
+        "model": opened.name,
+        "load_seconds": opened.load_seconds,
+        "peak_memory": memory,
+        "workload": asdict(work),
+        "figures": [
+            {"name": one.name, "unit": one.unit, "of": one.about, "median": one.median, "values": one.values}
+            for one in figures
+        ],
+    }

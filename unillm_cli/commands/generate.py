@@ -1,0 +1,116 @@
+"""`unillm generate`: one prompt, one answer, streamed."""
+
+from collections.abc import Iterator
+
+from ...runtime.params import SamplingParams
+from ...runtime.results import Completion, Update
+from .. import options as of
+from ..client import Opened, open_engine
+from ..errors import UsageError
+from ..prompts import read_prompt
+from ..session import Session
+from ..timings import Pace, as_data, block
+
+
+def generate(
+    session: Session,
+    words: of.WordsArgument = None,
+    prompt: of.PromptOption = None,
+    model: of.ModelOption = None,
+    system: of.SystemOption = None,
+    max_tokens: of.MaxTokensOption = None,
+    temperature: of.TemperatureOption = None,
+    top_k: of.TopKOption = None,
+    top_p: of.TopPOption = None,
+    min_p: of.MinPOption = None,
+    repetition_penalty: of.RepetitionPenaltyOption = None,
+    seed: of.SeedOption = None,
+    stop: of.StopOption = None,
+    raw: of.RawOption = False,
+    context: of.ContextOption = None,
+    device: of.DeviceOption = None,
+    dtype: of.DtypeOption = None,
+    offline: of.OfflineOption = None,
+    verbose: of.VerboseOption = False,
+) -> None:
+    """Answer a prompt.
+
+    The prompt is what was typed, after what comes on standard input, if anything does. A model that is not here is
+    fetched first. The answer goes to standard output, all else to standard error; on a terminal the answer loses escape
+    sequences, in a pipe it stays as the model gave it.
+
+    \b
+    Examples:
+      unillm generate --model smollm2:135m --prompt "Explain gravity in one sentence"
+      unillm generate "Write a haiku about rain"
+      git diff | unillm generate -m qwen3:0.6b "Write a commit message"
+    """
+    if raw and system is not None:
+        raise UsageError("--raw and --system exclude each other", "--raw sends the prompt without any template")
+    params = SamplingParams(
+        max_tokens=max_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+        seed=seed,
+        stop=tuple(stop or ()),
+    )
+    text = read_prompt(session, words or [], prompt, exact=raw)
+    settings = session.settings(model=model, context=context, device=device, dtype=dtype, offline=offline)
+    with open_engine(session, settings) as opened:
+        updates = _updates(opened, text, system, params, raw=raw)
+        completion = _answered(session, updates, Pace(session.output.note) if verbose else None)
+        _end(session, opened, completion, params, verbose=verbose)
+
+
+def _updates(opened: Opened, text: str, system: str | None, params: SamplingParams, *, raw: bool) -> Iterator[Update]:
+    """The answer as it comes: through the model's chat template where it has one."""
+    if raw or (system is None and not opened.engine.has_chat_template):
+        return opened.engine.stream(text, params)
+    messages = [{"role": "user", "content": text}]
+    said = opened.system if system is None else system
+    if said is not None:
+        messages.insert(0, {"role": "system", "content": said})
+    return opened.engine.chat(messages, params, stream=True)
+
+
+def _answered(session: Session, updates: Iterator[Update], pace: Pace | None) -> Completion:
+    """Print the answer as it comes; what was said stays, also when it is broken off."""
+    stream = session.output.stream()
+    completion = None
+    try:
+        for update in updates:
+            if not session.json:
+                stream.write(update.text)
+            if pace is not None:
+                pace.count(len(update.token_ids))
+            completion = update.completion or completion
+    finally:
+        stream.finish()
+    if completion is None:
+        raise RuntimeError("the engine ended without a completion")
+    return completion
+
+
+def _end(session: Session, opened: Opened, completion: Completion, params: SamplingParams, *, verbose: bool) -> None:
+    """What there is to say of a whole answer."""
+    if completion.error is not None:
+        raise completion.error
+    if session.json:
+        session.output.data(as_data(completion, opened.name, opened.load_seconds))
+    if completion.finish_reason == "length" and params.max_tokens is None:
+        session.output.warn(_why_cut(completion, opened.engine.context))
+    for line in block(completion, opened.load_seconds) if verbose else ():
+        session.output.note(line)
+
+
+def _why_cut(completion: Completion, context: int) -> str:
+    """What ended an answer that nobody limited."""
+    usage = completion.usage
+    if usage.prompt_tokens + usage.completion_tokens >= context:
+        return f"the answer was cut: the context of {context} tokens is full; --context makes it longer"
+    return (
+        f"the answer was cut at the model's own limit of {usage.completion_tokens} tokens; --max-tokens asks for more"
+    )

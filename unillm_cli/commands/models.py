@@ -1,0 +1,41 @@
+"""`unillm models`: what is installed."""
+
+from datetime import UTC, datetime
+
+from ...registry.amounts import bytes_text
+from ...registry.shelf import Entry
+from .. import options as of
+from ..durations import ago_text
+from ..installed import Installed, as_data
+from ..session import Session
+
+
+def models(session: Session, prefix: of.PrefixArgument = None) -> None:
+    """List the models on this machine.
+
+    A model whose manifest cannot be read is shown as broken; the others are none the worse for it.
+
+    \b
+    Examples:
+      unillm models
+      unillm models qwen
+      unillm models --json
+    """
+    entries = [one for one in Installed.of(session).shelf.entries() if one.name.startswith((prefix or "").lower())]
+    if session.json:
+        session.output.data({"models": [as_data(one) for one in entries]})
+    else:
+        session.output.table(["NAME", "ID", "SIZE", "MODIFIED"], [_row(one) for one in entries])
+        if not entries:
+            session.output.say("no models yet; fetch one: unillm pull smollm2:135m")
+    for one in entries:
+        if one.broken:
+            session.output.warn(f"{one.name} is broken: {one.broken}")
+
+
+def _row(entry: Entry) -> list[str]:
+    manifest = entry.manifest
+    if manifest is None:
+        return [entry.name, "-", "-", "broken"]
+    age = (datetime.now(UTC) - manifest.pulled).total_seconds()
+    return [entry.name, manifest.id[:12], bytes_text(manifest.size), ago_text(age)]

@@ -1,0 +1,94 @@
+"""`unillm pull`: fetch models, or say what that would mean."""
+
+from typing import Any
+
+from ...registry.amounts import bytes_text
+from ...registry.plan import Plan
+from ...registry.pull import plan as planned
+from ...registry.pull import pull as pulled
+from .. import options as of
+from ..errors import UsageError
+from ..installed import Installed, as_data
+from ..pulling import PullReport
+from ..session import Session
+
+
+def pull(
+    session: Session,
+    models: of.ModelsArgument,
+    name: of.NameOption = None,
+    dry_run: of.DryRunOption = False,
+    offline: of.OfflineOption = None,
+) -> None:
+    """Fetch models and verify them.
+
+    A model comes from the hub, into the cache that other tools share, or from another source where the hub is out of
+    reach. A folder or a weight file is added where it lies, under its name or --name. What is here already is verified,
+    what broke off goes on where it ended, and a model is listed when all of it is here.
+
+    \b
+    Examples:
+      unillm pull smollm2:135m qwen3:0.6b
+      unillm pull hf.co/bartowski/Qwen_Qwen3-8B-GGUF:Q6_K
+      unillm pull llama3:8b --dry-run
+      unillm pull ./my-finetune --name mine:latest
+    """
+    if name is not None and len(models) > 1:
+        raise UsageError("--name gives one model a name, and there are several")
+    work = _foretell if dry_run else _fetch
+    told: list[dict[str, Any]] = []
+    try:
+        told.extend(work(session, model, name, offline) for model in models)
+    finally:
+        if session.json:
+            session.output.data({"models": told})
+
+
+def _fetch(session: Session, model: str, name: str | None, offline: bool | None) -> dict[str, Any]:
+    with PullReport(session.output) as listener:
+        return as_data(pulled(model, Installed.of(session, offline=offline).settings, listener, name=name))
+
+
+def _foretell(session: Session, model: str, name: str | None, offline: bool | None) -> dict[str, Any]:
+    with PullReport(session.output) as listener:
+        plan = planned(model, Installed.of(session, offline=offline).settings, listener, name=name)
+    if not session.json:
+        _tell(session, plan)
+    return _plan_as_data(plan)
+
+
+def _tell(session: Session, plan: Plan) -> None:
+    out = session.output
+    out.line(f"{plan.ref}: {plan.variant} from {plan.source}: {plan.origin}")
+    out.line(f"because {plan.reason}")
+    out.table(
+        ["FILE", "SIZE", "HERE"], [[one.name, bytes_text(one.size), _here(one.have, one.size)] for one in plan.files]
+    )
+    out.line(
+        f"{bytes_text(plan.missing)} of {bytes_text(plan.size)} to fetch; {bytes_text(plan.free)} free at {plan.folder}"
+    )
+
+
+def _here(have: int, size: int) -> str:
+    return "yes" if have == size else f"{have * 100 // size} %" if have else "no"
+
+
+def _plan_as_data(plan: Plan) -> dict[str, Any]:
+    return {
+        "name": str(plan.ref),
+        "source": plan.source,
+        "origin": str(plan.origin),
+        "format": plan.format,
+        "variant": plan.variant,
+        "reason": plan.reason,
+        "license": plan.licence,
+        "gated": plan.gated,
+        "size": plan.size,
+        "missing": plan.missing,
+        "free": plan.free,
+        "folder": str(plan.folder),
+        "files": [
+            {"name": one.name, "size": one.size, "digest": str(one.digest), "have": one.have, "path": str(one.path)}
+            for one in plan.files
+        ],
+    }

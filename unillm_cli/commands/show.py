@@ -1,0 +1,169 @@
+"""`unillm show`: what a model is, where it lies, which variant of it was chosen and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...registry.aliases import Catalogue
+from ...registry.amounts import bytes_text, count_text
+from ...registry.finding import find_installed, not_installed
+from ...registry.manifest import Details
+from ...registry.names import ModelRef
+from ...registry.offers import HubOffer, Offer, offers_here
+from ...registry.rows import Row
+from ...registry.shelf import Entry
+from .. import options as of
+from ..installed import Installed, as_data, files_as_data
+from ..session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What there is to tell of a model: for people, and as data."""
+
+    title: str
+    facts: Sequence[tuple[str, str | None]]
+    files: Sequence[dict[str, Any]]
+    data: dict[str, Any]
+    template: str | None = None
+
+
+def show(session: Session, model: of.ModelArgument, template: of.TemplateOption = False) -> None:
+    """Tell what a model is, where its files lie, and which variant it is and why.
+
+    Of a model that is not here it tells what the catalogue knows, and which variant this machine would get. Rows of
+    your own go into aliases.toml, in unillm's configuration folder.
+
+    \b
+    Examples:
+      unillm show smollm2:135m
+      unillm show llama3:8b --json
+      unillm show ./my-finetune
+    """
+    shown = _found(Installed.of(session), model)
+    if template:
+        session.output.answer(shown.template or "")
+    elif session.json:
+        session.output.data(shown.data)
+    else:
+        _tell(session, shown)
+
+
+def _found(installed: Installed, model: str) -> Shown:
+    """A path in place, an installed model, or a row of the catalogue."""
+    ref = ModelRef.parse(model)
+    if ref.is_path:
+        return _in_place(installed, model)
+    if entry := find_installed(ref, installed.shelf, installed.settings):
+        return _of_entry(entry)
+    catalogue = Catalogue.read(installed.settings.aliases)
+    match = catalogue.find(ref)
+    if match is None:
+        raise not_installed(model, installed.shelf, installed.settings)
+    return _of_row(str(catalogue.canonical(ref)), match.row, offers_here(ref, catalogue, installed.settings))
+
+
+def _tell(session: Session, shown: Shown) -> None:
+    session.output.line(shown.title)
+    for name, value in shown.facts:
+        if value:
+            session.output.line(f"  {name:<14}{value}")
+    if shown.files:
+        rows = [[one["name"], bytes_text(one["size"]), one.get("digest", "-"), one["path"]] for one in shown.files]
+        session.output.line("")
+        session.output.table(["FILE", "SIZE", "DIGEST", "PATH"], rows)
+
+
+def _of_entry(entry: Entry) -> Shown:
+    manifest = entry.sound
+    data, files = as_data(entry), files_as_data(entry)
+    template = manifest.template or manifest.details.chat_template
+    own = {"template": template, "parameters": dict(manifest.parameters), "system": manifest.system}
+    facts = [
+        ("id", manifest.id[:12]),
+        *_details(manifest.details),
+        ("size", bytes_text(manifest.size)),
+        ("licence", manifest.licence),
+        ("source", str(manifest.origin)),
+        ("variant", f"{manifest.variant}: {manifest.reason}"),
+        ("template", _template_text(template)),
+        *((name, str(value)) for name, value in manifest.parameters.items()),
+        ("system", manifest.system),
+        ("modified", data["modified_at"]),
+    ]
+    return Shown(entry.name, facts, files, {**data, **own, "files": files}, template)
+
+
+def _in_place(installed: Installed, model: str) -> Shown:
+    """Files of the user's own: read now, for nobody has described them. What reads them is imported now too."""
+    from ...registry.describe import describe
+    from ...registry.locate import locate
+
+    found = locate(model, installed.settings)
+    details = describe(found, None)
+    files = [
+        {"name": name, "size": path.stat().st_size, "weights": path in found.weights, "path": str(path)}
+        for name, path in found.files.items()
+    ]
+    data = {
+        "name": found.name,
+        "details": {"format": found.format, "family": details.architecture, "quantization_level": details.quantisation},
+        "context_length": details.context,
+        "parameter_count": details.parameters,
+        "template": details.chat_template,
+        "files": files,
+    }
+    facts = [("format", found.format), *_details(details), ("template", _template_text(details.chat_template))]
+    return Shown(found.name, facts, files, data, details.chat_template)
+
+
+def _of_row(name: str, row: Row, places: list[Offer]) -> Shown:
+    """A model that is not here: what it would be on this machine."""
+    first = places[0]
+    chosen = (first.quant if isinstance(first, HubOffer) else first.source.quant) or "the original weights"
+    where = first.repo if isinstance(first, HubOffer) else first.source.packages[0]
+    packages = [one for source in row.sources for one in source.packages]
+    facts = [
+        ("parameters", count_text(row.parameters) if row.parameters else None),
+        ("licence", row.licence),
+        ("original", _place(row.original, row.original_size)),
+        ("gated", None if row.gated == "no" else row.gated),
+        ("quantised", _place(row.gguf, row.gguf_size)),
+        ("packages", f"{packages[0]}{' …' if len(packages) > 1 else ''}" if packages else None),
+        ("here", f"{chosen} of {where}: {first.reason}"),
+        ("fetch it", f"unillm pull {name}"),
+    ]
+    data = {
+        "name": name,
+        "installed": False,
+        "parameter_count": row.parameters,
+        "license": row.licence,
+        "gated": row.gated,
+        "original": {"repo": row.original, "size": row.original_size},
+        "gguf": {"repo": row.gguf, "size": row.gguf_size, "quantization_level": row.quant},
+        "packages": packages,
+        "variant": chosen,
+        "from": where,
+        "reason": first.reason,
+    }
+    return Shown(f"{name} (not on this machine)", facts, [], data)
+
+
+def _details(details: Details) -> list[tuple[str, str | None]]:
+    parameters = f"{count_text(details.parameters)} ({details.parameters:,})" if details.parameters else None
+    return [
+        ("architecture", details.architecture),
+        ("parameters", parameters),
+        ("context", f"{details.context:,} tokens" if details.context else None),
+        ("quantisation", details.quantisation),
+    ]
+
+
+def _place(repo: str | None, size: int | None) -> str | None:
+    if repo is None:
+        return None
+    return f"{repo} ({bytes_text(size)})" if size else repo
+
+
+def _template_text(template: str | None) -> str | None:
+    return f"{len(template):,} letters; --template prints it" if template else None

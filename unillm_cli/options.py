@@ -1,0 +1,83 @@
+"""Every option and argument that commands share, named once. A command's signature is its documentation.
+
+The metavar says what a shell completes: MODEL an installed model or a catalogue name, PATH a file.
+"""
+
+from typing import Annotated, Literal, TypeAlias
+
+from typer import Argument, Option
+
+Dtype: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
+
+JsonOption = Annotated[bool, Option("--json", help="Print the result as JSON.")]
+QuietOption = Annotated[bool, Option("--quiet", "-q", help="Say only what matters: no progress, no notices.")]
+DebugOption = Annotated[bool, Option("--debug", help="Show where in the program an error came from.")]
+
+ModelOption = Annotated[
+    str | None,
+    Option(
+        "--model", "-m", metavar="MODEL", help="The model: a name, hf.co/org/repo, org/repo, a folder or a weight file."
+    ),
+]
+ModelArgument = Annotated[str, Argument(metavar="MODEL", help="The model's name.")]
+OptionalModelArgument = Annotated[str | None, Argument(metavar="MODEL", help="The model's name.", show_default=False)]
+ModelsArgument = Annotated[list[str], Argument(metavar="MODEL", help="The models' names.")]
+
+AnyModelsArgument = Annotated[
+    list[str] | None, Argument(metavar="MODEL", help="The models' names; none: all of them.", show_default=False)
+]
+PrefixArgument = Annotated[str | None, Argument(metavar="MODEL", help="Only names that begin so.", show_default=False)]
+NewNameArgument = Annotated[str, Argument(metavar="NAME", help="Its other name.")]
+NameOption = Annotated[str | None, Option("--name", metavar="NAME", help="What the model is called here.")]
+TemplateOption = Annotated[bool, Option("--template", help="Print the chat template and nothing else.")]
+
+DeviceOption = Annotated[
+    str | None, Option("--device", metavar="DEVICE", help="Where it runs: auto, cpu, cuda, cuda:1 or mps.")
+]
+DtypeOption = Annotated[Dtype | None, Option("--dtype", help="What it computes in.")]
+ContextOption = Annotated[
+    int | None, Option("--context", metavar="TOKENS", min=1, help="The longest prompt and answer together.")
+]
+OfflineOption = Annotated[bool | None, Option("--offline", help="Use what is on this machine; never ask the network.")]
+DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done, and do nothing.")]
+
+WordsArgument = Annotated[
+    list[str] | None, Argument(metavar="PROMPT", help="The prompt's words; - alone reads standard input.")
+]
+PromptOption = Annotated[str | None, Option("--prompt", "-p", metavar="TEXT", help="The prompt.")]
+SystemOption = Annotated[str | None, Option("--system", "-s", metavar="TEXT", help="The system message before it.")]
+RawOption = Annotated[bool, Option("--raw", help="Continue the prompt as plain text, without a chat template.")]
+VerboseOption = Annotated[bool, Option("--verbose", "-v", help="Tell how long everything took.")]
+
+MaxTokensOption = Annotated[int | None, Option("--max-tokens", "-n", metavar="N", help="Stop after so many tokens.")]
+TemperatureOption = Annotated[
+    float | None, Option("--temperature", "-t", metavar="X", help="How freely tokens are chosen; 0: the likeliest.")
+]
+TopKOption = Annotated[int | None, Option("--top-k", metavar="N", help="Choose among the N likeliest tokens.")]
+TopPOption = Annotated[
+    float | None, Option("--top-p", metavar="X", help="Choose among the likeliest tokens that share X of 1.")
+]
+MinPOption = Annotated[
+    float | None, Option("--min-p", metavar="X", help="Choose among tokens at least X times as likely as the first.")
+]
+RepetitionPenaltyOption = Annotated[
+    float | None,
+    Option("--repetition-penalty", metavar="X", help="Make tokens that came before less likely; 1: do not."),
+]
+SeedOption = Annotated[int | None, Option("--seed", metavar="N", help="The same seed gives the same answer.")]
+StopOption = Annotated[
+    list[str] | None, Option("--stop", metavar="TEXT", help="End the answer before this text; may be given again.")
+]
+
+PromptTokensOption = Annotated[
+    int, Option("--prompt-tokens", metavar="N", min=1, help="The length of the prompt that is read.")
+]
+AnswerTokensOption = Annotated[
+    int, Option("--answer-tokens", metavar="N", min=2, help="The length of the answers that are made.")
+]
+BatchOption = Annotated[
+    int, Option("--batch", metavar="N", min=1, help="How many requests run at once in the batch test.")
+]
+RunsOption = Annotated[int, Option("--runs", metavar="N", min=1, help="How many runs of each test count.")]
+
+CompletedArgument = Annotated[str, Argument(metavar="WHAT", help="What is completed: models.")]

@@ -1,0 +1,34 @@
+"""Write the completions and the man pages into a checkout."""
+
+import sys
+from pathlib import Path
+
+from . import bash, fish, zsh
+from .describe import commands
+from .roff import pages
+
+
+def files() -> dict[str, str]:
+    """Every generated file: its path in the repository, and its text."""
+    listed = commands()
+    completions = {
+        "completions/unillm.bash": bash.script(listed),
+        "completions/_unillm": zsh.script(listed),
+        "completions/unillm.fish": fish.script(listed),
+    }
+    return completions | {f"man/{name}": text for name, text in pages(listed).items()}
+
+
+def write(root: Path) -> None:
+    """Write what differs, and remove pages of commands that are no more."""
+    wanted = files()
+    for folder in ("completions", "man"):
+        for there in (root / folder).iterdir():
+            if f"{folder}/{there.name}" not in wanted:
+                there.unlink()
+    for name, text in wanted.items():
+        (root / name).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2])

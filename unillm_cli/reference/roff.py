@@ -1,0 +1,136 @@
+"""The man pages: one a command, and unillm(1), which names them all."""
+
+from collections.abc import Iterable, Mapping
+
+from ..errors import Exit
+from ..settings import KEYS
+from .describe import HELP, VERSION, Command, Parameter
+
+_ENDINGS = {
+    Exit.OK: "It went well.",
+    Exit.FAILED: "It failed; the sentence on standard error says why.",
+    Exit.USAGE: "The words of the command, or a setting, cannot be.",
+    Exit.NOT_FOUND: "The model or the file is not there.",
+    Exit.NOT_ALLOWED: "The model is gated or private.",
+    Exit.NETWORK: "The source is out of reach.",
+    Exit.NO_ROOM: "Out of memory, or of disk space.",
+    Exit.BUSY: "Something else holds what is needed.",
+    Exit.INTERRUPTED: "Interrupted by Ctrl-C.",
+    Exit.READER_LEFT: "Whoever read the output has gone.",
+}
+
+
+def pages(commands: Iterable[Command]) -> dict[str, str]:
+    """File name to text."""
+    listed = list(commands)
+    return {"unillm.1": _main_page(listed), **{f"unillm-{one.name}.1": _page(one, listed) for one in listed}}
+
+
+def _main_page(commands: list[Command]) -> str:
+    return "".join(
+        [
+            _head("unillm", "find an open model by name, fetch it, verify it, run it"),
+            _section("SYNOPSIS", ".B unillm\n.RI [ options ]\n.I command\n.RI [ arguments ]\n"),
+            _section("COMMANDS", "".join(map(_listed, commands))),
+            _section("OPTIONS", "".join(map(_option, (VERSION, HELP)))),
+            _section("SETTINGS", _settings()),
+            _section("EXIT STATUS", "".join(_item(f"\\fB{code}\\fR", _ENDINGS[code]) for code in Exit)),
+            _see_also(commands, "unillm"),
+        ]
+    )
+
+
+def _page(command: Command, commands: list[Command]) -> str:
+    also = "".join(f"Also called as \\fBunillm {_plain(name)}\\fR.\n" for name in command.verb.aliases)
+    arguments = "".join(_item(f"\\fI{_plain(one.wants)}\\fR", _told(one)) for one in command.arguments)
+    return "".join(
+        [
+            _head(f"unillm-{command.name}", command.verb.summary.rstrip(".").lower()),
+            _section("SYNOPSIS", _synopsis(command)),
+            _section("DESCRIPTION", "".join(map(_paragraph, command.paragraphs)) + (f".PP\n{also}" if also else "")),
+            _section("ARGUMENTS", arguments),
+            _section("OPTIONS", "".join(map(_option, command.options))),
+            _see_also(commands, f"unillm-{command.name}"),
+        ]
+    )
+
+
+def _head(name: str, line: str) -> str:
+    return f'.TH {_quoted(name.upper())} 1 "" "unillm" "unillm manual"\n.SH NAME\n{_plain(name)} \\- {_plain(line)}\n'
+
+
+def _section(title: str, body: str) -> str:
+    return f".SH {_quoted(title) if ' ' in title else title}\n{body}" if body else ""
+
+
+def _synopsis(command: Command) -> str:
+    words = [".B unillm", command.name.replace("-", "\\-")]
+    arguments = "".join(map(_placed, command.arguments))
+    return f"{' '.join(words)}\n.RI [ options ]\n{arguments}"
+
+
+def _placed(argument: Parameter) -> str:
+    """An argument as the synopsis writes it."""
+    left, right = ("", "") if argument.required else ("[", "]")
+    more = " ..." if argument.many else ""
+    return f"{left}\\fI{_plain(argument.wants)}\\fR{more}{right}\n"
+
+
+def _paragraph(text: str) -> str:
+    """A paragraph flows; one that begins with \\b keeps its lines."""
+    if text.startswith("\b\n"):
+        return f".PP\n.nf\n{_lines(text[2:])}.fi\n"
+    return f".PP\n{_lines(text)}"
+
+
+def _lines(text: str) -> str:
+    return "".join(f"{_line(line)}\n" for line in text.splitlines())
+
+
+def _line(text: str) -> str:
+    """A line that begins with a dot or a quote would be a request."""
+    plain = _plain(text)
+    return f"\\&{plain}" if plain.startswith((".", "'")) else plain
+
+
+def _option(option: Parameter) -> str:
+    names = ", ".join(f"\\fB{_plain(flag)}\\fR" for flag in option.flags)
+    value = f" \\fI{_plain(option.metavar)}\\fR" if option.metavar else ""
+    return _item(names + value, _told(option))
+
+
+def _told(parameter: Parameter) -> str:
+    return parameter.help + (f" Default: {parameter.default}." if parameter.default is not None else "")
+
+
+def _item(term: str, text: str) -> str:
+    return f".TP\n{term}\n{_lines(text)}"
+
+
+def _listed(command: Command) -> str:
+    return _item(f"\\fB{_plain(command.name)}\\fR", command.verb.summary)
+
+
+def _settings() -> str:
+    """The table of settings, and where they are read from."""
+    head = (
+        "A flag wins over an environment variable, that over a line of\n.IR config.toml ,\n"
+        "that over what is built in.\n"
+        "The file lies in the platform's configuration folder\n(on Linux \\fI~/.config/unillm\\fR), or where\n"
+        ".B UNILLM_CONFIG\npoints.\n"
+    )
+    rows: Mapping[str, str] = {f"\\fB{name}\\fR, \\fB{key.variable}\\fR": key.purpose for name, key in KEYS.items()}
+    return head + "".join(_item(term, f"{text[0].upper()}{text[1:]}.") for term, text in rows.items())
+
+
+def _see_also(commands: list[Command], own: str) -> str:
+    names = [name for name in ("unillm", *(f"unillm-{one.name}" for one in commands)) if name != own]
+    return _section("SEE ALSO", ",\n".join(f".BR {_plain(name)} (1)" for name in names) + "\n")
+
+
+def _plain(text: str) -> str:
+    return text.replace("\\", "\\e").replace("-", "\\-")
+
+
+def _quoted(text: str) -> str:
+    return f'"{_plain(text)}"'

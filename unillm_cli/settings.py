@@ -1,0 +1,129 @@
+"""What a user has set: flags > environment > config.toml > default, read once into one frozen object.
+
+The table `KEYS` is the only list of settings; the manual is written from it. A setting that another floor reads by its
+environment variable (the registry does) finds it in `Settings.environment`, wherever it was set.
+"""
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import platformdirs
+
+from .errors import SettingsError
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _whole(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or int(value) == 0:
+        raise ValueError(f"{value!r} is not a whole number above 0")
+    return int(value)
+
+
+def _switch(value: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if value.lower() not in words:
+        raise ValueError(f"{value!r} is neither true nor false")
+    return words[value.lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One setting: its environment variable, how its text is read, and what it is for."""
+
+    variable: str
+    parse: Callable[[str], Any]
+    purpose: str
+
+
+KEYS: Mapping[str, Key] = {
+    "model": Key("UNILLM_MODEL", _text, "the model that is used when none is named"),
+    "device": Key("UNILLM_DEVICE", _text, "where models run: auto, cpu, cuda, cuda:1, mps"),
+    "dtype": Key("UNILLM_DTYPE", _text, "what models compute in: auto, float32, float16, bfloat16"),
+    "context": Key("UNILLM_CONTEXT", _whole, "the longest prompt and answer together, in tokens"),
+    "home": Key("UNILLM_HOME", _text, "the folder of installed models"),
+    "offline": Key("UNILLM_OFFLINE", _switch, "never ask the network"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A setting's text, and where it was given."""
+
+    text: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting, and the environment as the floors below shall see it. A field at None is theirs to choose."""
+
+    model: str | None
+    device: str
+    dtype: str
+    context: int | None
+    home: str | None
+    offline: bool
+    environment: Mapping[str, str]
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], **flags: object) -> Self:
+        """The settings in force. Of `flags`, those that are None were not given."""
+        given = _from_file(config_file(environ)) | _from_environment(environ) | _from_flags(flags)
+        environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
+        values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto"}
+        values |= {"context": None, "home": None, "offline": False}
+        values |= {name: _parsed(KEYS[name], one) for name, one in given.items()}
+        return cls(**values, environment=environment)
+
+
+def config_file(environ: Mapping[str, str]) -> Path:
+    """Where config.toml lies: UNILLM_CONFIG, else the platform's configuration folder."""
+    if named := environ.get("UNILLM_CONFIG"):
+        return Path(named)
+    return platformdirs.user_config_path("unillm", appauthor=False) / "config.toml"
+
+
+def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
+    return {name: _Given(_spelled(value), f"--{name}") for name, value in flags.items() if value is not None}
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
+    """An empty variable is as good as none."""
+    return {name: _Given(text, key.variable) for name, key in KEYS.items() if (text := environ.get(key.variable))}
+
+
+def _from_file(path: Path) -> dict[str, _Given]:
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise SettingsError(str(path), error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(str(path), f"not TOML: {error}") from error
+    return {name: _checked(path, name, value) for name, value in table.items()}
+
+
+def _checked(path: Path, name: str, value: object) -> _Given:
+    if name not in KEYS:
+        raise SettingsError(str(path), f"unknown key {name!r}", f"known keys: {', '.join(KEYS)}")
+    if not isinstance(value, str | int):
+        raise SettingsError(f"{path}: {name}", f"{value!r} is neither text, nor a whole number, nor true or false")
+    return _Given(_spelled(value), f"{path}: {name}")
+
+
+def _spelled(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _parsed(key: Key, given: _Given) -> Any:
+    try:
+        return key.parse(given.text)
+    except ValueError as error:
+        raise SettingsError(given.where, str(error)) from error
