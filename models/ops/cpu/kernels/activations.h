@@ -73,6 +73,7 @@ inline void quantize_blocks(const NumberRows& x, const ActivationForm& form, lon
   alignas(64) float inverse[16];
   store(inverse, where_less(zero_ints(), as_ints(largest), divide(most, largest), zero()));
   Floats second[16];
+  for (int b = blocks; b < 16; ++b) work[b] = second[b] = zero();
   for (int b = 0; b < blocks; ++b) {
     const Ints first_half = to_ints(multiply(low[b], broadcast(inverse[b])));
     const Ints second_half = to_ints(multiply(high[b], broadcast(inverse[b])));

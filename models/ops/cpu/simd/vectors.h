@@ -37,8 +37,9 @@ inline Ints bits_xor(Ints a, Ints b) { return a ^ b; }
 inline Ints shift_left(Ints a, int bits) { return reinterpret_cast<Ints>(reinterpret_cast<Unsigned>(a) << static_cast<unsigned>(bits)); }
 inline Ints shift_right(Ints a, int bits) { return reinterpret_cast<Ints>(reinterpret_cast<Unsigned>(a) >> static_cast<unsigned>(bits)); }
 inline Ints shift_right_signed(Ints a, int bits) { return a >> bits; }
-inline Ints add_ints(Ints a, Ints b) { return a + b; }
-inline Ints subtract_ints(Ints a, Ints b) { return a - b; }
+// Sums wrap around.
+inline Ints add_ints(Ints a, Ints b) { return reinterpret_cast<Ints>(reinterpret_cast<Unsigned>(a) + reinterpret_cast<Unsigned>(b)); }
+inline Ints subtract_ints(Ints a, Ints b) { return reinterpret_cast<Ints>(reinterpret_cast<Unsigned>(a) - reinterpret_cast<Unsigned>(b)); }
 inline Ints lane_numbers() { return Ints{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
 inline Ints bytes_to_ints(const uint8_t* sixteen) { return __builtin_convertvector(read<SixteenBytes>(sixteen), Ints); }
 inline Ints lookup(const int8_t* table, Ints nibbles) {
