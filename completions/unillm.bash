@@ -35,7 +35,7 @@ _unillm() {
     if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
   done
   if [[ -z $verb ]]; then
-    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp verify bench --version --help -h' -- "$cur"))
+    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp create prune verify bench --version --help -h' -- "$cur"))
     return
   fi
   flags=
@@ -44,13 +44,15 @@ _unillm() {
     models|list|ls) flags='--json --quiet -q --debug --help -h' ;;
     pull) flags='--name --dry-run --offline --json --quiet -q --debug --help -h' ;;
     show) flags='--template --json --quiet -q --debug --help -h' ;;
-    rm) flags='--json --quiet -q --debug --help -h' ;;
+    rm) flags='--dry-run --json --quiet -q --debug --help -h' ;;
     cp) flags='--json --quiet -q --debug --help -h' ;;
+    create) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;
+    prune) flags='--partial --dry-run --json --quiet -q --debug --help -h' ;;
     verify) flags='--json --quiet -q --debug --help -h' ;;
     bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
-    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --repetition-penalty"|"generate --seed"|"generate --stop"|"generate --context"|"pull --name"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context") return ;;
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --repetition-penalty"|"generate --seed"|"generate --stop"|"generate --context"|"pull --name"|"create --file"|"create -f"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context") return ;;
     "generate --model"|"generate -m") _unillm_models; return ;;
     "generate --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;

@@ -16,7 +16,7 @@ from .errors import ConfigError
 WIDEST: Final = 1 << 20  # hidden and intermediate sizes, heads times head_dim
 MOST_TOKENS: Final = 1 << 24  # a vocabulary
 LONGEST: Final = 1 << 31  # a context
-MOST_LAYERS: Final = 4096
+MOST_LAYERS: Final = 1024
 
 Default: TypeAlias = int | float | bool | str | None
 
@@ -55,6 +55,12 @@ class Keys:
         """A whole number of at least one."""
         number: int = self.integer(key, default, low=1, high=most)
         return number
+
+    def window(self, key: str, absent: int | None) -> int | None:
+        """How many tokens attention sees. Null says all; where the key is absent, `absent` holds."""
+        default = None if self.prefix + key in self.values else absent
+        size: int | None = self.integer(key, default, high=LONGEST)
+        return size
 
     def number(self, key: str, default: float | _Required = REQUIRED, *, low: float, high: float) -> float:
         """A finite number in `low..high`."""

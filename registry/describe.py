@@ -42,7 +42,7 @@ def _described(files: ModelFiles, quant: str | None) -> Details:
 
 
 def _of_gguf(weights: Sequence[Path], quant: str | None) -> Details:
-    header = read_gguf(weights)
+    header = read_gguf(weights, vocabulary=False)
     architecture = _text(header.metadata.get("general.architecture"))
     tensors = list(header.tensors.values())
     return Details(

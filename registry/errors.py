@@ -15,6 +15,8 @@ class RegistryError(Exception):
 class FormatError(RegistryError):
     """A weight file is not what it says. `field` names the part of the file, `offset` its byte."""
 
+    hint = "fetch the file again; if that changes nothing, it was made so"
+
     def __init__(self, file: Path, field: str, reason: str, offset: int | None = None) -> None:
         at = "" if offset is None else f" at byte {offset}"
         super().__init__(f"{file}: {field}{at}: {reason}")
@@ -76,6 +78,23 @@ class AliasFileError(RegistryError):
     def __init__(self, file: Path, where: str, reason: str) -> None:
         super().__init__(f"{file}: {where}: {reason}" if where else f"{file}: {reason}")
         self.file, self.where, self.reason = file, where, reason
+
+
+class ModelfileError(RegistryError):
+    """A Modelfile asks for something that cannot be. `line` None: the whole of it."""
+
+    def __init__(self, file: Path, line: int | None, reason: str, hint: str | None = None) -> None:
+        super().__init__(f"{file}: line {line}: {reason}" if line else f"{file}: {reason}")
+        self.file, self.line, self.reason, self.hint = file, line, reason, hint
+
+
+class NoTemplate(RegistryError):
+    """A model could only be spoken to without its template, which is refused."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(f"{model}: {reason}")
+        self.model, self.reason = model, reason
+        self.hint = "give it a template in Jinja: a Modelfile with TEMPLATE, and `unillm create`"
 
 
 # Sources
@@ -232,6 +251,15 @@ class StoreUnwritable(RegistryError):
         super().__init__(f"{path} cannot be written: {reason}")
         self.path, self.reason = path, reason
         self.hint = "choose another folder with UNILLM_HOME or HF_HOME"
+
+
+class StoreBusy(RegistryError):
+    """Somebody is fetching a model, and what would be removed may be his."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(f"a model is being fetched into {home}")
+        self.home = home
+        self.hint = "try again when that is done"
 
 
 # Settings

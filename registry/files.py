@@ -7,14 +7,24 @@ from typing import Any, Literal, TypeAlias
 
 Format: TypeAlias = Literal["safetensors", "gguf", "pytorch"]
 
+ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something said at the beginning of every conversation; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
     """One model, ready to load.
 
     `weights` are the shards in order, all of one `format`; `files` maps every file's name in its repository to where it
-    lies ("config.json", "tokenizer.json", "model.safetensors.index.json" ...). `template`, `parameters` and `system`
-    are the user's own overrides from the manifest.
+    lies ("config.json", "tokenizer.json", "model.safetensors.index.json" ...). `template`, `parameters`, `system`
+    and `messages` are the user's own additions from the manifest.
     """
 
     name: str
@@ -24,3 +34,4 @@ class ModelFiles:
     template: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     system: str | None = None
+    messages: tuple[Message, ...] = ()

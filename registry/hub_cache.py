@@ -50,8 +50,8 @@ class CachedRepo:
         return self.snapshot(commit) / name
 
     def find(self, digest: Digest, commit: str, name: str, size: int) -> Path | None:
-        """Where the file lies, if the cache has one of that size: as a blob, or bare in the snapshot."""
-        for path in (self.blob(digest), self.pointer(commit, name)):
+        """Where the file lies, if the cache has one of that size: in the snapshot, else as a blob without a link."""
+        for path in (self.pointer(commit, name), self.blob(digest)):
             if path.is_file() and path.stat().st_size == size:
                 return path
         return None
@@ -131,6 +131,13 @@ class CachedRepo:
         blob.unlink()
         return size
 
+    def other_links(self, pointer: Path) -> set[Path]:
+        """What else in the snapshots links to the blob of `pointer`."""
+        if not pointer.is_symlink():
+            return set()
+        blob = pointer.resolve()
+        return {link for link in self._links() if link != pointer and link.resolve() == blob}
+
     def _links(self) -> Iterator[Path]:
         return (path for path in (self.folder / "snapshots").rglob("*") if path.is_symlink())
 
@@ -147,6 +154,19 @@ class CachedRepo:
         for name in ("refs", "blobs"):
             remove_if_empty(self.folder / name)
         remove_if_empty(self.folder)
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """One file of one commit in the cache."""
+
+    repo: CachedRepo
+    commit: str
+    name: str
+
+    @property
+    def pointer(self) -> Path:
+        return self.repo.pointer(self.commit, self.name)
 
 
 def _is_hash(text: str, kind: Literal["sha256", "git"]) -> bool:

@@ -7,7 +7,7 @@ that we would delete.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from .digests import Digest
 from .errors import InvalidName
-from .files import Format
+from .files import ROLES, Format, Message
 from .names import Kind, ModelRef
 
 SCHEMA = 1
@@ -91,7 +91,7 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One installed model."""
+    """One installed model. `terms` is the text of a licence that the user has put on it."""
 
     ref: ModelRef
     origin: Origin
@@ -105,12 +105,26 @@ class Manifest:
     template: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     system: str | None = None
+    messages: tuple[Message, ...] = ()
+    terms: str | None = None
+
+    def with_additions_of(self, other: "Manifest") -> "Manifest":
+        """The same model with what the user has added to the other."""
+        return replace(
+            self,
+            template=other.template,
+            parameters=other.parameters,
+            system=other.system,
+            messages=other.messages,
+            terms=other.terms,
+        )
 
     @property
     def id(self) -> str:
         """What the model consists of, in one checksum: a second name for it has the same."""
         parts = [*(f"{one.digest} {one.name}" for one in self.files), self.template, self.system]
-        content = json.dumps([*parts, dict(self.parameters)], sort_keys=True)
+        said = [[one.role, one.content] for one in self.messages]
+        content = json.dumps([*parts, dict(self.parameters), *said], sort_keys=True)
         return sha256(content.encode()).hexdigest()
 
     @property
@@ -137,6 +151,8 @@ def to_json(manifest: Manifest) -> bytes:
         "template": manifest.template,
         "parameters": dict(manifest.parameters),
         "system": manifest.system,
+        "messages": [{"role": one.role, "content": one.content} for one in manifest.messages],
+        "terms": manifest.terms,
         "files": [_file_to_json(one) for one in manifest.files],
     }
     return json.dumps(content, indent=1, ensure_ascii=False).encode() + b"\n"
@@ -181,8 +197,10 @@ def _read(fields: "_Fields") -> Manifest:
             chat_template=details.take("chat_template", str),
         ),
         template=fields.take("template", str),
-        parameters=fields.need("parameters", dict),
+        parameters=_parameters(fields.need("parameters", dict)),
         system=fields.take("system", str),
+        messages=tuple(_message(_Fields("message", one)) for one in fields.take("messages", list) or ()),
+        terms=fields.take("terms", str),
         files=_files(fields.need("files", list)),
     )
 
@@ -230,6 +248,24 @@ def _hub_origin(fields: "_Fields") -> HubOrigin:
         endpoint=fields.need("endpoint", str),
         cache=_absolute(fields.need("cache", str)),
     )
+
+
+def _parameters(found: Mapping[str, object]) -> Mapping[str, Any]:
+    """Numbers, texts and lists of texts; which values are good is for whoever samples to say."""
+    for name, value in found.items():
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str if isinstance(value, list) else str | int | float) for one in values):
+            raise ManifestUnreadable(f"parameters: {name} is neither a number nor text")
+    if type(found.get("context", 1)) is not int:
+        raise ManifestUnreadable("parameters: context is not a whole number")
+    return found
+
+
+def _message(fields: "_Fields") -> Message:
+    role = fields.need("role", str)
+    if role not in ROLES:
+        raise ManifestUnreadable(f"message: {role!r} is not a role")
+    return Message(role, fields.need("content", str))
 
 
 def _file_to_json(file: ShelvedFile) -> Json:

@@ -62,10 +62,17 @@ def pull(
     if planned.missing:
         check_space(planned.folder, planned.needed)
     old = shelf.find(planned.ref)
-    entry = _shelve(planned, shelf, settings, listener)
+    with shelf.store.working():
+        entry = _shelve(planned, old, shelf, settings, listener)
     shelf.free_replaced(old, entry)
     listener(Shelved(entry.name))
     return entry
+
+
+def manifest_in_place(ref: ModelRef, name: ModelRef, listener: Listener = nobody) -> Manifest:
+    """What the shelf would remember of the model at a path. Every byte is read, nothing is written."""
+    planned = plan_in_place(ref, name, listener)
+    return _manifest(planned, shelved_in_place(planned), listener)
 
 
 def _target(asked: ModelRef, name: str | None, catalogue: Catalogue) -> ModelRef:
@@ -149,13 +156,17 @@ def _as_it_is(
     return entry
 
 
-def _shelve(planned: Plan, shelf: Shelf, settings: RegistrySettings, listener: Listener) -> Entry:
-    """Fetch and shelve. A file that somebody removes in between is fetched again, once."""
-    known = shelf.remembered()
+def _shelve(planned: Plan, old: Entry | None, shelf: Shelf, settings: RegistrySettings, listener: Listener) -> Entry:
+    """Fetch and shelve, with what the user has added to the model. A file that vanishes meanwhile is fetched again."""
+
+    def fetched(known: Mapping[Path, ShelvedFile]) -> Manifest:
+        found = _manifest(planned, _fetched(planned, settings, known, listener), listener)
+        return found.with_additions_of(old.manifest) if old and old.manifest else found
+
     try:
-        return shelf.add(_manifest(planned, _fetched(planned, settings, known, listener), listener))
+        return shelf.add(fetched(shelf.remembered()))
     except FileMissing:
-        return shelf.add(_manifest(planned, _fetched(planned, settings, {}, listener), listener))
+        return shelf.add(fetched({}))
 
 
 def _fetched(

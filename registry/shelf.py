@@ -4,23 +4,22 @@ The shelf knows no source. It lists, finds, copies, removes and checks; a manife
 broken and hurts no other.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from .brought import Brought
 from .digests import Digest, hash_file
 from .errors import BrokenManifest, ChecksumMismatch, FileMissing, FormatError, NameTaken, NotInstalled, RegistryError
 from .events import Listener, Progress, Verifying, nobody
 from .files import ModelFiles
-from .hub_cache import CachedRepo
+from .hub_cache import CachedFile, CachedRepo
+from .leftovers import Leftovers, Needed, mentioned, unneeded_blobs
 from .manifest import MAX_BYTES, HubOrigin, Manifest, ManifestUnreadable, PackageOrigin, ShelvedFile, from_json, to_json
 from .names import ModelRef
 from .settings import RegistrySettings
 from .store import Store, write_whole, writing
-
-_STORED = re.compile(rb"sha256:([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,7 @@ class Entry:
             template=manifest.template,
             parameters=manifest.parameters,
             system=manifest.system,
+            messages=manifest.messages,
         )
 
 
@@ -87,7 +87,8 @@ class Shelf:
     """The installed models under `settings.home`."""
 
     def __init__(self, settings: RegistrySettings) -> None:
-        self.store = Store(settings.home)
+        self.store, self._cache = Store(settings.home), settings.cache_dir
+        self._brought = Brought(self.store.brought, settings.cache_dir)
 
     def entries(self) -> list[Entry]:
         """Every model by name, the broken ones among them."""
@@ -113,6 +114,7 @@ class Shelf:
             for file in manifest.files:
                 _stat(entry, file)
             write_whole(path, to_json(manifest))
+            self._brought.forget(_cached_files(manifest))
         return entry
 
     def copy(self, source: Entry, target: ModelRef) -> Entry:
@@ -124,19 +126,34 @@ class Shelf:
     def remove(self, entry: Entry) -> Removed:
         """Take a model off the shelf, and free the files that nobody else needs."""
         with self.store.changing():
-            content = _bytes_of(entry.path)
+            left = self._left_by(entry, _bytes_of(entry.path), self.needed([entry]))
+            self._keep_in_mind(left, entry)
             with writing(entry.path):
                 entry.path.unlink(missing_ok=True)
-            freed = self._free(entry, content)
-        size = entry.manifest.size if entry.manifest else 0
-        return Removed(entry.name, freed, max(0, size - freed))
+            return _removed(entry, self._remove(left))
+
+    def foretell(self, entries: Sequence[Entry]) -> list[Removed]:
+        """What removing them, one after the other, would free."""
+        told, gone = list[Removed](), list[CachedFile]()
+        for number, one in enumerate(entries):
+            left = self._left_by(one, _bytes_of(one.path), self.needed(entries[: number + 1]))
+            told.append(_removed(one, left.weigh(gone)))
+            gone += left.cached
+        return told
 
     def free_replaced(self, old: Entry | None, new: Entry) -> int:
         """Free what an earlier version of a model had and the present one has not."""
         if old is None or old.manifest is None or old.manifest.id == new.sound.id:
             return 0
         with self.store.changing():
-            return self._free(old, to_json(old.manifest))
+            return self._remove(self._left_by(old, to_json(old.manifest), self.needed()))
+
+    def needed(self, but: Sequence[Entry] = ()) -> Needed:
+        """What the models other than `but` need."""
+        gone = {one.path for one in but}
+        others = [one for one in self.entries() if one.path not in gone]
+        places = {one.place(file) for one in others if one.manifest for file in one.manifest.files}
+        return Needed(frozenset(places), b"".join(_bytes_of(one.path) for one in others if one.broken))
 
     def remembered(self) -> dict[Path, ShelvedFile]:
         """What every installed model's manifest says of the files, by where they lie."""
@@ -188,28 +205,40 @@ class Shelf:
             return Entry(name, path, self.store, broken=BrokenManifest(path, f"is that of {manifest.ref}"))
         return Entry(str(manifest.ref), path, self.store, manifest)
 
-    def _free(self, entry: Entry, content: bytes) -> int:
-        """Remove the files of a manifest that is gone. What another manifest so much as mentions stays."""
-        others = b"".join(_bytes_of(path) for path in self._paths())
-        freed = sum(self._free_blob(found.decode()) for found in {*_STORED.findall(content)} if found not in others)
-        if entry.manifest and isinstance(entry.manifest.origin, HubOrigin):
-            freed += _free_cached(entry.manifest.origin, entry.manifest.files, others)
+    def _left_by(self, entry: Entry, content: bytes, needed: Needed) -> Leftovers:
+        """The files of a manifest that goes. Of the cache, only what lies in the one in use and was brought by us."""
+        manifest = entry.manifest
+        blobs = unneeded_blobs(self.store, mentioned(content), needed)
+        if manifest is None or not isinstance(manifest.origin, HubOrigin) or manifest.origin.cache != self._cache:
+            return Leftovers(blobs)
+        files = zip(_cached_files(manifest), manifest.files, strict=True)
+        ours = [file for file, one in files if one.fetched and not needed.has(file.pointer, one.digest)]
+        return Leftovers(blobs, tuple(ours))
+
+    def _keep_in_mind(self, left: Leftovers, entry: Entry) -> None:
+        """Note what is ours in the shared cache: if we are killed with the manifest gone, `prune` finds it."""
+        digests = {one.name: one.digest for one in entry.manifest.files} if entry.manifest else {}
+        for file in left.cached:
+            self._brought.note(file, digests[file.name])
+
+    def _remove(self, left: Leftovers) -> int:
+        freed = left.remove()
+        self._brought.forget(left.cached)
         return freed
 
-    def _free_blob(self, sha256: str) -> int:
-        blob = self.store.blob(Digest("sha256", sha256))
-        if not blob.is_file():
-            return 0
-        size = blob.stat().st_size
-        with writing(blob):
-            blob.unlink()
-        return size
+
+def _cached_files(manifest: Manifest) -> list[CachedFile]:
+    """The files of a manifest that lie in the Hugging Face cache."""
+    origin = manifest.origin
+    if not isinstance(origin, HubOrigin):
+        return []
+    repo = CachedRepo(origin.cache, origin.repo)
+    return [CachedFile(repo, origin.commit, one.name) for one in manifest.files]
 
 
-def _free_cached(origin: HubOrigin, files: tuple[ShelvedFile, ...], others: bytes) -> int:
-    cached = CachedRepo(origin.cache, origin.repo)
-    ours = [one for one in files if one.fetched and one.digest.hex.encode() not in others]
-    return sum(cached.remove(origin.commit, one.name) for one in ours)
+def _removed(entry: Entry, freed: int) -> Removed:
+    size = entry.manifest.size if entry.manifest else 0
+    return Removed(entry.name, freed, max(0, size - freed))
 
 
 def _stat(entry: Entry, file: ShelvedFile) -> int:

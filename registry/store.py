@@ -3,6 +3,8 @@
 manifests/<name>.json        one a model; what stands here is installed
 blobs/sha256-<hex>           files that came from elsewhere than the hub
 partial/sha256-<hex>/        what is being fetched; never listed
+brought/                     what lies in the shared cache because of us and no manifest names (`brought.py`)
+locks/                       who may change what; a lock that nobody holds means nothing
 """
 
 import contextlib
@@ -12,7 +14,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from .errors import DiskFull, InvalidName, StoreUnwritable
 from .names import Kind, ModelRef
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]{0,240}", re.ASCII)
+_BLOB = re.compile(r"sha256-([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,41 @@ class Store:
     def partial(self, digest: Digest) -> Path:
         return self.home / "partial" / _file_name(digest)
 
+    @property
+    def brought(self) -> Path:
+        return self.home / "brought"
+
+    def blobs(self) -> Iterator[tuple[Path, Digest]]:
+        """Every file of the store whose name is one that we give."""
+        for path in sorted((self.home / "blobs").glob("sha256-*")):
+            if (found := _BLOB.fullmatch(path.name)) and path.is_file() and not path.is_symlink():
+                yield path, Digest("sha256", found[1])
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Held while files are brought that no manifest names yet: nothing is pruned meanwhile."""
+        lock = self._locks / f"working-{secrets.token_hex(8)}.lock"
+        with ExitStack() as stack:
+            stack.callback(lock.unlink, missing_ok=True)
+            with self.changing():
+                stack.enter_context(held(lock))
+            yield
+
+    def is_busy(self) -> bool:
+        """Whether files are being brought. What those who died have left is cleared away. Asked while `changing`."""
+        return not all(_is_free(lock) for lock in self._locks.glob("working-*.lock"))
+
+    @property
+    def _locks(self) -> Path:
+        return self.home / "locks"
+
     def changing(self) -> AbstractContextManager[None]:
         """Held while manifests change and unused files are removed."""
-        return held(self.home / "locks" / "store.lock")
+        return held(self._locks / "store.lock")
 
     def fetching(self, digest: Digest) -> AbstractContextManager[None]:
         """Held while the file of that digest is fetched, so that it is fetched once."""
-        return held(self.home / "locks" / f"{_file_name(digest)}.lock")
+        return held(self._locks / f"{_file_name(digest)}.lock")
 
 
 def _key(ref: ModelRef) -> str:
@@ -81,6 +112,20 @@ def held(lock: Path) -> Iterator[None]:
         yield
     finally:
         file.release()
+
+
+def _is_free(lock: Path) -> bool:
+    """Whether nobody holds the lock; it is gone then."""
+    from filelock import FileLock, Timeout
+
+    file = FileLock(lock)
+    try:
+        file.acquire(timeout=0)
+    except Timeout:
+        return False
+    file.release()
+    lock.unlink(missing_ok=True)
+    return True
 
 
 @contextmanager

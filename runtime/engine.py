@@ -111,11 +111,16 @@ class Engine:
         return self._intake.tokenizer
 
     @property
+    def defaults(self) -> Mapping[str, Any]:
+        """The sampling parameters that the model's own files state."""
+        return self._intake.defaults
+
+    @property
     def has_chat_template(self) -> bool:
         return self._intake.template is not None and self._intake.tokenizer is not None
 
-    @overload
-    def generate(self, prompts: Prompt, params: Params = None) -> Completion: ...
+    @overload  # to the type system, text is a list of texts too; the first signature is meant for it
+    def generate(self, prompts: Prompt, params: Params = None) -> Completion: ...  # type: ignore[overload-overlap]
     @overload
     def generate(self, prompts: Sequence[Prompt], params: Params = None) -> list[Completion]: ...
     def generate(self, prompts: Prompts, params: Params = None) -> Completion | list[Completion]:
@@ -248,8 +253,8 @@ class Engine:
 
     def _watch(self, prompts: list[list[int]], params: Params) -> tuple[str, ...]:
         requests = self._intake.requests(prompts, params, watched=True)
-        self._watched |= {request.id: request for request in requests}
         self._desk().hand_in((request, request.chooser) for request in requests)
+        self._watched |= {request.id: request for request in requests}
         return tuple(request.id for request in requests)
 
     def _desk(self) -> Desk:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.contract import Model, Placement
-from ..registry.events import Event, Listener
+from ..registry.events import Listener, nobody
 from ..registry.files import ModelFiles
 from ..registry.locate import locate
 from ..registry.settings import RegistrySettings
@@ -52,9 +52,7 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
 
 
 def _locate(model: str | Path, listener: Listener | None) -> ModelFiles:
+    """A `Path` is always a path; text may be one or a name, as the registry reads it."""
     settings = RegistrySettings.from_environment(os.environ)
-    return locate(str(model), settings, listener or _unheard)
-
-
-def _unheard(_event: Event) -> None:
-    """Nobody listens."""
+    text = str(model.absolute()) if isinstance(model, Path) else model
+    return locate(text, settings, listener or nobody)

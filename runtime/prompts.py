@@ -21,9 +21,8 @@ def as_list(prompts: Prompts) -> list[Prompt]:
 
 
 def encode(text: str, tokenizer: Tokenizer) -> list[int]:
-    """The ids of a raw prompt. Special tokens that it spells out are meant; a BOS among them is not put twice."""
-    ids = tokenizer.encode(text, special=True)
-    return ids[1:] if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_id else ids
+    """The ids of a raw prompt: special tokens that it spells out are meant."""
+    return tokenizer.encode(text, special=True)
 
 
 def checked(ids: Sequence[int], vocabulary: int) -> list[int]:

@@ -20,6 +20,8 @@ from .text.stops import StopStrings
 from .text.tokenizer import Tokenizer
 from .wheel import Outcome
 
+PROMPT_TAIL = 8  # tokens: more than any character is cut into
+
 
 class Asker(Protocol):
     """Whoever wants what comes of a sequence."""
@@ -96,7 +98,7 @@ class Request:
         self.completion: Completion | None = None
         self._watched = watched
         self._tokenizer = tokenizer
-        self._detokenizer = None if tokenizer is None else Detokenizer(tokenizer)
+        self._detokenizer = None if tokenizer is None else _continuing(tokenizer, sequence.tokens)
         self._stops = StopStrings(params.stop_strings) if params.stop_strings else None
         self._wants_logprobs = params.logprobs is not None
         self._clock = Clock()
@@ -125,9 +127,8 @@ class Request:
         if reason != "stop":
             self._unread.append(outcome.sample.token)
         if self._watched or self._stops is not None or reason is not None:
-            text, stopped = self._read()
-            reason = "stop" if stopped else reason
-            text += "" if reason is None or stopped else self._rest()
+            text = self._read(to_end=reason is not None)
+            reason = "stop" if self._is_stopped else reason
         self._hand_out(text, 1, reason)
         return reason is None
 
@@ -135,10 +136,7 @@ class Request:
         """Be done. What was held back is handed out, except after an error, which may come of that very text."""
         if self.is_done:
             return
-        text = ""
-        if error is None:
-            text, stopped = self._read()
-            text += "" if stopped else self._rest()
+        text = self._read(to_end=True) if error is None else ""
         self._hand_out(text, 0, reason, error)
 
     def _note(self, sample: Sample) -> None:
@@ -150,19 +148,20 @@ class Request:
     def _piece(self, token: int) -> str:
         return "" if self._tokenizer is None else self._tokenizer.token(token)
 
-    def _read(self) -> tuple[str, bool]:
-        """The text of what is unread, as far as it may be handed out, and whether a stop string ended it."""
-        unread, self._unread = self._unread, []
-        text = "" if self._detokenizer is None else self._detokenizer.push(unread)
-        return (text, False) if self._stops is None else self._stops.push(text)
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stops is not None and self._stops.stopped
 
-    def _rest(self) -> str:
-        """What was held back, now that nothing follows."""
-        text = "" if self._detokenizer is None else self._detokenizer.finish()
+    def _read(self, *, to_end: bool) -> str:
+        """The text of what is unread, as far as it may be handed out; nothing is held back any more `to_end`."""
+        unread, self._unread = self._unread, []
+        text = ""
+        if self._detokenizer is not None:
+            text = self._detokenizer.push(unread) + (self._detokenizer.finish() if to_end else "")
         if self._stops is None:
             return text
         safe, stopped = self._stops.push(text)
-        return safe if stopped else safe + self._stops.finish()
+        return safe + self._stops.finish() if to_end and not stopped else safe
 
     def _hand_out(self, text: str, tokens: int, reason: FinishReason | None, error: Exception | None = None) -> None:
         if text:
@@ -209,6 +208,13 @@ class Scoring:
 
     def end(self, reason: FinishReason, error: Exception | None = None) -> None:
         self.is_done, self.error = True, error
+
+
+def _continuing(tokenizer: Tokenizer, prompt: list[int]) -> Detokenizer:
+    """A detokenizer that has read the end of the prompt, so that an answer begins with the space that belongs there."""
+    detokenizer = Detokenizer(tokenizer)
+    detokenizer.push(prompt[-PROMPT_TAIL:])
+    return detokenizer
 
 
 def _rate(count: int, seconds: float) -> float:

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from array import array
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from .params import SamplingParams
 
 GREEDY_BELOW = 1e-6
 HOTTEST = 1e30  # beyond, fp32 has no number for it; all that the filters leave is as good as equal long before
-CANDIDATES = 1024  # of a vocabulary; a row whose filters need more is sorted whole
+BLOCK = 1 << 19  # scores at once on a CPU: what is made of them should stay in its caches
+FEW_CANDIDATES = 64  # of a vocabulary, where top-k alone says that these are enough
+CANDIDATES = 1024  # where it does not; a row whose filters leave more is sorted whole
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):
     """A chosen token; where asked for, its logarithmic probability and the likeliest `top` with theirs, best first."""
 
     token: int
@@ -50,8 +51,11 @@ class Chooser:
         self.seen = array("q", self._known) if self.penalty != 1.0 else None
 
     @property
-    def is_filtered(self) -> bool:
-        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
+    def width(self) -> int:
+        """Among how many of the likeliest tokens to look for what the filters leave; 0 without filters."""
+        if 0 < self.top_k <= FEW_CANDIDATES:
+            return FEW_CANDIDATES
+        return CANDIDATES if self.top_k or self.top_p < 1.0 or self.min_p else 0
 
     def saw(self, token: int) -> None:
         """Note a token that was chosen, for the penalty."""
@@ -65,8 +69,7 @@ class Chooser:
         return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """Whose scores a row holds, and the place of the token to be chosen: how many tokens there are before it."""
 
     chooser: Chooser
@@ -107,16 +110,20 @@ def _penalized(logits: Tensor, choosers: Sequence[Chooser]) -> Tensor:
 
 
 def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:
-    """A token for each row by chance. Rows without filters, with few candidates and with many go apart."""
-    weights = _weights(scores, [row.chooser.temperature for row in rows])
+    """A token for each row by chance. Rows go together with those that look at as many candidates."""
     tokens = torch.empty(len(rows), dtype=torch.int64, device=scores.device)
-    plain = [i for i, row in enumerate(rows) if not row.chooser.is_filtered]
-    narrow = [i for i, row in enumerate(rows) if row.chooser.is_filtered]
-    if plain:
-        tokens[plain] = _pick(weights[plain], [rows[i] for i in plain])
-    if narrow:
-        tokens[narrow] = _draw_filtered(weights[narrow], [rows[i] for i in narrow])
+    most = max(1, BLOCK // scores.shape[-1]) if scores.device.type == "cpu" else len(rows)
+    for width in sorted({row.chooser.width for row in rows}):
+        members = [i for i, row in enumerate(rows) if row.chooser.width == width]
+        for start in range(0, len(members), most):
+            block = members[start : start + most]
+            tokens[block] = _draw_block(scores[block], [rows[i] for i in block], width)
     return tokens
+
+
+def _draw_block(scores: Tensor, rows: Sequence[Row], width: int) -> Tensor:
+    weights = _weights(scores, [row.chooser.temperature for row in rows])
+    return _draw_filtered(weights, rows, width) if width else _pick(weights, rows)
 
 
 def _weights(scores: Tensor, temperatures: Sequence[float]) -> Tensor:
@@ -125,13 +132,13 @@ def _weights(scores: Tensor, temperatures: Sequence[float]) -> Tensor:
     return (scores - scores.amax(-1, keepdim=True)).div_(heat).exp_()
 
 
-def _draw_filtered(weights: Tensor, rows: Sequence[Row]) -> Tensor:
-    """The best `CANDIDATES` of each row hold all that its filters leave, as a rule; the other rows are sorted whole."""
-    width = min(CANDIDATES, weights.shape[-1])
-    tokens, enough = _draw_among(weights, rows, width)
-    wide = [] if width == weights.shape[-1] else [i for i, fits in enumerate(enough.tolist()) if not fits]
+def _draw_filtered(weights: Tensor, rows: Sequence[Row], width: int) -> Tensor:
+    """The best `width` of each row hold all that its filters leave, as a rule; the other rows are sorted whole."""
+    vocabulary = weights.shape[-1]
+    tokens, enough = _draw_among(weights, rows, min(width, vocabulary))
+    wide = [] if width >= vocabulary else [i for i, fits in enumerate(enough.tolist()) if not fits]
     if wide:
-        tokens[wide], _ = _draw_among(weights[wide], [rows[i] for i in wide], weights.shape[-1])
+        tokens[wide], _ = _draw_among(weights[wide], [rows[i] for i in wide], vocabulary)
     return tokens
 
 

@@ -5,9 +5,8 @@ that request and no other: a step that raises is cut in halves until the guilty 
 """
 
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
 from time import perf_counter
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -21,8 +20,7 @@ from .sequence import Sequence, State
 Result: TypeAlias = Sample | Tensor | Exception | None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
+class Outcome(NamedTuple):
     """What the turn that `began` then did for a sequence: a token, or scores, or an error, or only a part of a prompt.
 
     `finished` is set when it was its last.

@@ -46,6 +46,8 @@ COMMANDS = (
     Verb("show", "Tell what a model is, where it lies and what runs it."),
     Verb("rm", "Remove models."),
     Verb("cp", "Give a model a second name."),
+    Verb("create", "Make a model of your own from a Modelfile."),
+    Verb("prune", "Remove files that no model needs."),
     Verb("verify", "Check every byte of installed models."),
     Verb("bench", "Measure how fast a model runs here."),
     Verb("complete", "List the words that a shell may complete.", hidden=True),

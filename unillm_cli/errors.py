@@ -92,6 +92,7 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     registry.InvalidName: Exit.USAGE,
     registry.SettingRefused: Exit.USAGE,
     registry.AliasFileError: Exit.USAGE,
+    registry.ModelfileError: Exit.USAGE,
     registry.ModelNotFound: Exit.NOT_FOUND,
     registry.VariantNotFound: Exit.NOT_FOUND,
     registry.RevisionNotFound: Exit.NOT_FOUND,
@@ -103,6 +104,7 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     registry.SourceUnreachable: Exit.NETWORK,
     registry.PackageUnavailable: Exit.NETWORK,
     registry.DiskFull: Exit.NO_ROOM,
+    registry.StoreBusy: Exit.BUSY,
     runtime.RuntimeFault: Exit.FAILED,
     runtime.InvalidParameter: Exit.USAGE,
     runtime.NotEnoughMemory: Exit.NO_ROOM,
@@ -132,7 +134,8 @@ def _of_sources(error: registry.NotFetched) -> Report:
 def _of_usage(error: TyperException) -> Report:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "unillm")
-    return Report(error.format_message().rstrip("."), f"see `{command} --help`", Exit(error.exit_code))
+    message = error.format_message().replace(": Value error, ", ": ").rstrip(".")
+    return Report(message, f"see `{command} --help`", Exit(error.exit_code))
 
 
 def _of_system(error: OSError) -> Report:

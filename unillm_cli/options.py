@@ -3,6 +3,7 @@
 The metavar says what a shell completes: MODEL an installed model or a catalogue name, PATH a file.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 from typer import Argument, Option
@@ -40,6 +41,9 @@ ContextOption = Annotated[
 ]
 OfflineOption = Annotated[bool | None, Option("--offline", help="Use what is on this machine; never ask the network.")]
 DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done, and do nothing.")]
+NewModelArgument = Annotated[str, Argument(metavar="NAME", help="What the new model is called.")]
+ModelfileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The Modelfile.")]
+PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
 WordsArgument = Annotated[
     list[str] | None, Argument(metavar="PROMPT", help="The prompt's words; - alone reads standard input.")

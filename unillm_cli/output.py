@@ -131,6 +131,12 @@ class AnswerStream:
         if not self._ended_line:
             self._put("\n")
 
+    def aside(self, text: str) -> None:
+        """Say something in the middle, on standard error. On a terminal it gets a line of its own."""
+        if self._filter and not self._ended_line:
+            self._put("\n")
+        self._output.note(text)
+
     def _put(self, text: str) -> None:
         if text:
             self._output.raw(text)

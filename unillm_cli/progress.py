@@ -77,8 +77,6 @@ class TerminalBars:
         self._progress: Progress | None = None
 
     def __enter__(self) -> Self:
-        self._progress = _rich_progress(self._stream, self._environ)
-        self._progress.start()
         return self
 
     def __exit__(
@@ -88,15 +86,24 @@ class TerminalBars:
             self._progress.stop()
 
     def advance(self, name: str, done: int, total: int | None) -> None:
-        if self._progress is None:
-            return
+        progress = self._started()
         if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(visible(name), total=total)
-        self._progress.update(self._tasks[name], completed=done, total=total)
+            self._tasks[name] = progress.add_task(visible(name), total=total)
+        progress.update(self._tasks[name], completed=done, total=total)
 
     def say(self, text: str) -> None:
-        if self._progress is not None:
+        if self._progress is None:
+            self._stream.write(f"{visible(text)}\n")
+            self._stream.flush()
+        else:
             self._progress.console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+
+    def _started(self) -> "Progress":
+        """The bars, drawn from the first one on: where nothing is to be shown, no escape code is written."""
+        if self._progress is None:
+            self._progress = _rich_progress(self._stream, self._environ)
+            self._progress.start()
+        return self._progress
 
 
 def _rich_progress(stream: TextIO, environ: Mapping[str, str]) -> "Progress":

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..contract import Collective, Part, Weight
 from .checkpoint import Checkpoint
-from .split import Split
+from .split import Split, joining
 
 
 class Linear(nn.Module):
@@ -48,8 +48,7 @@ class Linear(nn.Module):
     ) -> Self:
         """A weight [rows, columns] from each place. `bias=None`: wherever the file has one."""
         pairs = [_load_one(place, (size, columns), split, bias) for place, size in zip(places, rows, strict=True)]
-        summed = split is not None and split.kind == "columns"
-        collective = places[0].place.collective if summed else None
+        collective = joining(places[0].place, places[0].name) if split and split.kind == "columns" else None
         return cls([weight for weight, _ in pairs], [bias for _, bias in pairs], collective)
 
 

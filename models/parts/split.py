@@ -1,9 +1,9 @@
-"""How a matrix is divided over the ranks that compute one model together."""
+"""How a matrix is divided over the ranks that compute one model together, and what joins their results."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from ..contract import Part, Placement
+from ..contract import Collective, Part, Placement
 from ..errors import SplitError
 
 Kind: TypeAlias = Literal["rows", "columns", "heads"]
@@ -36,3 +36,10 @@ class Split:
             raise SplitError(name, place.world, f"it has {units} units of {self.unit}")
         start, stop = (units * rank // place.world * self.unit for rank in (place.rank, place.rank + 1))
         return Part(self.dim, start, stop)
+
+
+def joining(place: Placement, name: str) -> Collective | None:
+    """What joins the ranks' shares; None where there is one rank. Shares that nothing joins would be wrong results."""
+    if place.world > 1 and place.collective is None:
+        raise SplitError(name, place.world, "nothing joins what they compute")
+    return place.collective if place.world > 1 else None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..contract import Collective, Part, Placement, Weight
 from .checkpoint import Checkpoint
-from .split import Split
+from .split import Split, joining
 
 
 class Embedding(nn.Module):
@@ -56,7 +56,7 @@ class Head(nn.Module):
             return cls.tied_to(embedding, place.place)
         part = _share(embedding.vocabulary, place.place)
         weight = (place / "weight").matrix((embedding.vocabulary, hidden), part)
-        return cls(weight, place.place.collective if part else None)
+        return cls(weight, joining(place.place, place.name) if part else None)
 
     @classmethod
     def tied_to(cls, embedding: Embedding, place: Placement) -> Self:
@@ -65,7 +65,7 @@ class Head(nn.Module):
         if part is None:
             return cls(weight, tied=True)
         rows = weight[part.start : part.stop] if isinstance(weight, Tensor) else weight.part(part)
-        return cls(rows, place.collective, tied=True)
+        return cls(rows, joining(place, "the head"), tied=True)
 
 
 def _share(vocabulary: int, place: Placement) -> Part | None:

@@ -19,11 +19,7 @@ class MistralConfig(LlamaConfig):
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
-        # Absent is not null: the reference implementation then takes 4096.
-        default = None if "sliding_window" in keys else 4096
-        return cls(
-            **cls._hf_fields(Keys(keys)), sliding_window=Keys(keys).integer("sliding_window", default, high=LONGEST)
-        )
+        return cls(**cls._hf_fields(Keys(keys)), sliding_window=Keys(keys).window("sliding_window", absent=4096))
 
     @classmethod
     def from_gguf(cls, keys: Mapping[str, Any]) -> Self:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
-from ..config import LONGEST, MOST_LAYERS, Keys, ModelConfig
+from ..config import MOST_LAYERS, Keys, ModelConfig
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
 from .llama import Llama, LlamaConfig, attention_spec, gguf_keys
@@ -36,7 +36,7 @@ class Qwen2Config(LlamaConfig):
 
 def _windows(keys: Keys, layers: int) -> tuple[int | None, ...]:
     """Layers from `max_window_layers` on have the window, unless `layer_types` names each."""
-    window = keys.integer("sliding_window", 4096, high=LONGEST) if keys.flag("use_sliding_window", False) else None
+    window = keys.window("sliding_window", absent=4096) if keys.flag("use_sliding_window", False) else None
     if keys.has("layer_types"):
         kinds = keys.words("layer_types", _LAYER_TYPES, layers)
         if window is None and "sliding" in kinds:

@@ -63,16 +63,19 @@ class GGUFHeader:
     alignment: int
 
 
-def read_gguf(paths: Path | Sequence[Path]) -> GGUFHeader:
-    """The header of a whole model: one file, or all its shards in order."""
+def read_gguf(paths: Path | Sequence[Path], *, vocabulary: bool = True) -> GGUFHeader:
+    """The header of a whole model: one file, or all its shards in order.
+
+    Without `vocabulary` the arrays under `tokenizer.`, which are most of a header, are passed over and left out.
+    """
     shards = [paths] if isinstance(paths, Path) else list(paths)
-    headers = [read_gguf_shard(path) for path in shards]
+    headers = [read_gguf_shard(path, vocabulary=vocabulary) for path in shards]
     for number, (path, header) in enumerate(zip(shards, headers, strict=True)):
         _check_split(path, header, number, len(shards))
     return _merge(shards, headers)
 
 
-def read_gguf_shard(path: Path) -> GGUFHeader:
+def read_gguf_shard(path: Path, *, vocabulary: bool = True) -> GGUFHeader:
     """The header of one file, whether it is the whole model or a part."""
     with BoundedReader(path) as reader:
         expect(reader, "gguf")
@@ -81,7 +84,7 @@ def read_gguf_shard(path: Path) -> GGUFHeader:
         num_tensors = _count(reader, "number of tensors", MAX_TENSORS)
         num_keys = _count(reader, "number of keys", MAX_KEYS)
         reader.limit_header()
-        metadata, types = _metadata(reader, num_keys)
+        metadata, types = _metadata(reader, num_keys, vocabulary)
         alignment = _alignment(reader, metadata, types)
         stated = [_tensor(reader, index) for index in range(num_tensors)]
         return GGUFHeader(version, metadata, _placed(reader, stated, alignment), alignment)
@@ -107,16 +110,19 @@ def _count(reader: BoundedReader, field: str, most: int) -> int:
 # Keys
 
 
-def _metadata(reader: BoundedReader, count: int) -> tuple[dict[str, GGUFValue], dict[str, int]]:
+def _metadata(reader: BoundedReader, count: int, vocabulary: bool) -> tuple[dict[str, GGUFValue], dict[str, int]]:
     metadata: dict[str, GGUFValue] = {}
     types: dict[str, int] = {}
     for index in range(count):
         start = reader.position
         key = reader.name(f"key {index}")
-        if not key or key in metadata:
+        if not key or key in types:
             raise reader.error(f"key {index}", f"{key!r} is there twice" if key else "has no name", start)
         types[key] = reader.u32(f"type of {key!r}")
-        metadata[key] = _value(reader, types[key], repr(key))
+        if types[key] == _ARRAY and key.startswith("tokenizer.") and not vocabulary:
+            _pass_array(reader, repr(key))
+        else:
+            metadata[key] = _value(reader, types[key], repr(key))
     return metadata, types
 
 
@@ -133,18 +139,32 @@ def _value(reader: BoundedReader, kind: int, field: str) -> GGUFValue:
 
 
 def _array(reader: BoundedReader, field: str) -> GGUFValue:
-    start = reader.position
-    kind = reader.u32(f"item type of {field}")
-    count = _count(reader, f"length of {field}", MAX_ARRAY)
-    if kind in _NUMBERS:
-        return reader.numbers(_NUMBERS[kind][1], count, field)
+    kind, count = _array_start(reader, field)
+    if kind == _STRING:
+        return reader.strings(count, field)
     if kind == _BOOL:
         reader.spend_items(count, field)
         return _truth(reader, reader.take(count, field), field)
+    return reader.numbers(_NUMBERS[kind][1], count, field)
+
+
+def _pass_array(reader: BoundedReader, field: str) -> None:
+    kind, count = _array_start(reader, field)
     if kind == _STRING:
-        return reader.strings(count, field)
-    reason = "is an array of arrays, which no model has" if kind == _ARRAY else f"is {kind}, which GGUF does not have"
-    raise reader.error(f"item type of {field}", reason, start)
+        reader.pass_strings(count, field)
+    else:
+        reader.pass_over(count * (1 if kind == _BOOL else _NUMBERS[kind][0].size), field)
+
+
+def _array_start(reader: BoundedReader, field: str) -> tuple[int, int]:
+    """Of what type the items are, and how many."""
+    start = reader.position
+    kind = reader.u32(f"item type of {field}")
+    if kind not in _NUMBERS and kind not in (_BOOL, _STRING):
+        arrays = "is an array of arrays, which no model has"
+        reason = arrays if kind == _ARRAY else f"is {kind}, which GGUF does not have"
+        raise reader.error(f"item type of {field}", reason, start)
+    return kind, _count(reader, f"length of {field}", MAX_ARRAY)
 
 
 def _truth(reader: BoundedReader, raw: bytes, field: str) -> list[bool]:

@@ -7,6 +7,7 @@ stands, is refused by name. This is also how much a file may say before torch se
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import prod
 from struct import Struct
 from typing import Final, TypeAlias
 
@@ -33,7 +34,7 @@ class Storage:
 
 @dataclass(frozen=True, slots=True)
 class StridedTensor:
-    """A view of a storage, as the pickle states it; nobody has compared it with the storage."""
+    """A view of a storage, seen to lie inside it."""
 
     storage: Storage
     offset: int
@@ -71,12 +72,21 @@ _NO_NOTES: Final[tuple[list[Value], ...]] = ([], [None], [{}])
 _I32, _U16, _F64 = Struct("<i"), Struct("<H"), Struct(">d")
 
 
-def read_pickle(reader: BoundedReader, field: str, *, views: bool = False) -> Value:
-    """The value of the pickle at the reader's place, which moves behind it.
+@dataclass(frozen=True, slots=True)
+class Pickle:
+    """What a pickle says, and every storage that it names on the way, by key."""
+
+    value: Value
+    storages: dict[str, Storage]
+
+
+def read_pickle(reader: BoundedReader, field: str, *, views: bool = False) -> Pickle:
+    """The pickle at the reader's place, which moves behind it.
 
     With `views`, as in the legacy container, a storage says which part of another it is: none.
     """
-    return _Unpickling(reader, field, [None] if views else []).run()
+    reading = _Unpickling(reader, field, [None] if views else [])
+    return Pickle(reading.run(), reading.storages)
 
 
 class _Unpickling:
@@ -87,6 +97,7 @@ class _Unpickling:
         self.stack: list[Value] = []
         self.below: list[list[Value]] = []
         self.memo: dict[int, Value] = {}
+        self.storages: dict[str, Storage] = {}
 
     def run(self) -> Value:
         for _ in range(MAX_OPCODES):
@@ -197,11 +208,17 @@ class _Unpickling:
             case ("storage", Global(kind), str(key), str(_), int(numel), *rest) if (
                 kind in STORAGES and rest == self.view
             ):
-                if numel < 0:
-                    raise self.error(f"has a storage of {numel} numbers")
-                self.push(Storage(STORAGES[kind], key, numel))
+                self.push(self.known(Storage(STORAGES[kind], key, numel)))
             case _:
                 raise self.error("refers to something outside the pickle that is not a storage")
+
+    def known(self, storage: Storage) -> Storage:
+        """The storage, which no other place in the pickle may describe in another way."""
+        if storage.numel < 0:
+            raise self.error(f"has a storage of {storage.numel} numbers")
+        if self.storages.setdefault(storage.key, storage) != storage:
+            raise self.error(f"says something else of storage {storage.key!r} than before")
+        return storage
 
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()
@@ -222,10 +239,10 @@ class _Unpickling:
                 shape,
                 strides,
                 bool(),
-                dict(),
+                dict() as hooks,
                 *rest,
             ):
-                if rest not in _NO_NOTES:
+                if hooks or rest not in _NO_NOTES:
                     raise self.error("has a tensor with notes (conjugate, negative), which weights do not have")
                 self.push(self.tensor(storage, offset, shape, strides))
             case "torch._utils._rebuild_parameter", (StridedTensor() as tensor, bool(), dict()):
@@ -238,6 +255,11 @@ class _Unpickling:
         (first,) = self.counts((offset,))
         if len(sizes) != len(steps):
             raise self.error(f"has a tensor of {len(sizes)} dimensions and {len(steps)} strides")
+        last = first + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
+        count = prod(sizes)
+        if count > storage.numel or (count and last >= storage.numel):
+            reason = f"of shape {list(sizes)} that does not lie inside its storage of {storage.numel} numbers"
+            raise self.error(f"has a tensor {reason}")
         return StridedTensor(storage, first, sizes, steps)
 
     def counts(self, value: Value) -> tuple[int, ...]:

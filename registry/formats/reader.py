@@ -8,6 +8,8 @@ import os
 import stat
 import sys
 from array import array
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
@@ -96,6 +98,10 @@ class BoundedReader:
         self.position += count
         return self.bytes[start : self.position]
 
+    def pass_over(self, count: int, field: str) -> None:
+        self.require(count, field)
+        self.position += count
+
     def unpack(self, layout: Struct, field: str) -> int | float | bool:
         """The one number that `layout` describes."""
         self.require(layout.size, field)
@@ -146,27 +152,36 @@ class BoundedReader:
 
     def strings(self, count: int, field: str) -> list[str]:
         """`count` strings, one behind the other."""
-        self.spend_items(count, field)
-        self.require(8 * count, field)
         found = []
-        mapped, position, stop, length_at = self.bytes, self.position, self.stop, _U64.unpack_from
-        begin = position
-        for index in range(count):
-            start = position + 8
-            # The reader's own method would double the time that a vocabulary of 150 000 tokens takes.
-            position = start + length_at(mapped, position)[0] if start <= stop else stop + 1
-            if position > stop or position - start > MAX_STRING:
-                self.position = start - 8
-                raise self.error(f"item {index} of {field}", "is longer than the file or the limit")
+        for start, stop in self._spans(count, field):
             try:
-                found.append(mapped[start:position].decode())
+                found.append(self.bytes[start:stop].decode())
             except UnicodeDecodeError as error:
-                raise self.error(f"item {index} of {field}", "is not UTF-8", start + error.start) from error
+                raise self.error(f"item {len(found)} of {field}", "is not UTF-8", start + error.start) from error
+        return found
+
+    def pass_strings(self, count: int, field: str) -> None:
+        deque(self._spans(count, field), maxlen=0)
+
+    def _spans(self, count: int, field: str) -> Iterator[tuple[int, int]]:
+        """From where to where each of `count` strings goes; behind them when it ends.
+
+        A loop over local names: a vocabulary has hundreds of thousands.
+        """
+        self.spend_items(count, field)
+        mapped, length_at, stop = self.bytes, _U64.unpack_from, self.stop - 8
+        begin = position = self.position
+        for index in range(count):
+            length = length_at(mapped, position)[0] if position <= stop else MAX_STRING + 1
+            start = position + 8
+            position = start + length
+            if length > MAX_STRING or position > stop + 8:
+                raise self.error(f"item {index} of {field}", "is longer than the file or the limit", start - 8)
             if position - begin > MAX_TEXT + 8 * count:
                 raise self.error(field, f"the header has more than {MAX_TEXT} bytes of text", start)
-        self.spend_text(position - begin - 8 * count, field)
+            yield start, position
         self.position = position
-        return found
+        self.spend_text(position - begin - 8 * count, field)
 
     def numbers(self, code: str, count: int, field: str) -> Numbers:
         """`count` little-endian numbers of one kind, in `array`'s letters."""

@@ -20,10 +20,13 @@ _FORMATS: dict[Format, str] = {
 _OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (
         re.compile(rb"version https://git-lfs\.github\.com/spec/"),
-        "a git-lfs pointer, not the file it points to; fetch it with `git lfs pull` or `unillm pull`",
+        "a git-lfs pointer (fetch what it points to with `git lfs pull` or `unillm pull`)",
     ),
-    (re.compile(rb"\s*(?:<!doctype html|<html|<head|<\?xml)", re.IGNORECASE), "a web page, saved in place of the file"),
-    (re.compile(rb"(?:tjgg|fmgg|lmgg|algg)"), "a GGML file of before GGUF; convert it with llama.cpp's tools"),
+    (
+        re.compile(rb"\s*(?:<!doctype html|<html|<head|<\?xml)", re.IGNORECASE),
+        "a web page saved in the place of a file",
+    ),
+    (re.compile(rb"(?:tjgg|fmgg|lmgg|algg)"), "a GGML file of before GGUF (llama.cpp's tools convert it)"),
     (re.compile(rb"7z\xbc\xaf\x27\x1c"), "a 7z archive"),
     (re.compile(rb"\x1f\x8b"), "a gzip archive"),
     (re.compile(rb"Rar!"), "a RAR archive"),
@@ -33,7 +36,7 @@ _OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x80[\x02-\x05]"), "a bare pickle, not a PyTorch checkpoint"),
     (re.compile(rb"\x7fELF|MZ"), "a program"),
     (re.compile(rb"\s*[{\[]"), "a JSON file"),
-    (re.compile(rb"\0{16}"), "empty at its beginning: a download that was not finished"),
+    (re.compile(rb"\0{16}"), "empty at its beginning, as a download that was not finished"),
 )
 
 

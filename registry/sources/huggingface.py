@@ -7,17 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..brought import Brought
 from ..digests import Digest, hash_file
 from ..errors import NoWeights, OfflineMode, SourceUnreachable, VariantNotFound
 from ..events import Listener, Notice, Progress, Verifying
-from ..hub_cache import CachedRepo
+from ..hub_cache import CachedFile, CachedRepo
 from ..manifest import HubOrigin, ShelvedFile
 from ..names import ModelRef
 from ..offers import HubOffer
 from ..plan import Plan, PlannedFile
 from ..selection import FORMAT_WORDS, Chosen, choose_files
 from ..settings import RegistrySettings
-from ..store import free_space, held
+from ..store import Store, free_space, held
 from .hub import Hub, Listing, RemoteFile, Response
 from .transfer import Tell, download
 
@@ -29,6 +30,7 @@ class HuggingFace:
 
     def __init__(self, settings: RegistrySettings) -> None:
         self._settings, self._hub = settings, Hub(settings)
+        self._brought = Brought(Store(settings.home).brought, settings.cache_dir)
 
     def plan(self, ref: ModelRef, offer: HubOffer, listener: Listener) -> Plan:
         """What of the repository would come here. Raises what the hub refuses or does not have."""
@@ -47,9 +49,16 @@ class HuggingFace:
         if not isinstance(origin, HubOrigin):
             raise TypeError("not a plan of the hub's")
         cached = CachedRepo(origin.cache, origin.repo)
-        files = tuple(self._bring(one, origin, cached, known, listener) for one in plan.files)
+        ours = self._brought_before(cached, known)
+        files = tuple(self._bring(one, origin, cached, known, ours, listener) for one in plan.files)
         cached.name_revision(origin.revision or DEFAULT_REVISION, origin.commit)
         return files
+
+    def _brought_before(self, cached: CachedRepo, known: Mapping[Path, ShelvedFile]) -> Mapping[Path, Digest]:
+        """The files of that repository which are here because of us, whether a manifest names them or not."""
+        shelved = {path: one.digest for path, one in known.items() if one.fetched and cached.folder in path.parents}
+        noted = {file.pointer: digest for file, digest in self._brought.files() if file.repo == cached}
+        return shelved | noted
 
     def _plan_from_cache(
         self, ref: ModelRef, offer: HubOffer, error: SourceUnreachable | OfflineMode, listener: Listener
@@ -95,22 +104,26 @@ class HuggingFace:
         origin: HubOrigin,
         cached: CachedRepo,
         known: Mapping[Path, ShelvedFile],
+        ours: Mapping[Path, Digest],
         listener: Listener,
     ) -> ShelvedFile:
-        """One file: verified where it is here already, downloaded where it is not or is wrong."""
+        """One file: verified where it is here already, downloaded where it is not or is wrong.
+
+        It is ours to remove where we bring it, or have done so before: what `ours` says.
+        """
         pointer = cached.pointer(origin.commit, file.name)
         with held(cached.lock(file.digest)):
+            linked = pointer.exists()
             fetched = not _is_right(cached, origin.commit, file, known, listener)
             if fetched:
                 self._download(file, origin, cached, listener)
             cached.link(file.digest, origin.commit, file.name)
-        before = known.get(pointer)
         return ShelvedFile(
             name=file.name,
             size=file.size,
             digest=file.digest,
             weights=file.weights,
-            fetched=fetched or bool(before and before.fetched),
+            fetched=fetched or pointer in ours or (not linked and file.digest in ours.values()),
             modified=pointer.stat().st_mtime_ns,
         )
 
@@ -126,6 +139,7 @@ class HuggingFace:
         draft = cached.partial(file.digest)
         remote = RemoteFile(file.name, file.size, file.digest)
         download(remote, draft, open_at, self._settings.waits, _progress_of(file.name, listener))
+        self._brought.note(CachedFile(cached, origin.commit, file.name), file.digest)
         cached.store(draft, file.digest)
 
 

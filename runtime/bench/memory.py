@@ -14,6 +14,15 @@ def peak_memory() -> int | None:
     return _of_windows() if sys.platform == "win32" else _of_unix()
 
 
+def peak_device_memory() -> int | None:
+    """Bytes of CUDA memory that tensors have held at once; None where none was used."""
+    import torch  # a bench of anything has loaded it already
+
+    if not torch.cuda.is_available():
+        return None
+    return sum(torch.cuda.max_memory_allocated(device) for device in range(torch.cuda.device_count())) or None
+
+
 def _of_linux(status: str) -> int | None:
     """`getrusage` would count what the parent held before it started us; this line does not."""
     for line in status.splitlines():

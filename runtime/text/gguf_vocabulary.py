@@ -79,7 +79,7 @@ class _Keys:
             raise self.fault(key, "is missing" if items is None else "is not an array of strings")
         return strings
 
-    def numbers(self, key: str, count: int, kind: type[int] | type[float]) -> list[float] | None:
+    def numbers(self, key: str, count: int, kind: type[int] | type[float]) -> Sequence[float] | None:
         """An array of `count` numbers, one for each token, or None."""
         items = self._array(key)
         if items is None:
@@ -203,7 +203,7 @@ def _sentencepiece(keys: _Keys, table: _Table) -> Vocabulary:
     prefix = keys.flag("add_space_prefix", True)
     steps: list[normalizers.Normalizer] = []
     if keys.flag("remove_extra_whitespaces", False):
-        steps += [normalizers.Replace(Regex("^ +| +$"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if prefix:
         steps.append(normalizers.Prepend(SPACE_MARK))
     steps.append(normalizers.Replace(" ", SPACE_MARK))

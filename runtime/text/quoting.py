@@ -21,10 +21,9 @@ class Quoting:
     def __init__(self, names: Collection[str]) -> None:
         self._names = re.compile(f"(?={one_of(names)}).", re.DOTALL)
 
-    def quote(self, text: str) -> tuple[str, bool]:
-        """`text` with every name quoted, and whether there was one."""
-        quoted, count = self._names.subn(rf"\g<0>{MARK}", keep_marks(text))
-        return quoted, count > 0
+    def quote(self, text: str) -> str:
+        """`text` with every name quoted."""
+        return self._names.sub(rf"\g<0>{MARK}", keep_marks(text))
 
 
 def keep_marks(text: str) -> str:

@@ -1,6 +1,7 @@
-"""Ending text exactly before a stop string, wherever its letters were cut into tokens.
+"""Stop strings, cut out of text that comes in pieces, exactly where they would be cut out of the whole.
 
-Text goes in by pieces and comes out as soon as no stop string can begin in it. Knows neither tokens nor requests.
+What is held back is only what may still become a stop string; how the text was cut into pieces changes nothing. So a
+stop string that is there waits for one that began before it and may yet be completed.
 """
 
 import re
@@ -16,22 +17,25 @@ class StopStrings:
         self._beginnings = {stop[:length] for stop in stops for length in range(1, len(stop))}
         self._longest = max(map(len, stops)) - 1
         self._held = ""
+        self.stopped = False
 
     def push(self, text: str) -> tuple[str, bool]:
         """What may be handed out now, and whether a stop string ended the text."""
         text = self._held + text
         found = self._whole.search(text)
-        if found is not None:
-            self._held = ""
-            return text[: found.start()], True
         safe = len(text) - self._hopeful(text)
+        if found is not None and found.start() <= safe:
+            self._held, self.stopped = "", True
+            return text[: found.start()], True
         self._held = text[safe:]
         return text[:safe], False
 
     def finish(self) -> str:
-        """What was held back, now that nothing follows."""
+        """What was held back, now that nothing follows. It may hold a stop string that waited for an earlier one."""
         held, self._held = self._held, ""
-        return held
+        found = self._whole.search(held)
+        self.stopped = self.stopped or found is not None
+        return held if found is None else held[: found.start()]
 
     def _hopeful(self, text: str) -> int:
         """The length of the longest end of `text` that a stop string begins with."""

@@ -1,36 +1,18 @@
 """What a tokenizer.json puts in front of a prompt and behind it: BOS in most, EOS in a few.
 
-A post-processor says it as a template; tokenizer_config.json's `add_bos_token` and `add_eos_token`, where there is
-either, say it instead. Knows JSON only.
+Its post-processor says so. tokenizer_config.json's `add_bos_token` has no say beside a tokenizer.json, as in
+`transformers`. Knows JSON only.
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from .errors import TokenizerFault
 from .tokenizer_checks import MAX_AROUND
 
 
-class Settings(Protocol):
-    """What of the configuration counts here."""
-
-    @property
-    def roles(self) -> Mapping[str, str]: ...
-    @property
-    def add_bos(self) -> bool | None: ...
-    @property
-    def add_eos(self) -> bool | None: ...
-
-
-def around(
-    processor: object, settings: Settings, ids: Mapping[str, int], source: str
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def around(processor: object, ids: Mapping[str, int], source: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """The ids before a text, and those after it."""
-    if settings.add_bos is None and settings.add_eos is None:
-        before, after = _stated(processor)
-    else:
-        before = [settings.roles["bos_token"]] if settings.add_bos and "bos_token" in settings.roles else []
-        after = [settings.roles["eos_token"]] if settings.add_eos and "eos_token" in settings.roles else []
+    before, after = _stated(processor)
     return _as_ids(before, ids, source), _as_ids(after, ids, source)
 
 

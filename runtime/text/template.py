@@ -1,57 +1,56 @@
 """How a model writes a conversation down: the chat template that came with it.
 
-Templates are other people's programs; `sandbox.py` bounds them. Special tokens' names in what people wrote are quoted
-before the template sees them, so that only the template itself can make special tokens.
+Templates are other people's programs; `sandbox.py` bounds them. Names of special tokens in what people wrote are quoted
+before a template sees them, so that only the template itself can make special tokens.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from threading import Lock
-from typing import Any, Final, Protocol, TypeVar
+from functools import cached_property
+from types import CodeType
+from typing import Any, Final, TypeVar
 
 from jinja2 import TemplateError, TemplateSyntaxError, nodes
 from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from ...registry.files import ModelFiles
-from ...registry.formats.gguf import read_gguf
-from ...registry.formats.json_file import read_json_object
+from .conversation import plain, plain_messages
 from .errors import TemplateFault, TemplateLimit
-from .sandbox import SOURCE, LimitReached, Meter, Sandbox, written_out
+from .meter import LimitReached, Meter
+from .sandbox import Sandbox
+from .template_files import stored_templates
+from .tokenizer import Tokenizer
 
 Result = TypeVar("Result")
 
-RESERVED: Final = frozenset({"messages", "tools", "add_generation_prompt", "chat_template", "tokenize"})
-
-
-class Quoter(Protocol):
-    """The side of a tokenizer that a conversation needs."""
-
-    @property
-    def special_tokens(self) -> Mapping[str, str]: ...
-    def quote(self, text: str) -> str: ...
-    def encode_quoted(self, text: str) -> list[int]: ...
+LONGEST_REASON: Final = 1_000  # characters of what a template says when it refuses
+LONGEST_DATE: Final = 256  # characters of the form that a template wants a date in
+RESERVED: Final = frozenset({"messages", "tools", "chat_template", "tokenize"})
 
 
 class ChatTemplate:
-    """One template, compiled. Several threads may use it; renderings take turns."""
+    """A model's template, or several by name: "default", and "tool_use" for conversations with tools.
 
-    def __init__(self, source: str, model: str) -> None:
-        self.source, self.model = source, model
-        self._turn = Lock()
-        self._sandbox = Sandbox([_Generation])
-        self._sandbox.globals |= {"raise_exception": _raise, "strftime_now": _now}
-        self._sandbox.add_filter("tojson", _to_json)
-        if len(source) > SOURCE:
-            raise TemplateLimit(model, f"more than {SOURCE} characters of source")
-        self._template = self._guarded(lambda: self._sandbox.from_string(source))
+    Several threads may render at once.
+    """
+
+    def __init__(self, source: str | Mapping[str, str], model: str) -> None:
+        self.model = model
+        self.sources = {"default": source} if isinstance(source, str) else dict(source)
+        self._codes = {name: self._guarded(_compiled(text)) for name, text in self.sources.items()}
 
     @classmethod
     def find(cls, files: ModelFiles) -> "ChatTemplate | None":
         """The template that the files hold; the user's own comes first, then the model's, wherever it stands."""
-        source = files.template if files.template is not None else _stored(files)
-        return None if source is None else cls(source, files.name)
+        sources = {"default": files.template} if files.template is not None else stored_templates(files)
+        return cls(sources, files.name) if sources else None
+
+    @cached_property
+    def words(self) -> str:
+        """What the templates write of their own accord, piece by piece."""
+        trees = (self._guarded(_tree(text)) for text in self.sources.values())
+        return "\0".join(text for tree in trees for text in _own_words(tree))
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Any] | None = None, **variables: Any
@@ -60,45 +59,44 @@ class ChatTemplate:
 
         Raises `TemplateFault` where the template fails or refuses, `TemplateLimit` where it asks for too much.
         """
-        values = {"add_generation_prompt": True, **variables, "messages": list(messages), "tools": tools}
-        with self._turn:
-            return self._guarded(lambda: self._run(values))
+        values = {
+            "add_generation_prompt": True,
+            "documents": None,
+            **plain(variables),
+            "messages": plain_messages(messages),
+            "tools": plain(tools),
+        }
+        code = self._chosen(with_tools=tools is not None)
+        return self._guarded(lambda: _run(code, values))
 
-    def _run(self, values: Mapping[str, Any]) -> str:
-        self._sandbox.meter = meter = Meter(written_out([values["messages"], values["tools"]]))
-        parts, size = list[str](), 0
-        for part in self._template.generate(values):
-            size += len(part)
-            meter.charge(0)
-            if size > meter.output:
-                raise LimitReached(f"more than {meter.output} characters of text")
-            parts.append(part)
-        return "".join(parts)
+    def _chosen(self, *, with_tools: bool) -> CodeType:
+        name = "tool_use" if with_tools and "tool_use" in self._codes else "default"
+        if name not in self._codes:
+            named = ", ".join(self._codes)
+            raise TemplateFault(self.model, f"none of those that it has is called default: {named}")
+        return self._codes[name]
 
     def _guarded(self, run: Callable[[], Result]) -> Result:
-        """Whatever a template raises is its fault, and says where. The border at which broad excepts are right."""
+        """Whatever a template raises is its fault, and says where. The border at which a broad except is right."""
         try:
             return run()
         except LimitReached as error:
-            raise TemplateLimit(self.model, error.what) from None
-        except (RecursionError, MemoryError) as error:
-            raise TemplateLimit(self.model, f"nested too deeply ({type(error).__name__})") from None
+            raise TemplateLimit(self.model, error.what, _line(error)) from None
+        except (RecursionError, MemoryError):  # the second is how Python's own parser says it
+            raise TemplateLimit(self.model, "nested too deeply") from None
         except TemplateSyntaxError as error:
             raise TemplateFault(self.model, error.message or "syntax error", error.lineno) from None
         except Refusal as error:
-            raise TemplateFault(self.model, str(error)) from None
+            raise TemplateFault(self.model, str(error)[:LONGEST_REASON]) from None
         except TemplateError as error:
             raise TemplateFault(self.model, error.message or type(error).__name__, _line(error)) from None
         except Exception as error:
-            raise TemplateFault(self.model, f"{type(error).__name__}: {error}", _line(error)) from None
-
-
-class Refusal(Exception):
-    """The template itself said no to a conversation (`raise_exception`)."""
+            reason = f"{type(error).__name__}: {str(error)[:LONGEST_REASON]}"
+            raise TemplateFault(self.model, reason, _line(error)) from None
 
 
 def chat_ids(
-    tokenizer: Quoter,
+    tokenizer: Tokenizer,
     template: ChatTemplate,
     messages: Sequence[Mapping[str, Any]],
     *,
@@ -106,73 +104,64 @@ def chat_ids(
     **variables: Any,
 ) -> list[int]:
     """The token ids of a conversation. Special tokens come from the template alone; it alone decides about a BOS."""
-    for name in RESERVED - {"add_generation_prompt"} & variables.keys():
+    for name in RESERVED & variables.keys():
         raise TemplateFault(template.model, f"{name!r} is not a variable that a caller may set")
-    quoted = _quoted(list(messages), tokenizer.quote)
-    text = template.render(quoted, tools=_quoted(tools, tokenizer.quote), **{**tokenizer.special_tokens, **variables})
+    said = tokenizer.quoting().quote
+    # Tokens that the template writes are its own to write, special or not; only the model may have said them before.
+    given = tokenizer.quoting(name for name in tokenizer.added_tokens if name in template.words and name.strip()).quote
+    text = template.render(
+        plain_messages(messages, said, given),
+        tools=plain(tools, given),
+        **{**tokenizer.special_tokens, **plain(variables, given)},
+    )
     return tokenizer.encode_quoted(text)
 
 
-def _quoted(value: Any, quote: Callable[[str], str]) -> Any:
-    """`value` with every text in it quoted, however deep it stands."""
-    if isinstance(value, str):
-        return quote(value)
-    if isinstance(value, Mapping):
-        return {key: _quoted(item, quote) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_quoted(item, quote) for item in value]
-    return value
+def _compiled(source: str) -> Callable[[], CodeType]:
+    return lambda: Sandbox(Meter(), [_Generation]).compiled(source)
 
 
-def _stored(files: ModelFiles) -> str | None:
-    if "chat_template.jinja" in files.files:
-        return files.files["chat_template.jinja"].read_text(encoding="utf-8")
-    if files.format == "gguf":
-        inside = read_gguf(files.weights[0]).metadata.get("tokenizer.chat_template")
-        if isinstance(inside, str):
-            return inside
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        if name in files.files:
-            stored = _chosen(read_json_object(files.files[name]).get("chat_template"))
-            if stored is not None:
-                return stored
-    return None
+def _tree(source: str) -> Callable[[], nodes.Template]:
+    return lambda: Sandbox(Meter(), [_Generation]).parse(source)
 
 
-def _chosen(stored: object) -> str | None:
-    """A template, or of several named ones the default."""
-    if isinstance(stored, list):
-        named = {entry.get("name"): entry.get("template") for entry in stored if isinstance(entry, dict)}
-        stored = named.get("default")
-    return stored if isinstance(stored, str) else None
+def _run(code: CodeType, values: Mapping[str, Any]) -> str:
+    meter = Meter(values)
+    sandbox = Sandbox(meter, [_Generation])
+    parts = list[str]()
+    for part in sandbox.runnable(code, {"raise_exception": _refuse, "strftime_now": _now}).generate(values):
+        meter.spend_output(len(part))
+        parts.append(part)
+    return "".join(parts)
+
+
+def _own_words(tree: nodes.Template) -> list[str]:
+    constants = [node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)]
+    return [*(node.data for node in tree.find_all(nodes.TemplateData)), *constants]
+
+
+class Refusal(Exception):
+    """The template itself said no to a conversation (`raise_exception`)."""
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what the model itself said, for training; here it means nothing."""
+    """`{% generation %}` marks what the model itself said, for training; here it is a scope like any other."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2's own spelling
 
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
 
 
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """JSON without HTML's escapes, as `transformers` has it."""
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-
-def _raise(message: str) -> None:
+def _refuse(message: str) -> None:
     raise Refusal(message)
 
 
 def _now(format: str) -> str:  # noqa: A002 - templates may name it
+    if len(format) > LONGEST_DATE:
+        raise LimitReached(f"a form of date of more than {LONGEST_DATE} characters")
     return datetime.now().strftime(format)
 
 

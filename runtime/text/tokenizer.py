@@ -4,7 +4,7 @@ Knows neither models nor requests. One object may be used by several threads at 
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ...registry.files import ModelFiles
 from ...registry.formats.gguf import read_gguf
@@ -41,8 +41,9 @@ class Tokenizer:
         self._vocabulary = vocabulary
         self._pipeline = vocabulary.pipeline
         read_quoted(self._pipeline)
-        names = {vocabulary.tokens[token] for token in vocabulary.special}
-        self._steering = self.quoting(names | {text for text in vocabulary.added if MARKER.fullmatch(text)})
+        special = (vocabulary.tokens[token] for token in vocabulary.special)
+        self._steering = frozenset([*special, *filter(MARKER.fullmatch, vocabulary.added)])
+        self._quotings: dict[frozenset[str], Quoting] = {}
 
     @property
     def vocab_size(self) -> int:
@@ -91,24 +92,22 @@ class Tokenizer:
         text = without_surrogates(text)
         if special:
             return self._within(self._ids(keep_marks(text)), bos)
-        quoted, found = self._steering.quote(text)
+        quoted = self.quoting().quote(text)
         ids = self._ids(quoted)
-        if found and not self._vocabulary.special.isdisjoint(ids):
+        if quoted != text and not self._vocabulary.special.isdisjoint(ids):
             raise TokenizerFault(self._vocabulary.source, "encode", "cannot write the names of its tokens as text")
         return self._within(ids, bos)
 
-    def quoting(self, names: Collection[str]) -> Quoting:
-        """A way to quote these tokens' names."""
-        try:
-            return Quoting(names)
-        except RecursionError as error:
-            raise TokenizerFault(
-                self._vocabulary.source, "added_tokens", "has names made to be slow to find"
-            ) from error
-
-    def quote(self, text: str) -> str:
-        """`text` for `encode_quoted`, in which the names of special tokens are text."""
-        return self._steering.quote(text)[0]
+    def quoting(self, others: Iterable[str] = ()) -> Quoting:
+        """A way to quote the names of tokens that steer, and of `others`, in text for `encode_quoted`."""
+        names = self._steering.union(others)
+        if names not in self._quotings:
+            try:
+                self._quotings[names] = Quoting(names)
+            except RecursionError as error:
+                reason = "has names made to be slow to find"
+                raise TokenizerFault(self._vocabulary.source, "added_tokens", reason) from error
+        return self._quotings[names]
 
     def encode_quoted(self, text: str) -> list[int]:
         """The ids of text in which what is to stay text is quoted; nothing is put around it."""

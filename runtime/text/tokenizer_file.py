@@ -40,7 +40,7 @@ def read_tokenizer_file(files: ModelFiles) -> Vocabulary:
     special = {id_ for id_, token in pipeline.get_added_tokens_decoder().items() if token.special}
     roles = {role: text for role, text in config.roles.items() if text in ids}
     ends = {ids[roles["eos_token"]]} if "eos_token" in roles else set()
-    before, after = around(found.get("post_processor"), config, ids, source)
+    before, after = around(found.get("post_processor"), ids, source)
     bos = roles.get("bos_token")
     return Vocabulary(
         source=source,
@@ -64,8 +64,6 @@ class TokenizerConfig:
     roles: Mapping[str, str]
     special: frozenset[str]
     added: Mapping[int, AddedToken]
-    add_bos: bool | None
-    add_eos: bool | None
 
     @classmethod
     def read(cls, files: ModelFiles) -> "TokenizerConfig":
@@ -81,8 +79,6 @@ class TokenizerConfig:
             roles,
             frozenset([*roles.values(), *others]),
             _added(found.get("added_tokens_decoder")),
-            _truth(found.get("add_bos_token")),
-            _truth(found.get("add_eos_token")),
         )
 
 
@@ -95,10 +91,6 @@ def _content(token: object) -> str | None:
 def _names(tokens: object) -> Iterator[str]:
     entries = tokens.values() if isinstance(tokens, dict) else tokens if isinstance(tokens, list) else ()
     return (text for entry in entries if (text := _content(entry)))
-
-
-def _truth(value: object) -> bool | None:
-    return value if isinstance(value, bool) else None
 
 
 def _added(tokens: object) -> dict[int, AddedToken]:

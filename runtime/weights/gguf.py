@@ -57,7 +57,7 @@ class GGUFWeights(MappedWeights):
 
     @classmethod
     def open(cls, files: ModelFiles) -> Self:
-        header = read_gguf(files.weights)
+        header = read_gguf(files.weights, vocabulary=False)
         architecture = header.metadata.get("general.architecture")
         if not isinstance(architecture, str):
             raise FormatError(files.weights[0], "'general.architecture'", "does not name an architecture")
@@ -116,15 +116,15 @@ def _resident(view: TensorView) -> int:
 
 
 def _config(files: ModelFiles, metadata: Mapping[str, GGUFValue]) -> dict[str, Any]:
-    """The key-values as plain values, without the tokenizer's arrays."""
+    """The key-values as plain values."""
     config: dict[str, Any] = {}
     numbers = 0
     for key, value in metadata.items():
         if isinstance(value, bool | int | float | str):
             config[key] = value
-        elif not key.startswith("tokenizer."):
-            numbers += len(value)
-            if numbers > MAX_CONFIG_NUMBERS:
-                raise FormatError(files.weights[0], repr(key), f"arrays hold more than {MAX_CONFIG_NUMBERS} numbers")
-            config[key] = list(value)
+            continue
+        numbers += len(value)
+        if numbers > MAX_CONFIG_NUMBERS:
+            raise FormatError(files.weights[0], repr(key), f"arrays hold more than {MAX_CONFIG_NUMBERS} numbers")
+        config[key] = list(value)
     return config

@@ -16,6 +16,7 @@ from ..errors import NotEnoughMemory
 from .gguf import GGUFWeights
 from .pytorch import PyTorchWeights
 from .safetensors import SafeTensorsWeights
+from .shards import check_indexes
 
 
 class SizedLoader(WeightLoader, Protocol):
@@ -38,6 +39,7 @@ _LOADERS: dict[Format, Callable[[ModelFiles], SizedLoader]] = {
 
 def open_weights(files: ModelFiles) -> SizedLoader:
     """The tensors of a model by name. Reads headers only."""
+    check_indexes(files)
     return _LOADERS[files.format](files)
 
 

@@ -5,7 +5,7 @@ of ordinary weights; either way the reference then gets exactly the numbers that
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -58,8 +58,13 @@ class Written:
     model: Any
 
 
-def write_gguf(row: zoo.Row, folder: Path, kind: str, *, permuted: bool = True) -> Written:
-    """Every matrix of a row in `kind`; vectors in F32. `permuted`: as llama.cpp's `llama` wants query and key."""
+def write_gguf(
+    row: zoo.Row, folder: Path, kind: str, *, permuted: bool = True, others: Mapping[str, str] | None = None
+) -> Written:
+    """Every matrix of a row in `kind`, or as `others` says for names that hold one of its keys; vectors in F32.
+
+    `permuted`: as llama.cpp's `llama` wants query and key.
+    """
     model = copy.deepcopy(zoo.reference(row))
     architecture = _ARCHITECTURES[row.family]
     writer = gguf.GGUFWriter(folder / "model.gguf", architecture)
@@ -71,7 +76,8 @@ def write_gguf(row: zoo.Row, folder: Path, kind: str, *, permuted: bool = True) 
     for name, parameter in model.named_parameters():
         heads = _heads(name, model.config) if architecture == "llama" and permuted else 0
         numbers = permute(parameter.detach().numpy(), heads)
-        stored = Kind[kind] if parameter.dim() == 2 else Kind.F32
+        chosen = next((other for part, other in (others or {}).items() if part in name), kind)
+        stored = Kind[chosen] if parameter.dim() == 2 else Kind.F32
         packed, exact = pack(numbers, stored, seed)
         writer.add_tensor(str(names.get_name(name, (".weight", ".bias"))), packed, raw_dtype=stored)
         parameter.data.copy_(torch.from_numpy(permute(exact, heads, back=True)))

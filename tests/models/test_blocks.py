@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
 from unillm.models.blocks import PACKED_KINDS, block_of, dequantize
 from unillm.models.errors import WeightsError
 

@@ -12,6 +12,7 @@ import pytest
 from unillm.models.config import Keys, ModelConfig
 from unillm.models.errors import ConfigError
 from unillm.models.table import find
+from unillm.models.text.llama import LlamaConfig
 from unillm.tests.models import zoo
 
 HUGE = 10**12
@@ -161,6 +162,20 @@ def test_layer_types_must_name_each_layer(value: Any) -> None:
 def test_sliding_layers_without_a_window_are_refused() -> None:
     with pytest.raises(ConfigError, match="layer_types"):
         read_hf({**zoo.keys_of(zoo.BY_NAME["qwen2-layer-types"]), "use_sliding_window": False})
+
+
+@pytest.mark.parametrize("name", ["mistral0.1", "qwen2-window"])
+def test_a_window_may_be_null_and_is_4096_where_nothing_is_said(name: str) -> None:
+    keys = {**zoo.keys_of(zoo.BY_NAME[name]), "layer_types": None, "max_window_layers": 0}
+    assert window_of(read_hf(keys)) == 24
+    assert window_of(read_hf({**keys, "sliding_window": None})) is None
+    del keys["sliding_window"]
+    assert window_of(read_hf(keys)) == 4096
+
+
+def window_of(config: ModelConfig) -> int | None:
+    assert isinstance(config, LlamaConfig)
+    return config.window(0)
 
 
 def test_impossible_sizes_cost_neither_time_nor_memory() -> None:

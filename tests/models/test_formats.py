@@ -62,6 +62,14 @@ def test_gguf_kinds_of_256_numbers_a_block(name: str, kind: str, tmp_path: Path)
     check_gguf(zoo.BY_NAME[name].wide(), kind, tmp_path)
 
 
+def test_a_gguf_may_mix_kinds(tmp_path: Path) -> None:
+    """As the files called Q4_K_M do, and worse."""
+    row = zoo.BY_NAME["qwen2"].wide()
+    others = {"v_proj": "Q6_K", "k_proj": "F16", "embed": "Q8_0", "up_proj": "Q5_0", "layers.1.mlp.down": "F32"}
+    written = write_gguf(row, tmp_path, "Q4_K", others=others)
+    check(load_model(written.files, PLACE), row, written.model)
+
+
 def check_gguf(row: zoo.Row, kind: str, folder: Path) -> None:
     written = write_gguf(row, folder, kind)
     model = load_model(written.files, PLACE)

@@ -1,15 +1,18 @@
 """The plain loop: a model's own greedy continuation, and what a forward pass must not do."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from unillm.models.contract import Model, contiguous_cache, one_sequence
-from unillm.models.quantized import QuantizedTensor
+from unillm.models.contract import Model, Placement, contiguous_cache, one_sequence
+from unillm.models.table import find
+from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
+from unillm.tests.models.gguf_files import write_gguf
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.tensors import load, tensors
 from unillm.tests.models.zoo import PLACE
@@ -66,12 +69,35 @@ def test_the_watch_over_host_reads_can_fail() -> None:
         torch.ones(1).item()
 
 
-def test_activations_are_of_the_models_type_and_scores_fp32() -> None:
-    weights = tensors(zoo.BY_NAME["llama-bias"])
-    family = load(weights)
-    narrow = type(family).load(weights, family.config, type(PLACE)(PLACE.device, torch.bfloat16))
-    cache = contiguous_cache(narrow.cache_spec(), 4, narrow.place)
-    hidden = narrow.forward(one_sequence([1, 2, 3], 0, cache, PLACE.device))
-    assert hidden.dtype == torch.bfloat16
-    assert narrow.logits(hidden).dtype == torch.float32
-    assert not any(isinstance(weight, QuantizedTensor) for weight in narrow.weights())
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["llama-bias", "qwen3"])
+def test_narrow_activations_give_nearly_the_same_scores_in_fp32(name: str, dtype: torch.dtype) -> None:
+    """Whatever type the weights are stored in."""
+    row = zoo.BY_NAME[name]
+    weights, wanted = tensors(row), zoo.expected(zoo.reference(row), zoo.prompt(row))
+    config = load(weights).config
+    model = find(weights.metadata.architecture, "safetensors").load(weights, config, Placement(PLACE.device, dtype))
+    logits = Pages(model).whole(zoo.prompt(row))
+    cache = contiguous_cache(model.cache_spec(), 1, model.place)
+    assert model.forward(one_sequence([1], 0, cache, PLACE.device)).dtype == dtype
+    assert logits.dtype == torch.float32
+    assert zoo.distance(logits, wanted) < 10 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("name", ["llama3.1", "llama-dynamic", "llama-longrope", "mistral0.1", "qwen2-window", "qwen3"])
+def test_everything_is_made_on_the_models_device(name: str, tmp_path: Path) -> None:
+    """Shown on the device without memory, which refuses tensors of any other."""
+    elsewhere = Placement(torch.device("meta"), torch.float32)
+    row = zoo.BY_NAME[name]
+    files = write_gguf(row, tmp_path, "Q4_1").files if row.gguf else zoo.save(zoo.reference(row), tmp_path)
+    model = load_model(files, elsewhere)
+    cache = contiguous_cache(model.cache_spec(), 64, elsewhere)
+    for ids, done in ([1] * 30, 0), ([4], 30), ([5, 6], 31):
+        logits = model.logits(model.forward(one_sequence(ids, done, cache, elsewhere.device)))
+        assert logits.is_meta
+        assert logits.shape == (len(ids), 131)
+
+
+def test_the_device_without_memory_refuses_others() -> None:
+    with pytest.raises(RuntimeError, match="device"):
+        torch.add(torch.ones(2, device="meta"), torch.ones(2))

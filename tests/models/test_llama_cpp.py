@@ -3,20 +3,16 @@
 llama.cpp rounds activations to 8 bits before it multiplies them with packed weights, so only F32 files agree closely.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
 from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
 from unillm.tests.models.gguf_files import K_KINDS, QUANTISED_KINDS, write_gguf
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.zoo import PLACE
-
-llama_cpp = pytest.importorskip("xllamacpp")
+from unillm.tests.support.llama_cpp import LlamaCpp
 
 # It knows no window for these, chooses LongRoPE's divisors by the context it is started with, and takes YaRN's factor
 # on attention from the formula whatever the file says.
@@ -25,28 +21,6 @@ ROWS = [row for row in zoo.ROWS if row.gguf and row.name not in UNLIKE]
 
 # Where a score is this far below the best, its probability is lost in rounding.
 FAINT = -30.0
-
-
-class LlamaCpp:
-    """A file served by llama.cpp, asked by token ids."""
-
-    def __init__(self, path: Path) -> None:
-        params = llama_cpp.CommonParams()
-        params.model.path = str(path)
-        params.n_ctx, params.n_parallel, params.warmup, params.verbosity, params.ui = 256, 1, False, -1, False
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-        params.cache_type_k = params.cache_type_v = llama_cpp.ggml_type.GGML_TYPE_F32
-        params.flash_attn_type = llama_cpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self.server = llama_cpp.Server(params)
-
-    def log_probabilities(self, ids: Sequence[int], vocabulary: int) -> Tensor:
-        """Of every token, after these."""
-        asked = {"prompt": list(ids), "n_predict": 1, "temperature": 0.0, "n_probs": vocabulary, "cache_prompt": False}
-        answer = self.server.handle_completions(asked)
-        scores = {
-            each["id"]: each["logprob"] for each in answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        }
-        return torch.tensor([scores[token] for token in range(vocabulary)])
 
 
 def furthest(row: zoo.Row, kind: str, folder: Path) -> float:

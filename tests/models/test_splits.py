@@ -118,6 +118,12 @@ def test_columns_that_do_not_fall_on_blocks_are_refused(tmp_path: Path) -> None:
         ranks(files, 4)
 
 
+def test_ranks_that_nothing_joins_are_refused(tmp_path: Path) -> None:
+    files = zoo.save(zoo.reference(zoo.BY_NAME["llama2"]), tmp_path)
+    with pytest.raises(SplitError, match="nothing joins"):
+        load_model(files, replace(PLACE, world=2))
+
+
 PLACES = [Placement(torch.device("cpu"), torch.float32, rank, 3) for rank in range(3)]
 
 

@@ -188,6 +188,10 @@ def test_a_broken_manifest_is_shown_and_hurts_no_other(shelf: Shelf, entry: Entr
         ("origin.kind", "ftp", "not a kind of source"),
         ("pulled", "yesterday", "Invalid isoformat"),
         ("parameters", 3, "not of type dict"),
+        ("parameters", {"stop": [1]}, "neither a number nor text"),
+        ("parameters", {"context": "long"}, "not a whole number"),
+        ("messages", ["hello"], "not an object"),
+        ("messages", [{"role": "root", "content": "x"}], "not a role"),
     ],
 )
 def test_every_field_of_a_manifest_is_checked(
@@ -228,6 +232,21 @@ def test_the_users_additions_are_kept(shelf: Shelf, entry: Entry) -> None:
         {"top_k": 3},
     )
     assert again.sound.id != entry.sound.id
+
+
+def test_the_users_additions_outlive_a_pull(shelf: Shelf, entry: Entry, online: RegistrySettings) -> None:
+    shelf.add(replace(entry.sound, system="Be brief."))
+    assert pull("org/repo", online, name="mine").sound.system == "Be brief."
+
+
+def test_a_manifest_of_another_cache_deletes_nothing_there(
+    shelf: Shelf, entry: Entry, online: RegistrySettings, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    online.cache_dir.rename(elsewhere)
+    entry.path.write_text(entry.path.read_text().replace(str(online.cache_dir), str(elsewhere)))
+    assert shelf.remove(shelf.need(ref("mine:latest"))).freed == 0
+    assert (elsewhere / "models--org--repo").exists()
 
 
 def test_a_model_whose_files_are_gone_cannot_be_added(shelf: Shelf, entry: Entry) -> None:

@@ -1,4 +1,4 @@
-"""A model and a tokenizer of twenty lines each, exact enough to see any page that went astray.
+"""A model of twenty lines, exact enough to see any page that went astray, and a tokenizer of bytes.
 
 The model stores each token's id in its paged cache, reads them back through the page table, and makes its scores of a
 sum over all that came before: one wrong page, position or slot, and another token is chosen.
@@ -8,9 +8,15 @@ from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 
 import torch
+from tokenizers import Tokenizer as Pipeline
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
 from unillm.models.contract import Batch, CacheSpec, Model, PagedLayer, Placement, Weight
+from unillm.runtime.text.pieces import Pieces, byte_letters
+from unillm.runtime.text.tokenizer import Tokenizer
+from unillm.runtime.text.vocabulary import Vocabulary
 
 BUCKETS = 2003
 
@@ -76,23 +82,25 @@ def fingerprints(ids: Tensor) -> Tensor:
     return ((ids + 1) * (places * 31 % 101 + 1)).cumsum(0) % BUCKETS
 
 
-class ByteTokenizer:
-    """A token a byte, and after them `<s>` (256) and `</s>` (257)."""
+class ByteTokenizer(Tokenizer):
+    """A real tokenizer with a token a byte, and after them `<s>` (256), which begins a text, and `</s>` (257)."""
 
-    vocab_size = 258
-    bos_id = 256
-    eos_ids = (257,)
-
-    def encode(self, text: str, *, special: bool = False, bos: bool | None = None) -> list[int]:
-        parts = text.replace("</s>", "\x00").split("\x00") if special else [text]
-        ids = [id_ for part in parts for id_ in (*part.encode(), 257)][:-1]
-        return [256, *ids] if bos or bos is None else ids
-
-    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        return bytes(id_ for id_ in ids if id_ < 256).decode(errors="replace")
-
-    def token(self, id_: int) -> str:
-        return {256: "<s>", 257: "</s>"}.get(id_, f"<{id_}>")
-
-    def is_special(self, id_: int) -> bool:
-        return id_ >= 256
+    def __init__(self) -> None:
+        letters = [byte_letters()[byte] for byte in range(256)]
+        pipeline = Pipeline(BPE({letter: byte for byte, letter in enumerate(letters)}, []))
+        pipeline.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+        pipeline.add_special_tokens(["<s>", "</s>"])
+        super().__init__(
+            Vocabulary(
+                source="the tests",
+                pipeline=pipeline,
+                tokens=(*letters, "<s>", "</s>"),
+                pieces=Pieces((*(bytes([byte]) for byte in range(256)), b"<s>", b"</s>")),
+                added={"<s>": 256, "</s>": 257},
+                special=frozenset({256, 257}),
+                roles={"bos_token": "<s>", "eos_token": "</s>"},
+                bos_id=256,
+                eos_ids=frozenset({257}),
+                before=(256,),
+            )
+        )

@@ -1,5 +1,7 @@
 """Devices by name, dtypes by what is stored, threads and memory by what the machine says."""
 
+import os
+
 import pytest
 import torch
 
@@ -90,7 +92,7 @@ def test_cores_are_counted_once_and_within_the_containers_share(monkeypatch: pyt
         f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list": f"{cpu % 4},{cpu % 4 + 4}"
         for cpu in range(8)
     }
-    monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(device, "_read", files.get)
     assert physical_cores() == 4
     files["/sys/fs/cgroup/cpu.max"] = "250000 100000"

@@ -33,7 +33,8 @@ def test_one_prompt_gives_one_completion_and_a_list_a_list(model: FakeModel) -> 
         assert one.token_ids == tuple(model.answer([1, 2, 3], 12))
         many = engine.generate([[1, 2, 3], "abc"], GREEDY)
         assert [done.token_ids for done in many] == [one.token_ids, tuple(model.answer([256, 97, 98, 99], 12))]
-        assert engine.generate([], GREEDY) == []
+        none: list[str] = []
+        assert [*engine.generate(none, GREEDY)] == []
 
 
 def test_each_prompt_may_have_its_own_parameters(model: FakeModel) -> None:
@@ -203,12 +204,7 @@ def test_a_model_without_tokenizer_takes_ids_and_says_so(model: FakeModel) -> No
 
 
 def test_a_bos_that_the_prompt_spells_out_is_not_put_twice(model: FakeModel) -> None:
-    class Spelled(ByteTokenizer):
-        def encode(self, text: str, *, special: bool = False, bos: bool | None = None) -> list[int]:
-            ids = super().encode(text.replace("<s>", ""), special=special, bos=bos)
-            return [256] * text.count("<s>") + ids if special else ids
-
-    with engine_over(model, tokenizer=Spelled()) as engine:
+    with engine_over(model, tokenizer=ByteTokenizer()) as engine:
         engine.generate("<s>a", greedy(1))
         assert model.batches[-1].ids.tolist() == [256, 97]
 
@@ -312,3 +308,10 @@ def test_a_builder_says_what_it_needs() -> None:
         Engine.builder().device("cpu").build()
     with pytest.raises(InvalidParameter, match="context is 0"):
         Engine.builder().context(0)
+
+
+def test_an_answer_goes_on_where_the_prompt_ends(model: FakeModel) -> None:
+    """The prompt ends inside a character; the answer's first bytes complete it."""
+    with engine_over(model, tokenizer=ByteTokenizer()) as engine:
+        model.script = [*"é!".encode()[1:], 257]
+        assert engine.generate([256, "é".encode()[0]], greedy(9)).text == "é!"

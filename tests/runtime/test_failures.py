@@ -8,7 +8,6 @@ from torch import Tensor
 
 from unillm.models.contract import Batch
 from unillm.runtime import wheel
-from unillm.runtime.engine import Engine
 from unillm.runtime.errors import NonFiniteLogits
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.results import Completion
@@ -122,12 +121,13 @@ class FailingTokenizer(ByteTokenizer):
     """Cannot name one token."""
 
     def __init__(self, hated: int) -> None:
+        super().__init__()
         self.hated = hated
 
-    def token(self, id_: int) -> str:
-        if id_ == self.hated:
+    def token(self, token: int) -> str:
+        if token == self.hated:
             raise Guilty("on purpose")
-        return super().token(id_)
+        return super().token(token)
 
 
 def test_an_exception_in_the_tokenizer_fails_the_guilty_request_only() -> None:
@@ -180,10 +180,7 @@ def test_an_abort_in_any_step_returns_every_page(step: int) -> None:
         for aborted in ids[1:]:
             engine.abort(aborted)
         engine.check()
-        assert [list(_tokens(engine, id_)) for id_ in ids][0] == model.answer(PROMPTS[0], 16)
-
-
-def _tokens(engine: Engine, id_: str) -> tuple[int, ...]:
-    last = list(engine.follow(id_))[-1].completion
-    assert last is not None
-    return last.token_ids
+        endings = [list(engine.follow(id_))[-1].completion for id_ in ids]
+        assert [done.finish_reason for done in endings if done] == ["length", "abort", "abort", "abort"]
+        assert endings[0] is not None
+        assert list(endings[0].token_ids) == model.answer(PROMPTS[0], 16)

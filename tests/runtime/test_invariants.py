@@ -4,7 +4,6 @@ Over the fake model every token must be equal; over real ones the scores, within
 """
 
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -109,11 +108,21 @@ def test_streams_that_start_in_the_midst_of_others_are_alone(model: FakeModel) -
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_events_over_a_pool_of_eight_pages(model: FakeModel, seed: int) -> None:
+    random_events(model, seed, 150)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12, 112))
+def test_many_more_random_events(model: FakeModel, seed: int) -> None:
+    random_events(model, seed, 2000)
+
+
+def random_events(model: FakeModel, seed: int, events: int) -> None:
     """Add, step, abort, finish: after each event every page has one owner; what ends by itself is right."""
     chance = random.Random(seed)
     with engine_over(model, pages=8, batch_tokens=12, sequences=4) as engine:
         alive: dict[str, tuple[list[int], int]] = {}
-        for _ in range(150):
+        for _ in range(events):
             event = chance.random()
             if event < 0.25 and len(alive) < 10:
                 ids = [chance.choice([3, 4]) for _ in range(chance.randint(1, 20))]
@@ -143,10 +152,10 @@ ROWS = ["llama3.2", "mistral0.1", "qwen3"]
 
 
 @pytest.fixture(scope="module", params=ROWS)
-def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Model]]:
+def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Model]:
     folder: Path = tmp_path_factory.mktemp(request.param)
     files = save(reference(BY_NAME[request.param]), folder)
-    yield request.param, load_model(files, Placement(torch.device("cpu"), torch.float32))
+    return request.param, load_model(files, Placement(torch.device("cpu"), torch.float32))
 
 
 def engine_of(model: Model, *, batch_tokens: int = 512, kv_memory: int = 1 << 24, page_size: int = 8) -> Engine:

@@ -40,7 +40,8 @@ def plain_distribution(logits: list[float], params: SamplingParams, prompt: list
     if params.top_k is not None and params.top_k > 0:
         order = order[: params.top_k]
     if params.top_p is not None:
-        total, before, kept = sum(weights[token] for token in order), 0.0, []
+        total, before = sum(weights[token] for token in order), 0.0
+        kept: list[int] = []
         for token in order:
             if not kept or before < params.top_p * total:
                 kept.append(token)
@@ -116,7 +117,7 @@ def test_the_filters_are_those_of_transformers() -> None:
             MinPLogitsWarper(0.03),
         ]
     )
-    expected = warpers(torch.tensor([prompt]), logits.clone()).softmax(-1)[0]
+    expected = warpers(torch.LongTensor([prompt]), logits.clone()).softmax(-1)[0]
     counts = Counter(tokens(logits.expand(draws, -1), rows_of(params, draws, prompt)))
     assert set(counts) == set(expected.nonzero()[:, 0].tolist())
     for token, count in counts.items():

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -235,7 +236,7 @@ def test_an_abort_returns_pages_in_every_state(when: str) -> None:
     other, victim = arrive(12, more=12), arrive(12, more=12)
     target.add(other)
     target.add(victim)
-    reached = {
+    reached: Callable[[], bool] = {
         "waiting": lambda: victim.state is State.WAITING,
         "in its prompt": lambda: 0 < victim.computed < 12,
         "in its decode": lambda: victim.num_completion > 0,
@@ -254,11 +255,21 @@ def test_an_abort_returns_pages_in_every_state(when: str) -> None:
 
 @pytest.mark.parametrize("seed", range(50))
 def test_random_events_never_lose_a_page(seed: int) -> None:
+    random_events(seed, 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(50, 550))
+def test_many_more_random_events_never_lose_a_page(seed: int) -> None:
+    random_events(seed, 2000)
+
+
+def random_events(seed: int, events: int) -> None:
     """Add, step, abort and finish at random over a pool of 8 pages, with `check` after each event."""
     chance = random.Random(seed)
     target, arrive = scheduler(pages=8, page_size=4, batch_tokens=9, sequences=4), Arrivals()
     alive: list[Sequence] = []
-    for _ in range(200):
+    for _ in range(events):
         event = chance.random()
         if event < 0.3 and len(alive) < 12:
             prompt = chance.randint(1, 24)

@@ -41,6 +41,7 @@ class FakeEngine:
         self.params = SamplingParams()
         self.settings: Settings | None = None
         self.system: str | None = None
+        self.defaults: dict[str, float] = {}
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[Update]:
         self.asked.append(prompt)

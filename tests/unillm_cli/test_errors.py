@@ -22,10 +22,7 @@ from unillm.unillm_cli.errors import Exit, OutputFailed, Report, SettingsError, 
             Report("the architecture 'Lama' is not one that unillm runs", "near: Llama", Exit.FAILED),
         ),
         (ConfigError("hidden_size", "missing"), Report("hidden_size: missing", None, Exit.FAILED)),
-        (
-            registry.FormatError(Path("a.gguf"), "magic", "wrong", 0),
-            Report("a.gguf: magic at byte 0: wrong", None, Exit.FAILED),
-        ),
+        (registry.NoWeights("./dir", "holds no weights"), Report("./dir: holds no weights", None, Exit.NOT_FOUND)),
         (FileNotFoundError(errno.ENOENT, "No such file", "a"), Report("a: No such file", None, Exit.NOT_FOUND)),
         (PermissionError(errno.EACCES, "Permission denied", "a"), Report("a: Permission denied", None, Exit.FAILED)),
         (

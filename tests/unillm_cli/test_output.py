@@ -51,6 +51,17 @@ def test_a_streamed_answer_ends_its_line_once() -> None:
     assert out.getvalue() == "no newline\na newline\n"
 
 
+def test_a_word_between_has_a_line_of_its_own_on_a_terminal_only() -> None:
+    for terminal, shown in ((True, "half\n an answer\n"), (False, "half an answer\n")):
+        output, out, err = outputs(terminal=terminal)
+        stream = output.stream()
+        stream.write("half")
+        stream.aside("5 tokens/s")
+        stream.write(" an answer")
+        stream.finish()
+        assert (out.getvalue(), err.getvalue()) == (shown, "5 tokens/s\n")
+
+
 def test_an_empty_answer_prints_nothing() -> None:
     output, out, _ = outputs(terminal=False)
     output.stream().finish()
@@ -149,6 +160,13 @@ def test_bars_redraw_on_a_terminal_only_and_escape_names() -> None:
     assert "[bold]mo\\u0007del" in err.getvalue()
     assert "note\\u0007" in err.getvalue()
     assert isinstance(outputs(terminal=True, environ={"TERM": "dumb"})[0].bars(), LineBars)
+
+
+def test_bars_that_show_nothing_write_no_escape_code() -> None:
+    output, _, err = outputs(terminal=True)
+    with output.bars() as bars:
+        bars.say("everything is here")
+    assert err.getvalue() == "everything is here\n"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from functools import partial
 
 from ...registry.amounts import bytes_text
 from ...runtime.bench.measure import Figure, Workload, measure
-from ...runtime.bench.memory import peak_memory
+from ...runtime.bench.memory import peak_device_memory, peak_memory
 from .. import options as of
 from ..client import Opened, open_engine
 from ..errors import UsageError
@@ -48,13 +48,14 @@ def _tell(session: Session, test: str, done: int, runs: int) -> None:
 
 
 def _show(session: Session, opened: Opened, work: Workload, figures: list[Figure]) -> None:
-    memory = peak_memory()
     if session.json:
-        session.output.data(_as_data(opened, work, figures, memory))
+        session.output.data(_as_data(opened, work, figures))
         return
     rows = [["load", f"{opened.load_seconds:.2f} s", "", "once"], *map(_row, figures)]
-    if memory is not None:
+    if memory := peak_memory():
         rows.append(["peak memory", bytes_text(memory), "", "this process, mapped files included"])
+    if memory := peak_device_memory():
+        rows.append(["device memory", bytes_text(memory), "", "tensors"])
     session.output.table(["TEST", "MEDIAN", "RANGE", "OF"], rows)
 
 
@@ -67,11 +68,12 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _as_data(opened: Opened, work: Workload, figures: list[Figure], memory: int | None) -> dict[str, object]:
+def _as_data(opened: Opened, work: Workload, figures: list[Figure]) -> dict[str, object]:
     return {
         "model": opened.name,
         "load_seconds": opened.load_seconds,
-        "peak_memory": memory,
+        "peak_memory": peak_memory(),
+        "peak_device_memory": peak_device_memory(),
         "workload": asdict(work),
         "figures": [
             {"name": one.name, "unit": one.unit, "of": one.about, "median": one.median, "values": one.values}

@@ -1,6 +1,7 @@
 """`unillm generate`: one prompt, one answer, streamed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ...runtime.params import SamplingParams
 from ...runtime.results import Completion, Update
@@ -10,6 +11,10 @@ from ..errors import UsageError
 from ..prompts import read_prompt
 from ..session import Session
 from ..timings import Pace, as_data, block
+
+# How people's chat programs sample where a model says nothing of it. The engine's own default is the bare distribution,
+# from which a small model picks nonsense.
+USUAL = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 
 
 def generate(
@@ -37,7 +42,8 @@ def generate(
 
     The prompt is what was typed, after what comes on standard input, if anything does. A model that is not here is
     fetched first. The answer goes to standard output, all else to standard error; on a terminal the answer loses escape
-    sequences, in a pipe it stays as the model gave it.
+    sequences, in a pipe it stays as the model gave it. Where neither you nor the model says how to sample, it is with
+    temperature 0.8, top-k 40 and top-p 0.9.
 
     \b
     Examples:
@@ -60,31 +66,39 @@ def generate(
     text = read_prompt(session, words or [], prompt, exact=raw)
     settings = session.settings(model=model, context=context, device=device, dtype=dtype, offline=offline)
     with open_engine(session, settings) as opened:
+        params = _usual(params, opened.engine.defaults)
         updates = _updates(opened, text, system, params, raw=raw)
-        completion = _answered(session, updates, Pace(session.output.note) if verbose else None)
+        completion = _answered(session, updates, verbose=verbose)
         _end(session, opened, completion, params, verbose=verbose)
+
+
+def _usual(params: SamplingParams, stated: Mapping[str, Any]) -> SamplingParams:
+    """`params`, and the usual ones where neither the user nor the model chose a temperature."""
+    return params if params.temperature is not None or "temperature" in stated else params.over(USUAL)
 
 
 def _updates(opened: Opened, text: str, system: str | None, params: SamplingParams, *, raw: bool) -> Iterator[Update]:
     """The answer as it comes: through the model's chat template where it has one."""
     if raw or (system is None and not opened.engine.has_chat_template):
         return opened.engine.stream(text, params)
-    messages = [{"role": "user", "content": text}]
+    before = [{"role": one.role, "content": one.content} for one in opened.messages]
+    messages = [*before, {"role": "user", "content": text}]
     said = opened.system if system is None else system
     if said is not None:
         messages.insert(0, {"role": "system", "content": said})
     return opened.engine.chat(messages, params, stream=True)
 
 
-def _answered(session: Session, updates: Iterator[Update], pace: Pace | None) -> Completion:
+def _answered(session: Session, updates: Iterator[Update], *, verbose: bool) -> Completion:
     """Print the answer as it comes; what was said stays, also when it is broken off."""
     stream = session.output.stream()
+    pace = Pace(stream.aside)
     completion = None
     try:
         for update in updates:
             if not session.json:
                 stream.write(update.text)
-            if pace is not None:
+            if verbose and update.finish_reason is None:
                 pace.count(len(update.token_ids))
             completion = update.completion or completion
     finally:

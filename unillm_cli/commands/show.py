@@ -78,7 +78,13 @@ def _of_entry(entry: Entry) -> Shown:
     manifest = entry.sound
     data, files = as_data(entry), files_as_data(entry)
     template = manifest.template or manifest.details.chat_template
-    own = {"template": template, "parameters": dict(manifest.parameters), "system": manifest.system}
+    own = {
+        "template": template,
+        "parameters": dict(manifest.parameters),
+        "system": manifest.system,
+        "messages": [{"role": one.role, "content": one.content} for one in manifest.messages],
+        "license_text": manifest.terms,
+    }
     facts = [
         ("id", manifest.id[:12]),
         *_details(manifest.details),
@@ -89,6 +95,7 @@ def _of_entry(entry: Entry) -> Shown:
         ("template", _template_text(template)),
         *((name, str(value)) for name, value in manifest.parameters.items()),
         ("system", manifest.system),
+        *(("message", f"{one.role}: {one.content}") for one in manifest.messages),
         ("modified", data["modified_at"]),
     ]
     return Shown(entry.name, facts, files, {**data, **own, "files": files}, template)

@@ -201,11 +201,21 @@ def tensors() -> Iterator[Case]:
     yield "a shape in words", one(tensor(storage()).replace(counts((2, 2)), text("22"))), "at most 64 numbers"
     yield "notes on a tensor", one(tensor(storage(), (2, 2), (2, 1), 0, dictionary(neg=b"\x88"))), "with notes"
     for numel in (3, 5, 2**31, 2**62, 10**30):
-        yield f"a storage of {numel} numbers", one(tensor(storage(numel=numel), (1,), (1,))), "bytes of storage '0'"
+        yield (
+            f"a storage of {numel} numbers",
+            one(tensor(storage(numel=numel), (1,), (1,))),
+            "storage '0'.*has 16 bytes",
+        )
     yield "a storage of -1 numbers", one(tensor(storage(numel=-1), (1,), (1,))), "storage of -1 numbers"
-    yield "a storage of another kind", one(tensor(storage("DoubleStorage"))), "needs 32 bytes of storage '0'"
-    yield "a storage that is not there", one(tensor(storage(key="1"))), "storage '1', which is not there"
-    yield "a storage by a path", one(tensor(storage(key="../data/0"))), "which is not there"
+    yield "a storage of another kind", one(tensor(storage("DoubleStorage"))), "storage '0'.*its tensors need 32"
+    yield "a storage that is not there", one(tensor(storage(key="1"))), "storage '1'.*is not there"
+    lost = storage(key="1", numel=2**60) + b"0" + SOUND
+    yield "an enormous storage that no tensor keeps", zipped(lost), "storage '1'.*is not there"
+    lost = storage(numel=2**60) + b"0" + SOUND
+    yield "a storage of two sizes", zipped(lost), "something else of storage '0'"
+    lost = tensor(storage(), (10**6, 10**6), (0, 0)) + b"0" + SOUND
+    yield "an expanded number that is not kept", zipped(lost), inside
+    yield "a storage by a path", one(tensor(storage(key="../data/0"))), "is not there; its tensors need"
     yield "a storage of no kind", one(tensor(storage("SparseStorage"))), "refers to 'torch.SparseStorage'"
     two = dictionary(a=tensor(storage()), b=tensor(storage("HalfStorage", "0", 8), (8,), (1,)))
     yield "a storage of two kinds", zipped(two), "something else of storage '0'"
@@ -312,7 +322,7 @@ def legacies() -> Iterator[Case]:
         yield (
             f"legacy storage of {numel} numbers",
             legacy(SOUND, data=pack("<Q", numel) + bytes(16)),
-            "its tensors say 4",
+            "the tensors say 4",
         )
     yield (
         "legacy something behind it",
@@ -321,6 +331,10 @@ def legacies() -> Iterator[Case]:
     )
     enormous = dictionary(weight=tensor(storage(numel=2**60)))
     yield "legacy 2^60 numbers", legacy(enormous, data=pack("<Q", 2**60) + bytes(16)), "are left"
+    lost = storage(key="1", numel=2**60) + b"0" + SOUND
+    yield "legacy an enormous storage that no tensor keeps", legacy(lost), "are not those that the tensors lie in"
+    lying = pack("<Q", 4) + bytes(16) + pack("<Q", 2**60) + bytes(16)
+    yield "legacy an enormous storage with a key", legacy(lost, ("0", "1"), lying), "are left"
     yield "legacy a key too many", legacy(SOUND, ("0", "1")), "are not those that the tensors lie in"
     yield "legacy a key twice", legacy(SOUND, ("0", "0")), "are not those that the tensors lie in"
     yield "legacy no key", legacy(SOUND, ()), "are not those that the tensors lie in"

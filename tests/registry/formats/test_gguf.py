@@ -123,6 +123,27 @@ def test_every_kind_of_value_reads(write: Writer) -> None:
     }
 
 
+def test_the_vocabulary_can_be_left_out(write: Writer) -> None:
+    keys = [
+        array_key("tokenizer.ggml.tokens", STRING, [string("a"), string("b")]),
+        array_key("tokenizer.ggml.scores", F32, [number(F32, 1)] * 2),
+        array_key("tokenizer.ggml.truths", BOOL, [b"\1"]),
+        text_key("tokenizer.ggml.model", "llama"),
+        array_key("general.languages", STRING, [string("en")]),
+    ]
+    header = read_gguf(write(plain(keys=keys)), vocabulary=False)
+    assert header.metadata == {"tokenizer.ggml.model": "llama", "general.languages": ["en"]}
+    assert header.tensors["b"].dtype == "Q4_0"
+
+
+@pytest.mark.parametrize("kind", [U8, U64, F32, BOOL, STRING])
+@pytest.mark.parametrize("count", [5, *hostile_gguf.ENORMOUS])
+def test_a_vocabulary_that_is_left_out_must_be_there_too(write: Writer, kind: int, count: int) -> None:
+    lying = array_key("tokenizer.x", kind, [bytes(8)] * 4 if kind in (U64, STRING) else [bytes(4)], count)
+    with pytest.raises(FormatError, match=r"tokenizer\.x"):
+        read_gguf(write(GGUFBytes(keys=[lying])), vocabulary=False)
+
+
 @pytest.mark.parametrize("version", [2, 3])
 def test_both_versions_read(write: Writer, version: int) -> None:
     header = read_gguf(write(plain(version=version)))
@@ -159,9 +180,10 @@ def test_a_vocabulary_of_150_000_tokens_reads_in_half_a_second(write: Writer) ->
 
 
 def _seconds(path: Path) -> float:
-    start = time.perf_counter()
+    """Of the processor, whatever else runs."""
+    start = time.process_time()
     read_gguf(path)
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def test_shards_read_as_one_model(tmp_path: Path) -> None:

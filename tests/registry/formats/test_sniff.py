@@ -1,6 +1,8 @@
 """What a file is: its content says so, whatever its name."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,15 @@ from unillm.registry.formats.sniff import identify
 from unillm.tests.registry.formats.checkpoint_bytes import Archive, members
 from unillm.tests.registry.formats.gguf_bytes import plain
 from unillm.tests.registry.formats.hostile_pytorch import SOUND
+from unillm.tests.registry.formats.hostile_safetensors import file
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"4d7a" * 16 + b"\nsize 4976698672\n"
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Login</title></head></html>"
-READERS = {"safetensors": read_safetensors, "gguf": read_gguf, "pytorch": check_pytorch}
+READERS: dict[str, Callable[[Path], object]] = {
+    "safetensors": read_safetensors,
+    "gguf": read_gguf,
+    "pytorch": check_pytorch,
+}
 
 
 @pytest.fixture
@@ -35,6 +42,15 @@ def test_each_format_is_known_by_its_content(path: Path) -> None:
     assert identify(path) == "pytorch"
     torch.save({"a": torch.ones(1)}, path, _use_new_zipfile_serialization=False)
     assert identify(path) == "pytorch"
+
+
+def test_a_header_of_any_length_is_one_of_safetensors(path: Path) -> None:
+    """Its length is the first thing in the file, and may look like the beginning of something else."""
+    header = json.dumps({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}})
+    for length in (*range(len(header), 2500), 0x7B20, 0x5B20, 0x8B1F, 0x5A4D):
+        path.write_bytes(file(header.ljust(length), b"x"))
+        assert identify(path) == "safetensors", length
+        assert list(read_safetensors(path).tensors) == ["a"]
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from unillm.runtime.bench.memory import peak_memory
+from unillm.runtime.bench.memory import peak_device_memory, peak_memory
 
 BALLAST = "x = bytearray({size}); del x; from unillm.runtime.bench.memory import peak_memory; print(peak_memory())"
 
@@ -23,3 +23,13 @@ def test_what_was_held_once_counts_and_what_the_parent_holds_does_not() -> None:
 def test_this_process_has_held_something() -> None:
     peak = peak_memory()
     assert peak is None or peak > 5_000_000
+
+
+def test_a_device_that_was_not_used_has_held_nothing() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        held = torch.zeros(1_000_000, device="cuda")
+        assert (peak_device_memory() or 0) >= held.nbytes
+    else:
+        assert peak_device_memory() is None

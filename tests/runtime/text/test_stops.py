@@ -21,7 +21,7 @@ def run(pieces: list[str], stops: list[str]) -> tuple[str, bool]:
         out += safe
         if stopped:
             return out, True
-    return out + watch.finish(), False
+    return out + watch.finish(), watch.stopped
 
 
 @given(st.lists(LETTERS, max_size=8), st.lists(st.text("ab\n", min_size=1, max_size=4), min_size=1, max_size=3))
@@ -40,3 +40,6 @@ def test_only_what_may_become_a_stop_is_held_back() -> None:
 def test_the_stop_that_begins_first_wins() -> None:
     assert run(["xabcab", "d"], ["ab", "abcabd"]) == ("x", True)
     assert run(["a stop at the very start"], ["a stop"]) == ("", True)
+    assert run(["aba", "b"], ["abab", "ba"]) == ("", True)
+    assert run(["aba", "c"], ["abab", "ba"]) == ("a", True)
+    assert run(["aba"], ["abab", "ba"]) == ("a", True)

@@ -1,5 +1,6 @@
 """From files to a model: what is wrong is said before a weight is touched."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -89,3 +90,16 @@ def test_a_file_of_another_format_is_called_by_its_right_name(tmp_path: Path, ki
     config.write_text('{"architectures": ["LlamaForCausalLM"]}')
     with pytest.raises(FormatError, match="git-lfs pointer"):
         open_weights(ModelFiles("tiny", kind, (weights,), {"config.json": config}))
+
+
+def test_there_is_one_way_for_a_checkpoint_to_be_loaded() -> None:
+    """And it lets nothing run; whoever adds another reads the container's checks first."""
+    root = Path(__file__).parents[3]
+    sources = [
+        path for folder in ("models", "registry", "runtime", "unillm_cli") for path in (root / folder).rglob("*.py")
+    ]
+    loading = {path.name: path.read_text().count("torch.load(") for path in sources}
+    assert {name: count for name, count in loading.items() if count} == {"pytorch.py": 1}
+    for path in sources:
+        text = path.read_text()
+        assert not re.search(r"pickle\.loads?\(|marshal|Unpickler\(|weights_only=False|jit\.load", text), path

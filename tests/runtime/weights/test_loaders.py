@@ -121,6 +121,25 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path, write: Writer) -> Non
         open_weights(ModelFiles("tiny", files.format, (*files.weights, other), files.files))
 
 
+@pytest.mark.parametrize(
+    ("write", "stem"), [(safetensors_shards, "model.safetensors"), (checkpoint_shards, "pytorch_model.bin")]
+)
+def test_an_index_names_the_files_that_are_loaded(tmp_path: Path, write: Writer, stem: str) -> None:
+    files = write(tmp_path)
+    index = tmp_path / f"{stem}.index.json"
+    indexed = ModelFiles("tiny", files.format, files.weights, {**files.files, index.name: index})
+    sound = dict.fromkeys(TENSORS, files.weights[0].name)
+    index.write_text(json.dumps({"weight_map": sound}))
+    assert len(open_weights(indexed).tensor_names()) == len(TENSORS)
+    for name, complaint in (
+        ("../escape", r"'a'.*not the name of a file beside it"),
+        ("other", "file 'other'.*is not among"),
+    ):
+        index.write_text(json.dumps({"weight_map": {**sound, "a": name}}))
+        with pytest.raises(FormatError, match=complaint):
+            open_weights(indexed)
+
+
 def test_numbers_at_odd_addresses_are_read(tmp_path: Path) -> None:
     """Old writers did not pad the header."""
     numbers = torch.tensor([1.5, -2.25])

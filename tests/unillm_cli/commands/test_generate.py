@@ -5,6 +5,7 @@ import json
 import pytest
 
 from unillm.runtime.errors import NonFiniteLogits
+from unillm.runtime.params import SamplingParams
 from unillm.tests.unillm_cli.doors import run
 from unillm.tests.unillm_cli.fakes import FakeEngine
 from unillm.unillm_cli.settings import Settings
@@ -80,9 +81,16 @@ def test_sampling_flags_arrive(engine: FakeEngine) -> None:
 
 
 def test_flags_not_given_are_left_to_the_model(engine: FakeEngine) -> None:
+    engine.defaults = {"temperature": 0.6}
     run("generate", "Hi")
-    assert engine.params.temperature is None
-    assert engine.params.max_tokens is None
+    assert engine.params == SamplingParams()
+
+
+def test_where_nobody_says_how_to_sample_it_is_the_usual_way(engine: FakeEngine) -> None:
+    run("generate", "Hi", "--top-k", "7")
+    assert engine.params == SamplingParams(temperature=0.8, top_k=7, top_p=0.9)
+    run("generate", "Hi", "-t", "0")
+    assert engine.params == SamplingParams(temperature=0)
 
 
 @pytest.mark.parametrize("flags", ["-t -1", "--top-p 2", "-n -1", "--repetition-penalty 0", "--seed x", "--stop="])

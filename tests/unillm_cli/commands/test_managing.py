@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from unillm.registry.store import Store
 from unillm.tests.support.fake_hub import COMMIT, FakeHub, Repo, sha256
 from unillm.tests.support.tiny_models import gguf_file, original
 from unillm.tests.unillm_cli.doors import Ran, run
@@ -287,6 +288,27 @@ def test_nothing_is_removed_where_one_name_is_wrong(unillm: Unillm) -> None:
     assert "org/repo" in unillm("models").out
 
 
+def test_a_removal_can_be_foretold(unillm: Unillm) -> None:
+    unillm("pull", "org/repo")
+    assert unillm("rm", "org/repo", "--dry-run").out == "org/repo would be removed: 4.3 kB would be freed\n"
+    (foretold,) = data(unillm("rm", "org/repo", "--dry-run", "--json"))["models"]
+    assert data(unillm("rm", "org/repo", "--json"))["models"] == [foretold]
+
+
+def test_pruning_names_what_goes(unillm: Unillm, tmp_path: Path) -> None:
+    unillm("pull", "org/repo")
+    assert unillm("prune").out == "0 files, 0 bytes freed\n"
+    blob = tmp_path / "home" / "blobs" / f"sha256-{sha256(b'left')}"
+    blob.parent.mkdir()
+    blob.write_bytes(b"left")
+    assert unillm("prune", "--dry-run").out == f"{blob}\n1 file, 4 bytes would be freed\n"
+    assert json.loads(unillm("prune", "--json").out) == {"files": [str(blob)], "freed": 4, "dry_run": False}
+    assert not blob.exists()
+    with Store(tmp_path / "home").working():
+        ran = unillm("prune")
+    assert (ran.code, ran.out) == (7, "")
+
+
 @pytest.mark.parametrize(
     "args", [("cp", "org/repo", "../x"), ("cp", "org/repo", "/abs"), ("rm", "../../x"), ("rm", "/")]
 )
@@ -345,3 +367,35 @@ def test_small_commands_answer_in_a_third_of_a_second(environ: dict[str, str], a
         after = os.times()
         times.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert min(times) < 0.3, "processor seconds, for the machine may be busy"
+
+
+# create
+
+
+def test_a_model_of_ones_own(unillm: Unillm, tmp_path: Path) -> None:
+    recipe = tmp_path / "Modelfile"
+    recipe.write_text('FROM org/repo\nSYSTEM """Arr!"""\nPARAMETER stop x\nMESSAGE user Hi\nPARAMETER num_gpu 1')
+    ran = unillm("create", "pirate", "-f", str(recipe))
+    assert (ran.code, ran.out) == (0, "")
+    assert "pirate:latest is here" in ran.err
+    assert "num_gpu has no effect" in ran.err
+    told = json.loads(unillm("show", "pirate", "--json").out)
+    assert (told["system"], told["parameters"]) == ("Arr!", {"stop": ["x"]})
+    assert told["messages"] == [{"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("PARAMETER temperature -1", "line 2: temperature is -1.0; it must be a number, 0 or more"),
+        ("TEMPLATE {% if %}", "line 2: "),
+        ("ADAPTER x", "line 2: adapters"),
+    ],
+)
+def test_a_bad_modelfile_is_named_with_its_line(unillm: Unillm, tmp_path: Path, text: str, words: str) -> None:
+    recipe = tmp_path / "Modelfile"
+    recipe.write_text(f"FROM org/repo\n{text}\n")
+    ran = unillm("create", "mine", "-f", str(recipe))
+    assert (ran.code, ran.out) == (2, "")
+    assert f"{recipe}: {words}" in ran.err
+    assert "mine" not in unillm("models").out

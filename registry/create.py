@@ -1,0 +1,96 @@
+"""A model of one's own: another's files under a new name, with what the user has pinned to it.
+
+Nothing is copied. Until its manifest is written, in one piece, the model is not there, or is what it was before.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from .aliases import Catalogue
+from .errors import InvalidName, ModelfileError
+from .events import Listener, Notice, Shelved, nobody
+from .finding import find_installed
+from .formats.gguf import GGUFValue, read_gguf
+from .go_templates import is_go, is_template, known_jinja, wants_bos
+from .manifest import Manifest
+from .modelfile import Modelfile
+from .names import Kind, ModelRef
+from .pull import manifest_in_place, pull
+from .settings import RegistrySettings
+from .shelf import Entry, Shelf
+
+
+def create(name: str, recipe: Modelfile, settings: RegistrySettings, listener: Listener = nobody) -> Entry:
+    """Put on the shelf what `recipe` describes, in place of any model of that name. What FROM names is pulled."""
+    target = own_name(name, settings)
+    shelf = Shelf(settings)
+    base = _base(recipe, target, shelf, settings, listener)
+    made = replace(
+        base,
+        ref=target,
+        pulled=datetime.now(UTC).replace(microsecond=0),
+        template=_template(recipe, base, shelf, listener),
+        parameters={**base.parameters, **recipe.parameters},
+        system=base.system if recipe.system is None else recipe.system,
+        messages=recipe.messages or base.messages,
+        terms=recipe.licence or base.terms,
+    )
+    for text in recipe.notices:
+        listener(Notice(text))
+    old = shelf.find(target)
+    entry = shelf.add(made)
+    shelf.free_replaced(old, entry)
+    listener(Shelved(entry.name))
+    return entry
+
+
+def own_name(name: str, settings: RegistrySettings) -> ModelRef:
+    """The whole name of a model of the user's own. Raises `InvalidName` for a path or a repository."""
+    ref = ModelRef.parse(name)
+    if ref.kind is not Kind.SHORT:
+        raise InvalidName(name, "a model of your own is called name or name:tag")
+    return Catalogue.read(settings.aliases).canonical(ref) if ref.tag else ref.with_tag("latest")
+
+
+def _base(
+    recipe: Modelfile, target: ModelRef, shelf: Shelf, settings: RegistrySettings, listener: Listener
+) -> Manifest:
+    """What the model is made from: a path beside the Modelfile, or a model that is here or can be fetched."""
+    try:
+        ref = ModelRef.parse(recipe.source)
+    except InvalidName as error:
+        raise ModelfileError(recipe.path, recipe.lines["FROM"], str(error), error.hint) from error
+    if ref.is_path:
+        beside = recipe.path.absolute().parent / ref.path.expanduser()
+        return manifest_in_place(replace(ref, path=beside), target, listener)
+    entry = find_installed(ref, shelf, settings) or pull(ref, settings, listener)
+    shelf.ready(entry, listener)
+    return entry.sound
+
+
+def _template(recipe: Modelfile, base: Manifest, shelf: Shelf, listener: Listener) -> str | None:
+    """The template to pin. One of Ollama's is turned into Jinja, or gives way to the model's own, or is refused."""
+    wanted = recipe.template
+    if wanted is None:
+        return base.template
+    if not is_template(wanted):
+        raise recipe.error("TEMPLATE", "it has no place for the conversation: nothing in {{ }} or {% %}")
+    if not is_go(wanted):
+        return wanted
+    own = base.template or base.details.chat_template
+    if jinja := known_jinja(wanted, bos=wants_bos(own, _metadata(base, shelf))):
+        return jinja
+    if own is None:
+        raise recipe.error(
+            "TEMPLATE", "it is written for Ollama in a way not known here, and the model has none of its own"
+        )
+    where = f"{recipe.path}: line {recipe.lines['TEMPLATE']}"
+    listener(Notice(f"{where}: the template is written for Ollama in a way not known here; the model's own is used"))
+    return base.template
+
+
+def _metadata(base: Manifest, shelf: Shelf) -> dict[str, GGUFValue]:
+    if base.format != "gguf":
+        return {}
+    entry = Entry(str(base.ref), shelf.store.manifest(base.ref), shelf.store, base)
+    return read_gguf(entry.files().weights, vocabulary=False).metadata

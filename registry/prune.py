@@ -1,0 +1,82 @@
+"""What of ours lies on the disk and belongs to no model: finding it, and removing it.
+
+Nothing is removed while a model is being fetched: its files are nobody's until its manifest is written.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .brought import Brought
+from .errors import StoreBusy
+from .leftovers import Leftovers
+from .settings import RegistrySettings
+from .shelf import Shelf
+from .store import remove_if_empty, writing
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """What may go: whole files that no model needs, and the `partial` ones of downloads that broke off.
+
+    `size` is what their removal frees.
+    """
+
+    leftovers: Leftovers
+    partial: tuple[Path, ...]
+    size: int
+
+    @property
+    def files(self) -> list[Path]:
+        return [*self.leftovers.blobs, *(one.pointer for one in self.leftovers.cached), *self.partial]
+
+
+def find_unused(settings: RegistrySettings, *, partial: bool = False) -> Unused:
+    """What `prune` would remove."""
+    shelf = Shelf(settings)
+    needed = shelf.needed()
+    blobs = tuple(path for path, digest in shelf.store.blobs() if not needed.has(path, digest))
+    notes = Brought(shelf.store.brought, settings.cache_dir).files()
+    cached = tuple(file for file, digest in notes if file.pointer.is_file() and not needed.has(file.pointer, digest))
+    leftovers = Leftovers(blobs, cached)
+    drafts = tuple(_drafts(settings, shelf)) if partial else ()
+    return Unused(leftovers, drafts, leftovers.weigh() + sum(map(_size, drafts)))
+
+
+def prune(settings: RegistrySettings, *, partial: bool = False) -> Unused:
+    """Remove what no model needs, with `partial` also what downloads that broke off have left. Raises `StoreBusy`."""
+    shelf = Shelf(settings)
+    with shelf.store.changing():
+        if shelf.store.is_busy():
+            raise StoreBusy(settings.home)
+        found = find_unused(settings, partial=partial)
+        _remove(found, settings, shelf)
+    return found
+
+
+def _remove(unused: Unused, settings: RegistrySettings, shelf: Shelf) -> None:
+    unused.leftovers.remove()
+    Brought(shelf.store.brought, settings.cache_dir).forget(unused.leftovers.cached)
+    for path in unused.partial:
+        with writing(path):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        remove_if_empty(path.parent)
+
+
+def _drafts(settings: RegistrySettings, shelf: Shelf) -> Iterator[Path]:
+    """What was being written when somebody pulled the plug: downloads, and manifests that never got their name."""
+    store = shelf.store
+    yield from sorted((store.home / "partial").glob("*"))
+    yield from sorted(store.manifests.glob(".*.tmp"))
+    yield from sorted(settings.cache_dir.glob("models--*/blobs/*.unillm.incomplete"))
+    yield from sorted(settings.cache_dir.glob("models--*/refs/.*.????????.tmp"))
+
+
+def _size(path: Path) -> int:
+    if path.is_dir() and not path.is_symlink():
+        return sum(map(_size, path.iterdir()))
+    return path.lstat().st_size

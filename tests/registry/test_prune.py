@@ -1,0 +1,135 @@
+"""Removing what no model needs, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from unillm.registry.brought import Brought
+from unillm.registry.digests import Digest
+from unillm.registry.errors import SourceUnreachable, StoreBusy
+from unillm.registry.hub_cache import CachedFile, CachedRepo
+from unillm.registry.names import ModelRef
+from unillm.registry.prune import find_unused, prune
+from unillm.registry.pull import pull
+from unillm.registry.settings import RegistrySettings
+from unillm.registry.shelf import Shelf
+from unillm.registry.store import Store
+from unillm.tests.support.fake_hub import COMMIT, FakeHub, Fault, Repo, sha256
+from unillm.tests.support.tiny_models import original
+
+
+def weights_in(settings: RegistrySettings) -> CachedFile:
+    return CachedFile(CachedRepo(settings.cache_dir, "org/repo"), COMMIT, "model.safetensors")
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def test_a_file_that_no_manifest_names_goes(settings: RegistrySettings) -> None:
+    blob = Store(settings.home).blob(Digest("sha256", sha256(b"left")))
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"left")
+    (blob.parent / "notes.txt").write_text("the user's own")
+    assert find_unused(settings).files == [blob]
+    assert prune(settings).size == 4
+    assert [path.name for path in blob.parent.iterdir()] == ["notes.txt"]
+
+
+def test_nothing_of_an_installed_model_goes(hub: FakeHub, online: RegistrySettings) -> None:
+    hub.repos["org/repo"] = Repo(original())
+    entry = pull("org/repo", online)
+    before = everything(online.cache_dir)
+    assert prune(online, partial=True).files == []
+    assert everything(online.cache_dir) == before
+    assert Shelf(online).verify(entry) == []
+
+
+def test_what_a_broken_off_pull_has_brought_goes_and_what_other_tools_brought_stays(
+    hub: FakeHub, online: RegistrySettings
+) -> None:
+    from huggingface_hub import hf_hub_download
+
+    hub.repos["org/repo"] = Repo(original())
+    kept = Path(hf_hub_download("org/repo", "config.json", endpoint=hub.endpoint, cache_dir=online.cache_dir))
+    entry = pull("org/repo", online)
+    brought = Brought(Store(online.home).brought, online.cache_dir)
+    for one in entry.sound.files:
+        if one.fetched:
+            file = CachedFile(CachedRepo(online.cache_dir, "org/repo"), COMMIT, one.name)
+            brought.note(file, one.digest)
+    entry.path.unlink()
+    found = find_unused(online)
+    assert found.size == entry.sound.size - kept.stat().st_size
+    assert prune(online).size == found.size
+    assert list((online.cache_dir / "models--org--repo" / "snapshots").rglob("*.*")) == [kept]
+    assert find_unused(online).files == []
+
+
+def test_a_pull_after_a_broken_off_one_knows_what_is_its_own(hub: FakeHub, online: RegistrySettings) -> None:
+    hub.repos["org/repo"] = Repo(original())
+    entry = pull("org/repo", online)
+    Brought(Store(online.home).brought, online.cache_dir).note(weights_in(online), entry.sound.files[0].digest)
+    entry.path.unlink()
+    assert [one.name for one in pull("org/repo", online).sound.files if one.fetched] == ["model.safetensors"]
+    assert not list(Store(online.home).brought.rglob("*.*"))
+
+
+def test_a_note_about_another_cache_removes_nothing(hub: FakeHub, online: RegistrySettings, tmp_path: Path) -> None:
+    hub.repos["org/repo"] = Repo(original())
+    entry = pull("org/repo", online)
+    other = Brought(Store(online.home).brought, tmp_path / "other")
+    file = CachedFile(CachedRepo(tmp_path / "other", "org/repo"), COMMIT, "model.safetensors")
+    other.note(file, entry.sound.files[0].digest)
+    entry.path.unlink()
+    assert prune(online).files == []
+
+
+@pytest.mark.parametrize("text", ["", "sha256:0\n/x\n", "x" * 10000, "sha256:" + "0" * 64])
+def test_a_note_that_is_none_removes_nothing(settings: RegistrySettings, text: str) -> None:
+    note = Store(settings.home).brought / "org" / "repo" / COMMIT / "model.safetensors"
+    note.parent.mkdir(parents=True)
+    note.write_text(text)
+    (note.parents[3] / "stray").write_text(text)
+    assert prune(settings).files == []
+
+
+def test_unfinished_downloads_go_only_when_asked(hub: FakeHub, online: RegistrySettings) -> None:
+    hub.repos["org/repo"] = Repo(original(size=4 << 20))
+    hub.faults["model.safetensors"] = [Fault("cut"), Fault("status", times=99, at=503)]
+    with pytest.raises(SourceUnreachable, match="bytes came, then"):
+        pull("org/repo", online)
+    (partial,) = online.cache_dir.rglob("*.incomplete")
+    assert prune(online).files == []
+    assert find_unused(online, partial=True).size == partial.stat().st_size > 0
+    prune(online, partial=True)
+    assert not partial.exists()
+
+
+def test_nothing_is_pruned_while_a_model_is_fetched(settings: RegistrySettings) -> None:
+    store = Store(settings.home)
+    with store.working(), pytest.raises(StoreBusy, match="is being fetched"):
+        prune(settings)
+    assert prune(settings).files == []
+
+
+def test_whoever_died_while_fetching_holds_up_nobody(settings: RegistrySettings) -> None:
+    stale = settings.home / "locks" / "working-0.lock"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
+    prune(settings)
+    assert not stale.exists()
+
+
+def test_a_removal_is_foretold_to_the_byte(hub: FakeHub, online: RegistrySettings) -> None:
+    hub.repos["org/repo"] = Repo(original())
+    shelf = Shelf(online)
+    first = pull("org/repo", online, name="first")
+    second = shelf.copy(first, ModelRef.parse("second:v1"))
+    hub.repos["org/repo"] = Repo(original() | {"config.json": b"{}"}, commit="f" * 40)
+    third = pull("org/repo", online, name="third")
+    before = everything(online.home) | everything(online.cache_dir)
+    foretold = shelf.foretell([first, second, third])
+    assert everything(online.home) | everything(online.cache_dir) == before
+    assert [shelf.remove(one) for one in (first, second, third)] == foretold
+    assert not list(online.cache_dir.rglob("blobs/*"))
