@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("models", "registry", "runtime", "unillm_cli")
+COMPILED = (".cpp", ".h", ".so", ".pyd")
 HEAVY = ("torch", "transformers", "numpy", "huggingface_hub", "tokenizers")
 
 
@@ -36,7 +37,14 @@ def test_every_file_that_is_not_code_is_installed_too(setuptools_table: dict[str
     folders = {name: ROOT.joinpath(*name.split(".")[1:]) for name, _ in patterns}
     installed = {path for name, one in patterns for path in folders[name].glob(one)}
     there = {path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()}
-    assert {path for path in there if path.suffix not in (".py", ".pyc")} | {ROOT / "py.typed"} == installed
+    code = (".py", ".pyc", *COMPILED)
+    assert {path for path in there if path.suffix not in code} | {ROOT / "py.typed"} == installed
+
+
+def test_every_source_of_the_kernels_is_built(setuptools_table: dict[str, Any]) -> None:
+    (extension,) = setuptools_table["ext-modules"]
+    for names, suffix in ((extension["sources"], ".cpp"), (extension["depends"], ".h")):
+        assert names == sorted(str(path.relative_to(ROOT)) for path in (ROOT / "models").rglob(f"*{suffix}"))
 
 
 def test_completions_and_pages_are_installed_where_shells_and_man_look(setuptools_table: dict[str, Any]) -> None:

@@ -1,0 +1,84 @@
+// The operations between the products, as jobs: rows shared out where there are enough of them.
+#include <algorithm>
+
+#include "context.h"
+
+namespace unillm {
+namespace {
+
+// Numbers below which waking a thread costs more than it saves.
+constexpr long worth_sharing = 16384;
+
+// Calls work(row, thread) for all rows.
+template <class WORK>
+void for_rows(unillm_context& context, long rows, long row_numbers, WORK work) {
+  const long chunk = std::max(1L, worth_sharing / std::max(1L, row_numbers));
+  auto chunked = [&](long item, int thread) {
+    for (long row = item * chunk; row < std::min(rows, (item + 1) * chunk); ++row) work(row, thread);
+  };
+  context.pool.run((rows + chunk - 1) / chunk, chunked);
+}
+
+CacheStrides strides_of(const int64_t* three) {
+  return {static_cast<long>(three[0]), static_cast<long>(three[1]), static_cast<long>(three[2])};
+}
+
+}  // namespace
+}  // namespace unillm
+
+void unillm_rms_norm(unillm_context* context, const unillm_norm* from) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  const unillm::NormCall call{from->x, from->addend, from->weight, from->out, from->kind, static_cast<long>(from->columns),
+                              static_cast<long>(from->x_stride), static_cast<long>(from->addend_stride),
+                              static_cast<long>(from->out_stride), from->epsilon, from->weight_offset};
+  unillm::for_rows(*context, static_cast<long>(from->rows), call.columns,
+                   [&](long row, int) { context->kernels.normalize(call, row); });
+}
+
+void unillm_gated(unillm_context* context, const unillm_gate* from) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  const unillm::GateCall call{from->gate, from->up, from->out, from->kind, from->activation,
+                              static_cast<long>(from->columns), static_cast<long>(from->gate_stride),
+                              static_cast<long>(from->up_stride), static_cast<long>(from->out_stride)};
+  unillm::for_rows(*context, static_cast<long>(from->rows), call.columns,
+                   [&](long row, int) { context->kernels.gate(call, row); });
+}
+
+void unillm_rotate(unillm_context* context, const unillm_rotation* from) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  const unillm::RotateCall call{
+      from->queries, from->keys, from->values, from->kind, static_cast<long>(from->query_stride),
+      static_cast<long>(from->key_stride), static_cast<long>(from->value_stride), from->key_pages, from->value_pages,
+      from->cache_kind, unillm::strides_of(from->key_strides), unillm::strides_of(from->value_strides), from->slots,
+      from->page_size, from->heads, from->kv_heads, from->head_dim, from->rotated, from->cosines, from->sines,
+      from->query_norm, from->key_norm, from->epsilon, from->norm_offset, from->neighbours != 0};
+  const size_t bytes = static_cast<size_t>(from->head_dim + 16) * sizeof(float);
+  const long numbers = static_cast<long>(from->heads + 2 * from->kv_heads) * from->head_dim;
+  unillm::for_rows(*context, static_cast<long>(from->tokens), numbers, [&](long token, int thread) {
+    auto* head = reinterpret_cast<float*>(context->thread_memory[static_cast<size_t>(thread)].at_least(bytes));
+    context->kernels.rotate(call, token, head);
+  });
+}
+
+void unillm_embed(unillm_context* context, int32_t kind, const void* packed, int64_t columns, const int64_t* ids,
+                  int64_t count, float* out, int64_t out_stride) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  const unillm::BlockLayout& layout = *unillm::block_layout(kind);
+  unillm::TileProduct table{};
+  table.weight = static_cast<const uint8_t*>(packed);
+  table.columns = static_cast<long>(columns);
+  table.head_bytes = layout.head_bytes;
+  table.tile_stride = layout.head_bytes + (table.columns + layout.columns - 1) / layout.columns * layout.tile_bytes();
+  const size_t bytes = static_cast<size_t>(layout.columns) * unillm::tile_rows * sizeof(float);
+  unillm::for_rows(*context, static_cast<long>(count), table.columns * unillm::tile_rows, [&](long row, int thread) {
+    auto* scratch = reinterpret_cast<float*>(context->thread_memory[static_cast<size_t>(thread)].at_least(bytes));
+    context->kernels.embed(kind, table, static_cast<long>(ids[row]), scratch, out + row * out_stride);
+  });
+}
+
+void unillm_argmax(unillm_context* context, const float* x, int64_t stride, int64_t rows, int64_t columns, int64_t* indices) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  unillm::for_rows(*context, static_cast<long>(rows), static_cast<long>(columns), [&](long row, int) {
+    indices[row] = context->kernels.largest(x + row * stride, static_cast<long>(columns));
+  });
+}

@@ -1,0 +1,2 @@
+#include "../kernels.h"
+const unillm::Kernels* unillm::kernels_neon() { return nullptr; }

@@ -1,0 +1,90 @@
+// Everything that is compiled once for each instruction set, and the table that it makes.
+//
+// The including file has named the set (UNILLM_ISA), turned its instructions on and included its header of simd/. No
+// function here may be shared between sets, so nothing of the C++ library is used that could be instantiated twice.
+
+#include "numbers.h"
+#include "formats.h"
+#include "activations.h"
+#include "tiles.h"
+#include "exact.h"
+#include "functions.h"
+#include "attention.h"
+#include "fused.h"
+
+namespace unillm::UNILLM_ISA {
+
+template <class FORMAT>
+constexpr ActivationForm form_of() {
+  using Form = typename FORMAT::Form;
+  return {Form::per16, Form::shifted, FORMAT::offset, Form::row_bytes};
+}
+
+// Calls `use` with the format that `kind` names.
+template <class USE>
+inline void with_format(int kind, USE use) {
+  switch (kind) {
+    case UNILLM_Q4_0: return use(static_cast<Q4_0*>(nullptr));
+    case UNILLM_Q4_1: return use(static_cast<Q4_1*>(nullptr));
+    case UNILLM_Q5_0: return use(static_cast<Q5_0*>(nullptr));
+    case UNILLM_Q5_1: return use(static_cast<Q5_1*>(nullptr));
+    case UNILLM_Q8_0: return use(static_cast<Q8_0*>(nullptr));
+    case UNILLM_Q2_K: return use(static_cast<Q2_K*>(nullptr));
+    case UNILLM_Q3_K: return use(static_cast<Q3_K*>(nullptr));
+    case UNILLM_Q4_K: return use(static_cast<Q4_K*>(nullptr));
+    case UNILLM_Q5_K: return use(static_cast<Q5_K*>(nullptr));
+    case UNILLM_Q6_K: return use(static_cast<Q6_K*>(nullptr));
+    case UNILLM_I8: return use(static_cast<I8*>(nullptr));
+    case UNILLM_MXFP4: return use(static_cast<MXFP4*>(nullptr));
+    default: return;
+  }
+}
+
+template <class FORMAT>
+FORMAT format_of(FORMAT*);
+
+ActivationForm form(int kind) {
+  ActivationForm found{};
+  with_format(kind, [&](auto* format) { found = form_of<decltype(format_of(format))>(); });
+  return found;
+}
+
+void multiply(int kind, const TileProduct& product, long first_tile, long last_tile, const Scratch& scratch) {
+  with_format(kind, [&](auto* format) {
+    multiply_tiles<decltype(format_of(format))>(product, first_tile, last_tile, scratch);
+  });
+}
+
+void multiply_exact(int kind, const TileProduct& product, long first_tile, long last_tile, const Scratch& scratch) {
+  with_format(kind, [&](auto* format) {
+    multiply_tiles_exact<decltype(format_of(format))>(product, first_tile, last_tile, scratch);
+  });
+}
+
+void quantize(const NumberRows& x, const ActivationForm& form, long first, long last, uint8_t* panels) {
+  quantize_rows(x, form, first, last, panels);
+}
+
+void spread(const NumberRows& x, long first, long last, float* panels) { spread_rows(x, first, last, panels); }
+
+void attend(const AttentionCall& call, const QueryBlock& block, float* scratch) {
+#if defined(UNILLM_BFLOAT)
+  if (call.cache_kind == UNILLM_BF16 && !call.exact) return attend_block<Paired>(call, block, scratch);
+#endif
+  attend_block<Single>(call, block, scratch);
+}
+
+void embed(int kind, const TileProduct& weight, long row, float* scratch, float* out) {
+  with_format(kind, [&](auto* format) { embed_row<decltype(format_of(format))>(weight, row, scratch, out); });
+}
+
+void normalize(const NormCall& call, long row) { normalize_row(call, row); }
+void gate(const GateCall& call, long row) { gate_row(call, row); }
+void rotate(const RotateCall& call, long token, float* head) { rotate_token(call, token, head); }
+long largest(const float* row, long columns) { return largest_index(row, columns); }
+
+constexpr Kernels table(const char* name) {
+  return {name, form, quantize, spread, multiply, multiply_exact, attend, normalize, gate, rotate, embed, largest};
+}
+
+}  // namespace unillm::UNILLM_ISA

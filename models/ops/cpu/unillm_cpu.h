@@ -1,0 +1,158 @@
+/* The C interface of the CPU kernels. It knows neither Python nor torch: pointers, sizes and numbers only.
+ *
+ * A context owns the thread pool and the scratch memory; calls on one context come one at a time. Matrices are
+ * [rows, columns]; y[m][n] = sum over k of x[m][k] * w[n][k]. No call fails on valid sizes; sizes are the caller's to check.
+ */
+#ifndef UNILLM_CPU_H
+#define UNILLM_CPU_H
+
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define UNILLM_API __declspec(dllexport)
+#else
+#define UNILLM_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Kinds of weights and of numbers: GGML's own type numbers, so that a file's needs no translation. */
+enum unillm_kind {
+  UNILLM_F32 = 0,
+  UNILLM_F16 = 1,
+  UNILLM_Q4_0 = 2,
+  UNILLM_Q4_1 = 3,
+  UNILLM_Q5_0 = 6,
+  UNILLM_Q5_1 = 7,
+  UNILLM_Q8_0 = 8,
+  UNILLM_Q2_K = 10,
+  UNILLM_Q3_K = 11,
+  UNILLM_Q4_K = 12,
+  UNILLM_Q5_K = 13,
+  UNILLM_Q6_K = 14,
+  UNILLM_I8 = 24,
+  UNILLM_BF16 = 30,
+  UNILLM_MXFP4 = 39
+};
+
+typedef struct unillm_context unillm_context;
+
+/* Write the instruction sets that this library holds and this machine runs, best first, a space behind each; the number of
+ * characters is returned. */
+UNILLM_API int32_t unillm_instruction_sets(char* names, int32_t capacity);
+
+/* `instruction_set` null: the best. Null is returned for one that is not there. */
+UNILLM_API unillm_context* unillm_open(int32_t threads, const char* instruction_set);
+UNILLM_API void unillm_close(unillm_context* context);
+
+/* Bytes of a matrix once packed; 0 where this library does not pack the kind or the number of columns. */
+UNILLM_API int64_t unillm_packed_bytes(int kind, int64_t rows, int64_t columns);
+
+/* Interleave the blocks of a file, rows `row_bytes` apart, into tiles of 16 rows. `scales`: one a row, for I8 alone. */
+UNILLM_API void unillm_pack(unillm_context* context, int kind, const void* blocks, int64_t row_bytes, const float* scales,
+                            int64_t rows, int64_t columns, void* packed);
+
+/* One product of several that share their activations. */
+typedef struct unillm_product {
+  const void* weight;    /* packed; for F32, F16, BF16 the rows as they are stored */
+  int32_t kind;
+  int32_t accumulate;    /* 0: y = xW', 1: y += xW' */
+  int64_t columns;       /* of y: the weight's rows */
+  float* y;
+  int64_t y_stride;      /* numbers between rows of y */
+} unillm_product;
+
+/* y = x W' for every product. `exact`: fp32 activations; else int8 in blocks of 32. */
+UNILLM_API void unillm_matmul(unillm_context* context, const unillm_product* products, int32_t count, const void* x,
+                              int32_t x_kind, int64_t x_stride, int64_t rows, int64_t depth, int32_t exact);
+
+/* One layer's attention, for the new tokens of every sequence in a batch, on the pages that hold their keys and values
+ * (the new ones included). Strides count numbers; the numbers of one head are adjacent. */
+typedef struct unillm_attention {
+  const void* queries;          /* [tokens, heads, head_dim] */
+  void* out;                    /* [tokens, heads, head_dim] */
+  const void* keys;
+  const void* values;
+  const int32_t* table;         /* [sequences, table_stride]: each sequence's pages in order */
+  const int32_t* starts;        /* [sequences + 1]: where a sequence's new tokens begin */
+  const int32_t* lengths;       /* [sequences]: its tokens, the new ones included */
+  const float* sinks;           /* [heads] or null */
+  const float* alibi;           /* [heads] or null: score += slope * (key's position - query's position) */
+  int64_t query_stride, out_stride;
+  int64_t key_strides[3];       /* between pages, tokens of a page, heads */
+  int64_t value_strides[3];
+  int64_t table_stride;
+  int64_t window;               /* a token sees itself and the window - 1 before it; 0: all before it */
+  int32_t query_kind, out_kind, cache_kind;
+  int32_t sequences, page_size, heads, kv_heads, head_dim;
+  int32_t causal;
+  int32_t exact;                /* 1: fp32 arithmetic even where a bfloat16 cache would allow faster */
+  float scale;
+  float softcap;                /* 0: none */
+} unillm_attention;
+
+UNILLM_API void unillm_attend(unillm_context* context, const unillm_attention* attention);
+
+/* Strides count numbers between rows. x += addend (where not null), then out = x / rms(x) * (weight + weight_offset). */
+typedef struct unillm_norm {
+  void* x;
+  const void* addend;
+  const float* weight;
+  void* out;
+  int64_t rows, columns, x_stride, addend_stride, out_stride;
+  int32_t kind;                 /* of x, addend and out */
+  float epsilon, weight_offset;
+} unillm_norm;
+
+UNILLM_API void unillm_rms_norm(unillm_context* context, const unillm_norm* norm);
+
+enum unillm_activation { UNILLM_SILU = 0, UNILLM_GELU_TANH = 1 };
+
+/* out = activation(gate) * up; out may be either of them. */
+typedef struct unillm_gate {
+  const void* gate;
+  const void* up;
+  void* out;
+  int64_t rows, columns, gate_stride, up_stride, out_stride;
+  int32_t kind, activation;
+} unillm_gate;
+
+UNILLM_API void unillm_gated(unillm_context* context, const unillm_gate* gate);
+
+/* Norm (where not null) and rotate queries, in place, and keys; then write keys and values into their slots of the cache.
+ * cosines and sines: [tokens, rotated / 2]. `neighbours`: dimensions 2 i and 2 i + 1 turn together, else i and
+ * i + rotated / 2. rotated = 0: no rotation. */
+typedef struct unillm_rotation {
+  void* queries;                /* [tokens, heads, head_dim] */
+  const void* keys;             /* [tokens, kv_heads, head_dim] */
+  const void* values;           /* [tokens, kv_heads, head_dim] */
+  void* key_pages;
+  void* value_pages;
+  const int64_t* slots;         /* [tokens]: page * page_size + offset */
+  const float* cosines;
+  const float* sines;
+  const float* query_norm;      /* [head_dim] or null */
+  const float* key_norm;
+  int64_t tokens, query_stride, key_stride, value_stride;
+  int64_t key_strides[3], value_strides[3];
+  int32_t kind, cache_kind;
+  int32_t page_size, heads, kv_heads, head_dim, rotated, neighbours;
+  float epsilon, norm_offset;
+} unillm_rotation;
+
+UNILLM_API void unillm_rotate(unillm_context* context, const unillm_rotation* rotation);
+
+/* Rows of a packed table, dequantised exactly: out [count, columns] fp32. */
+UNILLM_API void unillm_embed(unillm_context* context, int32_t kind, const void* packed, int64_t columns, const int64_t* ids,
+                             int64_t count, float* out, int64_t out_stride);
+
+/* The first of the largest of each row. */
+UNILLM_API void unillm_argmax(unillm_context* context, const float* x, int64_t stride, int64_t rows, int64_t columns,
+                              int64_t* indices);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

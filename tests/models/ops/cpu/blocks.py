@@ -1,0 +1,106 @@
+"""Packed weights for tests: random blocks of a file, their numbers by the `gguf` package, and the product with them."""
+
+import ctypes
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
+from torch import Tensor
+
+from unillm.models.ops.cpu.library import Context, Product
+from unillm.tests.models.ops.cpu.machine import NUMBERS
+
+I8 = 24
+KINDS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "MXFP4")
+
+# Where a block keeps its 16-bit scales: random bytes there would be infinities.
+_SCALES = {
+    "Q4_0": (0,),
+    "Q4_1": (0, 2),
+    "Q5_0": (0,),
+    "Q5_1": (0, 2),
+    "Q8_0": (0,),
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q4_K": (0, 2),
+    "Q5_K": (0, 2),
+    "Q6_K": (208,),
+}
+
+
+def random_blocks(kind: str, rows: int, columns: int, seed: int = 0) -> Tensor:
+    """[rows, bytes of a row] uint8, as a file has them."""
+    random = np.random.default_rng(seed)
+    elements, nbytes = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
+    blocks = random.integers(0, 256, (rows, columns // elements, nbytes), dtype=np.uint8)
+    for offset in _SCALES.get(kind, ()):
+        scales = (random.standard_normal(blocks.shape[:2]) * 0.02).astype(np.float16)
+        blocks[:, :, offset : offset + 2] = scales[..., None].view(np.uint8)
+    if kind == "MXFP4":
+        blocks[:, :, 0] = random.integers(100, 140, blocks.shape[:2])
+        blocks[0, 0, 0] = 1  # an exponent below that of every normal number
+    return torch.from_numpy(blocks.reshape(rows, -1))
+
+
+def numbers_of(kind: str, blocks: Tensor) -> Tensor:
+    return torch.from_numpy(quants.dequantize(blocks.numpy(), GGMLQuantizationType[kind]))
+
+
+@dataclass
+class Packed:
+    """A weight in the kernels' tiles."""
+
+    context: Context
+    kind: int
+    rows: int
+    columns: int
+    data: Tensor
+
+    def times(self, x: Tensor, *, exact: bool = False, onto: Tensor | None = None) -> Tensor:
+        y = torch.full((len(x), self.rows), torch.nan) if onto is None else onto
+        product = Product(self.data.data_ptr(), self.kind, onto is not None, self.rows, y.data_ptr(), y.stride(0))
+        self.context.library.unillm_matmul(
+            self.context.handle,
+            ctypes.byref(product),
+            1,
+            x.data_ptr(),
+            NUMBERS[x.dtype],
+            x.stride(0),
+            len(x),
+            self.columns,
+            exact,
+        )
+        return y
+
+
+def pack(context: Context, kind: str, blocks: Tensor, columns: int) -> Packed:
+    return _pack(context, GGMLQuantizationType[kind].value, blocks, columns, None)
+
+
+def pack_int8(context: Context, quantized: Tensor, scales: Tensor) -> Packed:
+    return _pack(context, I8, quantized, quantized.shape[1], scales)
+
+
+def _pack(context: Context, kind: int, blocks: Tensor, columns: int, scales: Tensor | None) -> Packed:
+    rows = len(blocks)
+    data = torch.empty(context.library.unillm_packed_bytes(kind, rows, columns), dtype=torch.uint8)
+    context.library.unillm_pack(
+        context.handle,
+        kind,
+        blocks.data_ptr(),
+        blocks.stride(0),
+        None if scales is None else scales.data_ptr(),
+        rows,
+        columns,
+        data.data_ptr(),
+    )
+    return Packed(context, kind, rows, columns, data)
+
+
+def in_int8(x: Tensor) -> Tensor:
+    """Activations as the kernels round them: int8 in blocks of 32, a scale each."""
+    blocks = torch.nn.functional.pad(x.double(), (0, -x.shape[1] % 32)).reshape(len(x), -1, 32)
+    scales = blocks.abs().amax(-1, keepdim=True) / 127
+    rounded = torch.where(scales > 0, (blocks / scales).round() * scales, 0.0)
+    return rounded.flatten(1)[:, : x.shape[1]]
