@@ -15,8 +15,7 @@ def stated_ends(files: ModelFiles) -> set[int]:
 
 def _checked(stated: object, source: str) -> set[int]:
     entries = stated if isinstance(stated, list) else [] if stated is None else [stated]
-    ids = {token for token in entries if type(token) is int and token >= 0}
     for token in entries:
-        if token not in ids or isinstance(token, bool | float):
+        if type(token) is not int or token < 0:
             raise SettingsFault(source, "eos_token_id", f"{token!r} is not a token id")
-    return ids
+    return {token for token in entries if isinstance(token, int)}

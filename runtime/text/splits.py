@@ -54,8 +54,6 @@ EXAONE_MOE = (
     rf"{ANY_SUFFIX}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+|{DIGIT}"
     rf"|{PUNCTUATION}[\r\n/]?|\s*[\r\n]|{SPACES}"
 )
-HALVED_SPACES = "|".join(rf"\s{{{count}}}(?!\S)" for count in (512, 256, 128, 64, 32, 16, 8, 4, "1,2")) + r"|\s{1}"
-JAIS2 = rf"{ANY_SUFFIX}|{WORD}|{THREE_DIGITS}|{PUNCTUATION}[\r\n]*|{LINES}|{HALVED_SPACES}"
 MINICPM5 = (THREE_DIGITS, rf"{ANY_SUFFIX}|{WORD}|\p{{N}}+|{PUNCTUATION}[\r\n]*|{LINES}|{SPACES}")
 
 UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -175,7 +173,6 @@ SPLITS: dict[str, Split] = {
     "llada-moe": _bailing,
     "seed-coder": Split((SEED_CODER,)),
     "exaone-moe": Split((EXAONE_MOE,)),
-    "jais-2": Split((JAIS2,)),
     "minicpm5": Split(MINICPM5, whole_words=True),
     "poro-chat": Split((BLOOM,)),
     "bloom": Split((BLOOM,)),
