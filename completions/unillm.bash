@@ -35,7 +35,7 @@ _unillm() {
     if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
   done
   if [[ -z $verb ]]; then
-    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp create export import prune verify bench --version --help -h' -- "$cur"))
+    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp create export import lock sync prune verify bench --version --help -h' -- "$cur"))
     return
   fi
   flags=
@@ -49,12 +49,14 @@ _unillm() {
     create) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;
     export) flags='--json --quiet -q --debug --help -h' ;;
     import) flags='--name --json --quiet -q --debug --help -h' ;;
+    lock) flags='--file -f --json --quiet -q --debug --help -h' ;;
+    sync) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;
     prune) flags='--partial --dry-run --json --quiet -q --debug --help -h' ;;
     verify) flags='--json --quiet -q --debug --help -h' ;;
     bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
-    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --repetition-penalty"|"generate --seed"|"generate --stop"|"generate --context"|"pull --name"|"create --file"|"create -f"|"import --name"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context") return ;;
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --repetition-penalty"|"generate --seed"|"generate --stop"|"generate --context"|"pull --name"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context") return ;;
     "generate --model"|"generate -m") _unillm_models; return ;;
     "generate --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
@@ -64,7 +66,7 @@ _unillm() {
     return
   fi
   case $verb in
-    models|list|ls|pull|show|rm|cp|export|verify|bench) _unillm_models ;;
+    models|list|ls|pull|show|rm|cp|export|lock|verify|bench) _unillm_models ;;
   esac
 }
 

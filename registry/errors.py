@@ -252,6 +252,24 @@ class ArchiveUnsound(RegistryError):
         self.hint = "make it anew where the model is: unillm export MODEL FILE"
 
 
+class LockFileError(RegistryError):
+    """A lock file cannot be read."""
+
+    def __init__(self, file: Path, reason: str) -> None:
+        super().__init__(f"{file}: {reason}")
+        self.file, self.reason = file, reason
+        self.hint = "make it anew: unillm lock"
+
+
+class NotLockable(RegistryError):
+    """No other machine could have this model."""
+
+    def __init__(self, name: str, place: str) -> None:
+        super().__init__(f"{name} cannot be had elsewhere: it comes from {place}")
+        self.name, self.place = name, place
+        self.hint = "carry it in a file: unillm export"
+
+
 class DiskFull(RegistryError):
     """There is not enough room for what is to be fetched."""
 

@@ -4,7 +4,7 @@ The manifest is written last: until then nothing is listed, and what an interrup
 the next one goes on from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -58,12 +58,36 @@ def pull(
         planned = plan(ref, settings, listener, name=name)
     except (SourceUnreachable, OfflineMode, NotFetched) as error:
         return _as_it_is(ref, name, shelf, settings, error, listener)
+    return fulfil(planned, settings, listener)
+
+
+def fulfil(
+    planned: Plan,
+    settings: RegistrySettings,
+    listener: Listener = nobody,
+    *,
+    additions: Manifest | None = None,
+    accept: Callable[[], None] | None = None,
+) -> Entry:
+    """Do what a plan says, and put the model on the shelf with the user's `additions`: those it had, where None.
+
+    `accept` is called when all is here and nothing is listed, and may still refuse.
+    """
+    shelf = Shelf(settings)
     listener(Planned(planned))
     if planned.missing:
         check_space(planned.folder, planned.needed)
     old = shelf.find(planned.ref)
+    own = additions or (old.manifest if old else None)
+
+    def fetched(known: Mapping[Path, ShelvedFile]) -> Manifest:
+        found = _manifest(planned, _fetched(planned, settings, known, listener), listener)
+        if accept:
+            accept()
+        return found.with_additions_of(own) if own else found
+
     with shelf.store.working():
-        entry = _shelve(planned, old, shelf, settings, listener)
+        entry = _shelve(fetched, shelf)
     shelf.free_replaced(old, entry)
     listener(Shelved(entry.name))
     return entry
@@ -156,13 +180,8 @@ def _as_it_is(
     return entry
 
 
-def _shelve(planned: Plan, old: Entry | None, shelf: Shelf, settings: RegistrySettings, listener: Listener) -> Entry:
-    """Fetch and shelve, with what the user has added to the model. A file that vanishes meanwhile is fetched again."""
-
-    def fetched(known: Mapping[Path, ShelvedFile]) -> Manifest:
-        found = _manifest(planned, _fetched(planned, settings, known, listener), listener)
-        return found.with_additions_of(old.manifest) if old and old.manifest else found
-
+def _shelve(fetched: Callable[[Mapping[Path, ShelvedFile]], Manifest], shelf: Shelf) -> Entry:
+    """Fetch and shelve. A file that vanishes meanwhile is fetched again."""
     try:
         return shelf.add(fetched(shelf.remembered()))
     except FileMissing:

@@ -50,6 +50,8 @@ COMMANDS = (
     Verb("create", "Make a model of your own from a Modelfile."),
     Verb("export", "Write a model into one file."),
     Verb("import", "Add a model from such a file."),
+    Verb("lock", "Write down which models these are, to the byte."),
+    Verb("sync", "Have exactly the models of a lock file."),
     Verb("prune", "Remove files that no model needs."),
     Verb("verify", "Check every byte of installed models."),
     Verb("bench", "Measure how fast a model runs here."),

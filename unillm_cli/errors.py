@@ -93,6 +93,7 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     registry.SettingRefused: Exit.USAGE,
     registry.AliasFileError: Exit.USAGE,
     registry.ModelfileError: Exit.USAGE,
+    registry.LockFileError: Exit.USAGE,
     registry.ModelNotFound: Exit.NOT_FOUND,
     registry.VariantNotFound: Exit.NOT_FOUND,
     registry.RevisionNotFound: Exit.NOT_FOUND,

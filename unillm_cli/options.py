@@ -44,6 +44,7 @@ DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done,
 NewModelArgument = Annotated[str, Argument(metavar="NAME", help="What the new model is called.")]
 ModelfileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The Modelfile.")]
 ArchiveArgument = Annotated[Path, Argument(metavar="PATH", help="The archive.")]
+LockFileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The lock file.")]
 PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
 WordsArgument = Annotated[

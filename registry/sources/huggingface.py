@@ -12,7 +12,7 @@ from ..digests import Digest, hash_file
 from ..errors import NoWeights, OfflineMode, SourceUnreachable, VariantNotFound
 from ..events import Listener, Notice, Progress, Verifying
 from ..hub_cache import CachedFile, CachedRepo
-from ..manifest import HubOrigin, ShelvedFile
+from ..manifest import HubOrigin, Manifest, ShelvedFile
 from ..names import ModelRef
 from ..offers import HubOffer
 from ..plan import Plan, PlannedFile
@@ -42,6 +42,22 @@ class HuggingFace:
         if listing.gated != "no":
             self._hub.check_access(offer.repo)
         return self._planned(ref, offer, listing, chosen)
+
+    def plan_exactly(self, wanted: Manifest, origin: HubOrigin) -> Plan:
+        """How the very files of a manifest would come here. The hub is not asked what it has."""
+        cached = CachedRepo(self._settings.cache_dir, origin.repo)
+        files = [(RemoteFile(one.name, one.size, one.digest), one.weights) for one in wanted.files]
+        return Plan(
+            ref=wanted.ref,
+            origin=origin,
+            format=wanted.format,
+            variant=wanted.variant,
+            reason=wanted.reason,
+            files=tuple(_planned_file(cached, origin.commit, one, weights=weights) for one, weights in files),
+            folder=self._settings.cache_dir,
+            free=free_space(self._settings.cache_dir),
+            licence=wanted.licence,
+        )
 
     def fetch(self, plan: Plan, known: Mapping[Path, ShelvedFile], listener: Listener) -> tuple[ShelvedFile, ...]:
         """Bring every file of the plan into the cache, whole and verified."""

