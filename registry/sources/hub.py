@@ -27,7 +27,7 @@ from ..errors import (
 from ..manifest import checked_name
 from ..plan import Gated
 from ..settings import RegistrySettings
-from .reach import http_error, why_unreachable
+from .reach import http_error, note_unreachable, why_unreachable
 
 MAX_ANSWER = 64 << 20
 NO_SUCH_RANGE = 416
@@ -118,14 +118,19 @@ class Hub:
         return {"User-Agent": "unillm", "Accept-Encoding": "identity", **token}
 
     @contextmanager
-    def answer(self, name: str, revision: str | None, address: str, **headers: str) -> Iterator["Response"]:
-        """A good answer, its body still to be read. Raises what the hub's refusal means, or `SourceUnreachable`."""
+    def answer(
+        self, name: str, revision: str | None, address: str, *, stall: float | None = None, **headers: str
+    ) -> Iterator["Response"]:
+        """A good answer, its body still to be read. Raises what the hub's refusal means, or `SourceUnreachable`.
+
+        `stall` is how many seconds may pass without a byte; a download is given more of them than a listing.
+        """
         from huggingface_hub import get_session
         from huggingface_hub.errors import OfflineModeIsEnabled
 
-        stall = self._settings.patience * 6
+        seconds = stall or self._settings.patience * 6
         try:
-            with get_session().stream("GET", address, headers=self.headers() | headers, timeout=stall) as response:
+            with get_session().stream("GET", address, headers=self.headers() | headers, timeout=seconds) as response:
                 if response.status_code >= 400:
                     raise self._refusal(name, revision, response.status_code, response.headers)
                 yield response
@@ -153,13 +158,23 @@ class Hub:
                 return HubFailed(self.place, status, headers.get("Retry-After"))
 
     def _json(self, repo: str, revision: str | None, address: str) -> Mapping[str, object]:
+        began = time.monotonic()
+        try:
+            body = self._body(repo, revision, address)
+        except SourceUnreachable as error:
+            if time.monotonic() - began >= self._settings.patience:  # nobody else need wait as long
+                note_unreachable(self._settings.endpoint, error.reason)
+            raise
+        return _parsed(self.place, body)
+
+    def _body(self, repo: str, revision: str | None, address: str) -> bytes:
         body = bytearray()
-        with self.answer(repo, revision, address) as response:
+        with self.answer(repo, revision, address, stall=self._settings.patience) as response:
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER:
                     raise MalformedAnswer(address, "answer", f"more than {MAX_ANSWER} bytes")
-        return _parsed(self.place, bytes(body))
+        return bytes(body)
 
 
 class Response(Protocol):

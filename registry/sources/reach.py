@@ -25,6 +25,12 @@ def why_unreachable(endpoint: str, seconds: float) -> str | None:
     return verdict.reason
 
 
+def note_unreachable(endpoint: str, reason: str) -> None:
+    """Keep the verdict of somebody who has waited for `endpoint` in vain."""
+    verdict = _verdict_on(endpoint)
+    verdict.reason, verdict.when = reason, monotonic()
+
+
 @lru_cache(maxsize=8)
 def _verdict_on(_endpoint: str) -> _Verdict:
     return _Verdict()
