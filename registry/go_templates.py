@@ -8,9 +8,11 @@ import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from .formats.gguf import GGUFValue
+
+TABLE = Path(__file__).with_name("go_templates.toml")
 
 _ACTION = re.compile(r"\{\{(-?)\s*(.*?)\s*(-?)\}\}", re.DOTALL)
 _GO_WORDS = re.compile(r"(\.|\$|/\*|(if|else|end|range|with|template|define|block|slice|index|break|and|or|not|eq)\b)")
@@ -43,7 +45,7 @@ def wants_bos(own_template: str | None, metadata: Mapping[str, GGUFValue]) -> bo
 
 @cache
 def _known() -> Mapping[str, str]:
-    rows = tomllib.loads(files(__package__).joinpath("go_templates.toml").read_text("utf-8"))
+    rows = tomllib.loads(TABLE.read_text("utf-8"))
     return {_normal(go): row["jinja"] for row in rows.values() for go in row["go"]}
 
 

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypeVar
 from .errors import EngineClosed
 from .request import Asker
 from .sampler import Chooser
-from .wheel import Wheel
+from .wheel import Outcome, Wheel
 
 Entry: TypeAlias = tuple[Asker, Chooser | None]
 Seen = TypeVar("Seen")
@@ -96,15 +96,24 @@ class Desk:
             self._gate.notify_all()
 
     def _turn(self) -> None:
-        for outcome in self._wheel.turn():
-            asker = self._askers[outcome.sequence.number]
-            try:
-                goes_on = asker.take(outcome)
-            except Exception as error:  # a door: what one request does with its tokens may fail that request alone
-                asker.end("error", error)
-                goes_on = False
-            if not goes_on:
-                self._let_go(asker)
+        outcomes = self._wheel.turn()
+        try:
+            for outcome in outcomes:
+                self._tell(outcome)
+        except BaseException:  # an interrupt: who of them has heard of their token is not known any more
+            numbers = [outcome.sequence.number for outcome in outcomes]
+            self._aborted.extend(self._askers[number] for number in numbers if number in self._askers)
+            raise
+
+    def _tell(self, outcome: Outcome) -> None:
+        asker = self._askers[outcome.sequence.number]
+        try:
+            goes_on = asker.take(outcome)
+        except Exception as error:  # a door: what one request does with its tokens may fail that request alone
+            asker.end("error", error)
+            goes_on = False
+        if not goes_on:
+            self._let_go(asker)
 
     def _settle(self) -> None:
         """Do what was asked for meanwhile. Only between turns, with the gate held."""

@@ -8,6 +8,7 @@ computes and chooses, the scheduler says what runs when.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, overload
@@ -21,7 +22,7 @@ from ..registry.files import ModelFiles
 from .assembly import assemble
 from .builder import EngineBuilder
 from .desk import Desk
-from .errors import EngineClosed, UnknownRequest
+from .errors import EngineClosed, InvalidParameter, UnknownRequest
 from .intake import Intake, Message, Params
 from .loading import load_parts
 from .options import EngineOptions
@@ -137,14 +138,15 @@ class Engine:
     def generate(self, prompts: Prompts, params: Params = None) -> Completion | list[Completion]:
         """Answer a prompt, or a list of them together; text or token ids. `params` may be a list too, one a prompt.
 
-        What can never fit raises before anything is computed. A request that fails later has its `error` in its
-        completion, and the others are whole.
+        Of a prompt that wants `n` answers the first is returned, the others are its `alternatives`. What can never fit
+        raises before anything is computed. A request that fails later has its `error` in its completion, and the others
+        are whole.
         """
         completions = self._answer(self._intake.prompts(prompts), params)
         return completions[0] if is_single(prompts) else completions
 
     def stream(self, prompt: Prompts, params: Params = None) -> Stream:
-        """The same, as updates while they come: of one prompt, or of several at once, told apart by `index`."""
+        """The same, as updates while they come: of several at once, told apart by `index` and `choice`."""
         return Stream(self._watch(self._intake.prompts(prompt), params), self)
 
     @overload
@@ -197,6 +199,10 @@ class Engine:
 
     def submit(self, prompt: Prompt, params: SamplingParams | None = None) -> str:
         """Hand in a request and go on; `follow` reads what comes of it. It runs whenever somebody waits for one."""
+        if params is not None and params.n > 1:
+            raise InvalidParameter(
+                "n", params.n, "1 for what is submitted, which has one id; stream gives several answers"
+            )
         return self._watch(self._intake.prompts(prompt), params)[0]
 
     def follow(self, *ids: str) -> Stream:
@@ -262,7 +268,7 @@ class Engine:
             desk.drive(lambda: all(request.is_done for request in requests))
         finally:
             desk.abort(requests)
-        return [request.completion for request in requests if request.completion is not None]
+        return _gathered(requests, len(prompts))
 
     def _watch(self, prompts: list[list[int]], params: Params) -> tuple[str, ...]:
         requests = self._intake.requests(prompts, params, watched=True)
@@ -279,3 +285,12 @@ class Engine:
         if known not in self._watched:
             raise UnknownRequest(known)
         return self._watched[known]
+
+
+def _gathered(requests: Sequence[Request], prompts: int) -> list[Completion]:
+    """The first answer of each prompt, with the others beside it."""
+    answers: list[list[Completion]] = [[] for _ in range(prompts)]
+    for request in requests:
+        if request.completion is not None:
+            answers[request.index].append(request.completion)
+    return [replace(first, alternatives=tuple(others)) if others else first for first, *others in filter(None, answers)]

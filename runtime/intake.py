@@ -47,12 +47,16 @@ class Intake:
         return checked(chat_ids(self._text(), self.template, messages, **variables), self.vocabulary)
 
     def requests(self, prompts: Sequence[list[int]], params: Params, *, watched: bool) -> list[Request]:
-        """A request for each prompt; `params` are for all, or one for each."""
+        """As many requests for each prompt as it wants answers; `params` are for all, or one for each."""
         each = [params] * len(prompts) if params is None or isinstance(params, SamplingParams) else list(params)
         if len(each) != len(prompts):
             raise InvalidParameter("params", f"{len(each)} parameters", f"one, or {len(prompts)}: as many as prompts")
-        pairs = zip(prompts, each, strict=True)
-        return [self._request(ids, one or SamplingParams(), i, watched=watched) for i, (ids, one) in enumerate(pairs)]
+        pairs = [(ids, one or SamplingParams()) for ids, one in zip(prompts, each, strict=True)]
+        return [
+            self._request(ids, one, index, choice, watched=watched)
+            for index, (ids, one) in enumerate(pairs)
+            for choice in range(one.n)
+        ]
 
     def scoring(self, token_ids: Sequence[int], start: int) -> Scoring:
         """A request for the scores of every token from `start` on."""
@@ -61,15 +65,22 @@ class Intake:
             raise PromptTooLong(len(ids), self.context)
         if not 0 <= start < len(ids):
             raise InvalidParameter("start", start, f"between 0 and {len(ids) - 1}")
-        return Scoring(sequence.Sequence(next(self.numbers), ids, len(ids), scored_from=start))
+        return Scoring(sequence.Sequence(next(self.numbers), ids, len(ids), scored_from=start, chooses=False))
 
-    def _request(self, ids: list[int], asked: SamplingParams, index: int, *, watched: bool) -> Request:
+    def _request(self, ids: list[int], asked: SamplingParams, index: int, choice: int, *, watched: bool) -> Request:
         number = next(self.numbers)
         params = asked.over(self.defaults)
         tokenizer = self._text() if params.stop_strings else self.tokenizer
         ends = frozenset(params.stop_token_ids) | frozenset(() if params.ignore_eos else self.ends)
-        made = sequence.Sequence(number, ids, self._limit(len(ids), asked, params), ends)
-        return Request(f"request-{number}", made, params, tokenizer, index=index, watched=watched)
+        beyond = next((token for token in params.logit_bias or () if token >= self.vocabulary), None)
+        if beyond is not None:
+            raise InvalidParameter(
+                "logit_bias", beyond, f"of token ids below {self.vocabulary}, the model's vocabulary"
+            )
+        limit = self._limit(len(ids), asked, params)
+        scored_from = None if params.prompt_logprobs is None else 0
+        made = sequence.Sequence(number, list(ids), limit, ends, scored_from, chooses=limit > len(ids))
+        return Request(f"request-{number}", made, params, tokenizer, index=index, choice=choice, watched=watched)
 
     def _limit(self, prompt: int, asked: SamplingParams, params: SamplingParams) -> int:
         """The most tokens, prompt included. What the caller asked for and cannot have is refused; a default is cut."""

@@ -7,6 +7,8 @@ from typing import Any, Self
 
 from .errors import InvalidParameter
 
+MOST_ANSWERS = 1024  # of one prompt; beyond, it is a slip or an attack
+
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
@@ -14,11 +16,13 @@ class SamplingParams:
 
     A field left at None takes the model's own default (its generation_config), else the plain one: temperature 1,
     no top-k, top-p 1, min-p 0, no limit but the context. `temperature=0` is greedy. `logprobs` asks for that many
-    alternatives beside each chosen token (0: the chosen one alone). A value out of range raises `InvalidParameter`.
+    alternatives beside each chosen token (0: the chosen one alone), `prompt_logprobs` the same for the prompt's tokens.
+    `n` answers are made of each prompt. A value out of range raises `InvalidParameter`.
 
-    The order is penalty, temperature, top-k, top-p, min-p. The borders are defined: a temperature below 1e-6 is greedy,
-    `top_k` of 0 or -1 is off and one above the vocabulary keeps all of it, `top_p=0` keeps the likeliest token,
-    `min_p=1` the likeliest and its equals.
+    The order is repetition penalty, presence and frequency penalty, bias, temperature, top-k, top-p, min-p, typical-p.
+    The repetition penalty counts the prompt, the other two only what was chosen. The borders are defined: a temperature
+    below 1e-6 is greedy, `top_k` of 0 or -1 is off and one above the vocabulary keeps all of it, `top_p=0` keeps the
+    likeliest token, `min_p=1` the likeliest and its equals, `typical_p=0` the most typical and its equals.
     """
 
     max_tokens: int | None = None
@@ -26,17 +30,23 @@ class SamplingParams:
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
+    typical_p: float | None = None
     repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Mapping[int, float] | None = None
     seed: int | None = None
     stop: str | Sequence[str] = ()
     stop_token_ids: Sequence[int] = ()
     logprobs: int | None = None
+    prompt_logprobs: int | None = None
+    n: int = 1
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
         for name, kind, low, high, allowed in _RANGES:
             value = getattr(self, name)
-            if value is not None and not _within(value, kind, low, high):
+            if (value is not None or name == "n") and not _within(value, kind, low, high):
                 raise InvalidParameter(name, value, allowed)
         if self.repetition_penalty == 0:
             raise InvalidParameter("repetition_penalty", 0, "above 0")
@@ -44,6 +54,8 @@ class SamplingParams:
             raise InvalidParameter("stop", self.stop, "text that is not empty, or a list of such")
         if not all(_within(token, int, 0, math.inf) for token in self.stop_token_ids):
             raise InvalidParameter("stop_token_ids", self.stop_token_ids, "a list of token ids")
+        if not _is_bias(self.logit_bias):
+            raise InvalidParameter("logit_bias", self.logit_bias, "token ids with a number between -100 and 100 each")
 
     @property
     def stop_strings(self) -> tuple[str, ...]:
@@ -62,13 +74,26 @@ def _within(value: object, kind: type, low: float, high: float) -> bool:
     return math.isfinite(value) and low <= value <= high
 
 
+def _is_bias(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, Mapping):
+        return False
+    return all(_within(token, int, 0, math.inf) and _within(bias, float, -100, 100) for token, bias in value.items())
+
+
 _RANGES: tuple[tuple[str, type, float, float, str], ...] = (
     ("max_tokens", int, 0, math.inf, "a whole number, 0 or more"),
     ("temperature", float, 0, math.inf, "a number, 0 or more"),
     ("top_k", int, -1, math.inf, "a whole number; 0 or -1 for no limit"),
     ("top_p", float, 0, 1, "between 0 and 1"),
     ("min_p", float, 0, 1, "between 0 and 1"),
+    ("typical_p", float, 0, 1, "between 0 and 1"),
     ("repetition_penalty", float, 0, math.inf, "above 0"),
+    ("presence_penalty", float, -2, 2, "between -2 and 2"),
+    ("frequency_penalty", float, -2, 2, "between -2 and 2"),
     ("seed", int, -math.inf, math.inf, "a whole number"),
     ("logprobs", int, 0, math.inf, "a whole number, 0 or more"),
+    ("prompt_logprobs", int, 0, math.inf, "a whole number, 0 or more"),
+    ("n", int, 1, MOST_ANSWERS, f"a whole number between 1 and {MOST_ANSWERS}"),
 )

@@ -88,12 +88,14 @@ class Request:
         tokenizer: Tokenizer | None,
         *,
         index: int = 0,
+        choice: int = 0,
         watched: bool = False,
     ) -> None:
         self.id = id
         self.sequence = sequence
         self.index = index
-        self.chooser = Chooser(params, sequence.tokens)
+        self.choice = choice
+        self.chooser = Chooser(params, sequence.tokens, choice)
         self.updates: deque[Update] = deque()
         self.completion: Completion | None = None
         self._watched = watched
@@ -101,6 +103,7 @@ class Request:
         self._detokenizer = None if tokenizer is None else _continuing(tokenizer, sequence.tokens)
         self._stops = StopStrings(params.stop_strings) if params.stop_strings else None
         self._wants_logprobs = params.logprobs is not None
+        self._prompt_logprobs: list[TokenLogprob] | None = None if params.prompt_logprobs is None else []
         self._clock = Clock()
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
@@ -113,19 +116,24 @@ class Request:
 
     @property
     def wants_tokens(self) -> bool:
-        return self.sequence.limit > self.sequence.num_prompt
+        return self.sequence.limit > self.sequence.num_prompt or self._prompt_logprobs is not None
 
     def take(self, outcome: Outcome) -> bool:
         self._clock.started(outcome.began)
         if outcome.error is not None:
             self.end("error", outcome.error)
-        if outcome.sample is None or self.is_done:
+        if self._prompt_logprobs is not None:
+            self._prompt_logprobs += map(self._logprob, outcome.result.read)
+        chosen = outcome.result.sample
+        if chosen is None and outcome.finished is not None:
+            self.end(outcome.finished)
+        if chosen is None or self.is_done:
             return not self.is_done
         self._clock.token()
-        self._note(outcome.sample)
+        self._note(chosen)
         reason, text = outcome.finished, ""
         if reason != "stop":
-            self._unread.append(outcome.sample.token)
+            self._unread.append(chosen.token)
         if self._watched or self._stops is not None or reason is not None:
             text = self._read(to_end=reason is not None)
             reason = "stop" if self._is_stopped else reason
@@ -141,9 +149,12 @@ class Request:
 
     def _note(self, sample: Sample) -> None:
         self._token_ids.append(sample.token)
-        if sample.logprob is not None:
-            top = tuple(TokenLogprob(token, self._piece(token), value) for token, value in sample.top)
-            self._logprobs.append(TokenLogprob(sample.token, self._piece(sample.token), sample.logprob, top))
+        if self._wants_logprobs:
+            self._logprobs.append(self._logprob(sample))
+
+    def _logprob(self, sample: Sample) -> TokenLogprob:
+        top = tuple(TokenLogprob(token, self._piece(token), value) for token, value in sample.top)
+        return TokenLogprob(sample.token, self._piece(sample.token), sample.logprob or 0.0, top)
 
     def _piece(self, token: int) -> str:
         return "" if self._tokenizer is None else self._tokenizer.token(token)
@@ -171,7 +182,8 @@ class Request:
         if self._watched:
             fresh = tuple(self._token_ids[len(self._token_ids) - tokens :])
             logprobs = tuple(self._logprobs[len(self._logprobs) - tokens :]) if self._wants_logprobs else None
-            self.updates.append(Update(self.id, self.index, text, fresh, logprobs, reason, self.completion))
+            update = Update(self.id, self.index, text, fresh, logprobs, reason, self.completion, self.choice)
+            self.updates.append(update)
 
     def _complete(self, reason: FinishReason, error: Exception | None) -> Completion:
         sequence = self.sequence
@@ -184,6 +196,7 @@ class Request:
             logprobs=tuple(self._logprobs) if self._wants_logprobs else None,
             usage=usage,
             timings=self._clock.timings(usage.prompt_tokens - usage.cached_tokens, usage.completion_tokens),
+            prompt_logprobs=None if self._prompt_logprobs is None else tuple(self._prompt_logprobs),
             error=error,
         )
 
@@ -204,8 +217,8 @@ class Scoring:
         return self.reason is not None
 
     def take(self, outcome: Outcome) -> bool:
-        if outcome.scores is not None:
-            self.pieces.append(outcome.scores)
+        if outcome.result.scores is not None:
+            self.pieces.append(outcome.result.scores)
         if outcome.finished is not None:
             self.end(outcome.finished, outcome.error)
         return not self.is_done

@@ -47,7 +47,9 @@ class Completion:
     """One finished generation. `error` is set where `finish_reason` is "error", and says why.
 
     `token_ids` are all that the model chose, the one that ended it included; `text` leaves out end tokens and whatever
-    follows a stop string, that string included.
+    follows a stop string, that string included. `prompt_logprobs` has an entry for each token of the prompt but the
+    first, which nothing comes before. `alternatives` are the other answers to the same prompt, where `n` asked for
+    several.
     """
 
     id: str
@@ -58,14 +60,16 @@ class Completion:
     usage: Usage
     timings: Timings
     error: Exception | None = None
+    prompt_logprobs: tuple[TokenLogprob, ...] | None = None
+    alternatives: tuple["Completion", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
     """What is new of one generation: whole characters and the tokens behind them.
 
-    `index` is the prompt's place where several were given. The last update of a request carries its `finish_reason`
-    and the whole `completion`.
+    `index` is the prompt's place where several were given, `choice` that of the answer where `n` asked for several.
+    The last update of an answer carries its `finish_reason` and the whole `completion`.
     """
 
     id: str
@@ -75,6 +79,7 @@ class Update:
     logprobs: tuple[TokenLogprob, ...] | None = None
     finish_reason: FinishReason | None = None
     completion: Completion | None = None
+    choice: int = 0
 
 
 @dataclass(frozen=True, slots=True)

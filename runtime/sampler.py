@@ -1,8 +1,9 @@
 """Chooses the next token of many sequences at once, from their scores.
 
-The order is penalty, temperature, top-k, top-p, min-p, and then one uniform number a row picks from what is left. That
-number is a function of the request's seed and of the token's place, so that a request chooses the same whether it runs
-alone or among others, in one go or after it gave way. Nothing that a row yields depends on the rows beside it.
+The order is penalties, bias, temperature, top-k, top-p, min-p, typical-p, and then one uniform number a row picks from
+what is left. That number is a function of the request's seed and of the token's place, so that a request chooses the
+same whether it runs alone or among others, in one go or after it gave way. Nothing that a row yields depends on the
+rows beside it.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .changes import Changes
 from .errors import NonFiniteLogits
 from .params import SamplingParams
 
@@ -23,6 +25,7 @@ HOTTEST = 1e30  # beyond, fp32 has no number for it; all that the filters leave 
 BLOCK = 1 << 19  # scores at once on a CPU: what is made of them should stay in its caches
 FEW_CANDIDATES = 64  # of a vocabulary, where top-k alone says that these are enough
 CANDIDATES = 1024  # where it does not; a row whose filters leave more is sorted whole
+EVERY_TOKEN = 1 << 62  # where a filter must weigh all of them
 
 
 class Sample(NamedTuple):
@@ -34,38 +37,47 @@ class Sample(NamedTuple):
 
 
 class Chooser:
-    """How one request chooses: its parameters with nothing left open, its seed, and the tokens it has seen."""
+    """How one request chooses: its parameters with nothing left open, its seed, and the tokens whose scores change.
 
-    __slots__ = ("_known", "logprobs", "min_p", "penalty", "seed", "seen", "temperature", "top_k", "top_p")
+    `choice` tells apart the answers of one prompt and one seed.
+    """
 
-    def __init__(self, params: SamplingParams, prompt: Iterable[int] = ()) -> None:
+    __slots__ = (
+        *("changes", "choice", "logprobs", "min_p", "prompt_logprobs"),
+        *("seed", "temperature", "top_k", "top_p", "typical_p"),
+    )
+
+    def __init__(self, params: SamplingParams, prompt: Iterable[int] = (), choice: int = 0) -> None:
         temperature = 1.0 if params.temperature is None else params.temperature
         self.temperature = min(temperature, HOTTEST) if temperature >= GREEDY_BELOW else 0.0
         self.top_k = max(params.top_k or 0, 0)
         self.top_p = 1.0 if params.top_p is None else params.top_p
         self.min_p = params.min_p or 0.0
-        self.penalty = params.repetition_penalty or 1.0
-        self.seed = secrets.randbits(63) if params.seed is None else params.seed
+        self.typical_p = 1.0 if params.typical_p is None else params.typical_p
+        self.changes = Changes.of(params, prompt)
         self.logprobs = params.logprobs
-        self._known = set(prompt) if self.penalty != 1.0 else set()
-        self.seen = array("q", self._known) if self.penalty != 1.0 else None
+        self.prompt_logprobs = params.prompt_logprobs
+        self.seed = secrets.randbits(63) if params.seed is None else params.seed
+        self.choice = choice
 
     @property
     def width(self) -> int:
         """Among how many of the likeliest tokens to look for what the filters leave; 0 without filters."""
         if 0 < self.top_k <= FEW_CANDIDATES:
             return FEW_CANDIDATES
-        return CANDIDATES if self.top_k or self.top_p < 1.0 or self.min_p else 0
+        if self.top_k or self.top_p < 1.0 or self.min_p:
+            return CANDIDATES
+        return EVERY_TOKEN if self.typical_p < 1.0 else 0
 
     def saw(self, token: int) -> None:
-        """Note a token that was chosen, for the penalty."""
-        if self.seen is not None and token not in self._known:
-            self._known.add(token)
-            self.seen.append(token)
+        """Note a token that was chosen, for the penalties."""
+        if self.changes is not None:
+            self.changes.saw(token)
 
     def uniform(self, place: int) -> float:
         """A number in [0, 1) for the token at `place`."""
-        digest = hashlib.blake2b(f"{self.seed}:{place}".encode(), digest_size=8).digest()
+        key = f"{self.seed}:{place}:{self.choice}" if self.choice else f"{self.seed}:{place}"
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
         return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
 
@@ -79,7 +91,7 @@ class Row(NamedTuple):
 def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sample | NonFiniteLogits]:
     """A token for each row of `logits` [rows, vocabulary] fp32; the error where a row's scores are not numbers."""
     best, likeliest = logits.max(-1)
-    scores = _penalized(logits, [row.chooser for row in rows])
+    scores = _changed(logits, [row.chooser for row in rows])
     tokens = likeliest if scores is logits else scores.argmax(-1)
     drawn = [i for i, row in enumerate(rows) if row.chooser.temperature]
     if drawn:
@@ -89,24 +101,31 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sample | NonFiniteLogits
     return [s if ok else NonFiniteLogits(row.place) for s, ok, row in zip(samples, finite, rows, strict=True)]
 
 
-def _penalized(logits: Tensor, choosers: Sequence[Chooser]) -> Tensor:
-    """What was seen becomes less likely: positive scores divided, negative ones multiplied.
+def _changed(logits: Tensor, choosers: Sequence[Chooser]) -> Tensor:
+    """What was seen becomes less likely, what is biased more or less: the scores as each request wants them.
 
-    The same tensor where nobody asks for it.
+    Positive scores are divided by the repetition penalty, negative ones multiplied; then the other penalties and the
+    bias are added. The same tensor where nobody asks for it.
     """
-    asking = [i for i, chooser in enumerate(choosers) if chooser.seen is not None]
-    if not asking:
+    asking = [(i, chooser.changes) for i, chooser in enumerate(choosers) if chooser.changes is not None]
+    if not any(len(changes.tokens) for _, changes in asking):
         return logits
-    seen = [np.array(choosers[i].seen, dtype=np.int64) for i in asking]
-    counts = [len(tokens) for tokens in seen]
-    where = torch.from_numpy(np.repeat(asking, counts)).to(logits.device)
-    tokens = torch.from_numpy(np.concatenate(seen)).to(logits.device)
-    factor = torch.from_numpy(np.repeat([choosers[i].penalty for i in asking], counts)).to(logits)
+    counts = [len(changes.tokens) for _, changes in asking]
+    where = torch.from_numpy(np.repeat([i for i, _ in asking], counts)).to(logits.device)
+    tokens = _joined([changes.tokens for _, changes in asking], np.int64).to(logits.device)
+    factors = _joined([changes.factors for _, changes in asking], np.float64)
+    shifts = _joined([changes.shifts for _, changes in asking], np.float64).to(logits)
+    limits = torch.finfo(logits.dtype)
+    factors = factors.clamp(limits.tiny, limits.max).to(logits)
     found = logits[where, tokens]
+    scaled = torch.where(found < 0, found * factors, found / factors).clamp(-limits.max, limits.max)
     changed = logits.clone()
-    widest = torch.finfo(logits.dtype).max
-    changed[where, tokens] = torch.where(found < 0, found * factor, found / factor).clamp(-widest, widest)
+    changed[where, tokens] = (scaled + shifts).clamp(-limits.max, limits.max)
     return changed
+
+
+def _joined(parts: "Sequence[array[int] | array[float]]", dtype: type[np.generic]) -> Tensor:
+    return torch.from_numpy(np.concatenate([np.array(part, dtype=dtype) for part in parts]))
 
 
 def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:
@@ -157,7 +176,28 @@ def _draw_among(weights: Tensor, rows: Sequence[Row], width: int) -> tuple[Tenso
     kept = kept * (before < (top_p * total)[:, None])
     kept = kept * (heaviest >= min_p[:, None])  # the heaviest weighs 1
     enough = (top_k <= width) | (unlimited & (kept[:, -1] == 0))
+    if any(row.chooser.typical_p < 1.0 for row in rows):
+        kept = kept * _typical(kept, [row.chooser.typical_p for row in rows])
     return candidates.gather(-1, _pick(kept, rows)[:, None])[:, 0], enough
+
+
+def _typical(weights: Tensor, shares: Sequence[float]) -> Tensor:
+    """Which tokens of each row surprise about as much as is to be expected of it: as many as make up its share.
+
+    The surprise of a token is minus the logarithm of its probability, the row's entropy is the mean of that. Equals of
+    the last one that stays, stay.
+    """
+    exact = torch.float32 if weights.device.type == "mps" else torch.float64
+    parts = weights.to(exact)
+    parts = parts / _running_sums(parts)[:, -1:]
+    logarithms = parts.clamp(min=torch.finfo(exact).tiny).log()
+    entropy = -_running_sums(parts * logarithms)[:, -1:]
+    distance = (logarithms + entropy).abs().masked_fill(weights == 0, torch.inf)
+    nearest, order = distance.sort(dim=-1, stable=True)
+    wanted = torch.tensor(shares, dtype=exact, device=weights.device)[:, None]
+    sums = _running_sums(parts.gather(-1, order))
+    last = (sums < wanted).sum(-1, keepdim=True).clamp_(max=weights.shape[-1] - 1)
+    return (distance <= nearest.gather(-1, last)) | (wanted >= 1.0)
 
 
 def _pick(weights: Tensor, rows: Sequence[Row]) -> Tensor:
@@ -189,3 +229,22 @@ def _with_logprobs(logits: Tensor, tokens: Tensor, rows: Sequence[Row]) -> list[
         count = rows[i].chooser.logprobs or 0
         samples[i] = Sample(samples[i].token, logprob, tuple(zip(which[:count], best[:count], strict=True)))
     return samples
+
+
+def read_logprobs(logits: Tensor, tokens: Sequence[int], count: int) -> list[Sample]:
+    """How likely each of `tokens`, which are given, is by its row of `logits`, and the `count` likeliest beside it."""
+    samples: list[Sample] = []
+    most = max(1, BLOCK // logits.shape[-1])
+    for start in range(0, len(tokens), most):
+        block = torch.tensor(tokens[start : start + most], device=logits.device)
+        samples += _read_block(logits[start : start + len(block)].log_softmax(-1), block, count)
+    return samples
+
+
+def _read_block(logprobs: Tensor, tokens: Tensor, count: int) -> list[Sample]:
+    chosen = logprobs.gather(-1, tokens[:, None])[:, 0].tolist()
+    values, ids = (part.tolist() for part in logprobs.topk(min(count, logprobs.shape[-1]), dim=-1))
+    return [
+        Sample(token, logprob, tuple(zip(which, best, strict=True)))
+        for token, logprob, best, which in zip(tokens.tolist(), chosen, values, ids, strict=True)
+    ]

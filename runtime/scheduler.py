@@ -69,7 +69,7 @@ class Scheduler:
 
     def add(self, sequence: Sequence) -> None:
         """Put `sequence` at the end of the line; raises `PoolTooSmall` for one that could not even run alone."""
-        cached = sequence.limit - (sequence.scored_from is None)  # the last token chosen needs no place
+        cached = sequence.limit - sequence.chooses  # the last token chosen needs no place
         if cached > self.cache.capacity:
             raise PoolTooSmall(cached, self.cache.capacity)
         self.waiting.push(sequence)
@@ -82,6 +82,7 @@ class Scheduler:
     def advance(self, chunk: Chunk) -> None:
         """Note that `chunk` was computed. Full pages of prompts are shared from now on."""
         chunk.sequence.computed = chunk.stop
+        chunk.sequence.read_to(chunk.stop)
         if chunk.count > 1:
             self.cache.commit(_lease(chunk.sequence), chunk.sequence.tokens, chunk.stop)
 

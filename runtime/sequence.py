@@ -17,9 +17,9 @@ class State(Enum):
 class Sequence:
     """A prompt, and what was chosen after it.
 
-    It ends when a token of `ends` is chosen or when `tokens` has `limit` of them. `computed` tokens have their keys and
-    values in the pages of `lease`. `scored_from` asks for the scores of every token from that one on instead of a next
-    token: such a sequence is done when all of it is computed.
+    It ends when a token of `ends` is chosen or when `tokens` has `limit` of them; one that chooses none is done when
+    all of it is computed. `computed` tokens have their keys and values in the pages of `lease`. `scored_from` asks for
+    the scores of every token of the prompt from that one on, and moves with what was read of them.
     """
 
     number: int  # of arrival: the higher, the younger
@@ -27,6 +27,7 @@ class Sequence:
     limit: int
     ends: Collection[int] = ()
     scored_from: int | None = None
+    chooses: bool = True
     state: State = State.WAITING
     computed: int = 0
     cached: int | None = None  # prompt tokens found in the cache when it first ran
@@ -46,8 +47,14 @@ class Sequence:
     @property
     def reusable(self) -> int:
         """How many tokens may come from the cache: the last one must be computed, its scores are wanted."""
-        return len(self.tokens) - 1 if self.scored_from is None else self.scored_from
+        last = len(self.tokens) - 1
+        return last if self.scored_from is None else min(self.scored_from, last)
 
     @property
     def num_completion(self) -> int:
         return len(self.tokens) - self.num_prompt
+
+    def read_to(self, stop: int) -> None:
+        """The scores of the tokens before `stop` were read: nobody wants them again, even after giving way."""
+        if self.scored_from is not None:
+            self.scored_from = max(self.scored_from, stop) if stop < self.num_prompt else None

@@ -5,31 +5,41 @@ that request and no other: a step that raises is cut in halves until the guilty 
 """
 
 from collections.abc import Sequence as Many
+from math import isnan
 from time import perf_counter
 from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from .errors import NonFiniteLogits
 from .results import FinishReason, Stats
 from .runner import Runner
-from .sampler import Chooser, Row, Sample, sample
+from .sampler import Chooser, Row, Sample, read_logprobs, sample
 from .scheduler import Chunk, Scheduler
 from .sequence import Sequence, State
 
-Result: TypeAlias = Sample | Tensor | Exception | None
+
+class Computed(NamedTuple):
+    """What a chunk yields: scores that were asked for, how likely tokens of the prompt are, a chosen token."""
+
+    scores: Tensor | None = None
+    read: tuple[Sample, ...] = ()
+    sample: Sample | None = None
+
+
+Result: TypeAlias = Computed | Exception
 
 
 class Outcome(NamedTuple):
-    """What the turn that `began` then did for a sequence: a token, or scores, or an error, or only a part of a prompt.
+    """What the turn that `began` then did for a sequence: a result, or an error, or only a part of a prompt.
 
     `finished` is set when it was its last.
     """
 
     sequence: Sequence
     began: float
-    sample: Sample | None = None
-    scores: Tensor | None = None
+    result: Computed = Computed()
     error: Exception | None = None
     finished: FinishReason | None = None
 
@@ -104,39 +114,55 @@ class Wheel:
     @torch.inference_mode()
     def _compute(self, chunks: Many[Chunk]) -> list[Result]:
         logits = self.runner.run(chunks)
-        results: list[Result] = [None] * len(chunks)
         if logits is None:
-            return results
-        counts = [len(chunk.wanted) for chunk in chunks]
-        scored = [i for i, chunk in enumerate(chunks) if chunk.sequence.scored_from is not None]
-        choosing = [i for i, count in enumerate(counts) if count and chunks[i].sequence.scored_from is None]
-        if scored:
-            pieces = torch.split(logits, counts)
-            for i in scored:
-                results[i] = pieces[i].cpu()
-            logits = torch.cat([pieces[i] for i in choosing]) if choosing else None
-        if logits is not None:
+            return [Computed() for _ in chunks]
+        pieces = torch.split(logits, [len(chunk.wanted) for chunk in chunks])
+        choosing = [i for i, chunk in enumerate(chunks) if chunk.is_last and chunk.sequence.chooses]
+        results = [self._read(chunk, piece) for chunk, piece in zip(chunks, pieces, strict=True)]
+        if choosing:
+            last = logits if len(choosing) == len(logits) else torch.cat([pieces[i][-1:] for i in choosing])
             rows = [Row(self._choosers[chunks[i].sequence.number], chunks[i].stop) for i in choosing]
-            for i, chosen in zip(choosing, sample(logits, rows), strict=True):
-                results[i] = chosen
+            for i, chosen in zip(choosing, sample(last, rows), strict=True):
+                results[i] = _with_sample(results[i], chosen)
         return results
+
+    def _read(self, chunk: Chunk, logits: Tensor) -> Result:
+        """What is wanted of the scores of a prompt: they themselves, or how likely they make the prompt's tokens."""
+        sequence = chunk.sequence
+        if sequence.scored_from is None:
+            return Computed()
+        chooser = self._choosers.get(sequence.number)
+        if chooser is None or chooser.prompt_logprobs is None:
+            return Computed(scores=logits.cpu())
+        targets = sequence.tokens[chunk.wanted.start + 1 : chunk.stop + 1]
+        read = read_logprobs(logits, targets, chooser.prompt_logprobs)
+        wrong = next((i for i, one in enumerate(read) if isnan(one.logprob or 0)), None)
+        return Computed(read=tuple(read)) if wrong is None else NonFiniteLogits(chunk.wanted[wrong] + 1)
 
     def _take(self, chunk: Chunk, result: Result, began: float) -> Outcome:
         sequence = chunk.sequence
         if isinstance(result, Exception):
             self.take_off(sequence, trusted=False)
             return Outcome(sequence, began, error=result, finished="error")
-        finished: FinishReason | None = "stop" if chunk.is_last and sequence.scored_from is not None else None
-        self.scheduler.advance(chunk)
-        if isinstance(result, Sample):
-            sequence.tokens.append(result.token)
-            self._choosers[sequence.number].saw(result.token)
-            if result.token in sequence.ends:
-                finished = "stop"
-            elif len(sequence.tokens) >= sequence.limit:
-                finished = "length"
+        finished = self._advance(chunk, result.sample)
         if finished:
             self.take_off(sequence)
-        if isinstance(result, Tensor):
-            return Outcome(sequence, began, scores=result, finished=finished)
-        return Outcome(sequence, began, sample=result, finished=finished)
+        return Outcome(sequence, began, result, finished=finished)
+
+    def _advance(self, chunk: Chunk, chosen: Sample | None) -> FinishReason | None:
+        """Note what was computed and chosen; why the sequence ends, if it does."""
+        sequence = chunk.sequence
+        self.scheduler.advance(chunk)
+        if chosen is None:
+            return "length" if chunk.is_last and not sequence.chooses else None
+        sequence.tokens.append(chosen.token)
+        self._choosers[sequence.number].saw(chosen.token)
+        if chosen.token in sequence.ends:
+            return "stop"
+        return "length" if len(sequence.tokens) >= sequence.limit else None
+
+
+def _with_sample(result: Result, chosen: Sample | NonFiniteLogits) -> Result:
+    if isinstance(result, Exception):
+        return result
+    return chosen if isinstance(chosen, Exception) else result._replace(sample=chosen)

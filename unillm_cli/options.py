@@ -70,6 +70,21 @@ TopPOption = Annotated[
 MinPOption = Annotated[
     float | None, Option("--min-p", metavar="X", help="Choose among tokens at least X times as likely as the first.")
 ]
+TypicalPOption = Annotated[
+    float | None, Option("--typical-p", metavar="X", help="Choose among the most typical tokens that share X of 1.")
+]
+PresencePenaltyOption = Annotated[
+    float | None,
+    Option("--presence-penalty", metavar="X", help="Take X from the score of every token that the answer has used."),
+]
+FrequencyPenaltyOption = Annotated[
+    float | None,
+    Option("--frequency-penalty", metavar="X", help="Take X from a token's score for each time that it was used."),
+]
+LogitBiasOption = Annotated[
+    list[str] | None,
+    Option("--logit-bias", metavar="ID=X", help="Add X to the score of the token ID; may be given again."),
+]
 RepetitionPenaltyOption = Annotated[
     float | None,
     Option("--repetition-penalty", metavar="X", help="Make tokens that came before less likely; 1: do not."),

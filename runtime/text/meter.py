@@ -38,6 +38,10 @@ class Meter:
         self._largest = LARGEST + 8 * size
         self._output = OUTPUT + 4 * size
 
+    def forget(self) -> None:
+        """Let go of what was weighed: the run is over, and a long conversation should not wait for a collector."""
+        self._weights.clear()
+
     def tick(self) -> None:
         """Look at the clock."""
         if monotonic() > self._deadline:

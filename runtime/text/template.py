@@ -129,9 +129,12 @@ def _run(code: CodeType, values: Mapping[str, Any]) -> str:
     meter = Meter(values)
     sandbox = Sandbox(meter, [_Generation])
     parts = list[str]()
-    for part in sandbox.runnable(code, {"raise_exception": _refuse, "strftime_now": _now}).generate(values):
-        meter.spend_output(len(part))
-        parts.append(part)
+    try:
+        for part in sandbox.runnable(code, {"raise_exception": _refuse, "strftime_now": _now}).generate(values):
+            meter.spend_output(len(part))
+            parts.append(part)
+    finally:
+        meter.forget()
     return "".join(parts)
 
 

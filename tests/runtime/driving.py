@@ -29,9 +29,9 @@ def step(target: Scheduler, choose: Callable[[Sequence], int] = lambda _: 1) -> 
     for chunk in chunks:
         is_last, sequence = chunk.is_last, chunk.sequence
         target.advance(chunk)
-        if is_last and sequence.scored_from is None:
+        if is_last and sequence.chooses:
             sequence.tokens.append(choose(sequence))
-        if is_last and len(sequence.tokens) >= sequence.limit:
+        if is_last and (len(sequence.tokens) >= sequence.limit or not sequence.chooses):
             target.finish(sequence)
     target.check()
     return chunks

@@ -10,8 +10,10 @@ from unillm.models.contract import Batch
 from unillm.runtime import wheel
 from unillm.runtime.errors import NonFiniteLogits
 from unillm.runtime.params import SamplingParams
+from unillm.runtime.request import Request
 from unillm.runtime.results import Completion
 from unillm.runtime.sampler import Row, Sample, sample
+from unillm.runtime.wheel import Outcome
 from unillm.tests.runtime.engines import engine_over, greedy
 from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
 
@@ -168,6 +170,31 @@ def test_an_interrupt_leaves_the_engine_whole() -> None:
         engine.check()
         assert engine.stats().running == 0
         assert list(engine.generate(PROMPTS[0], greedy(12)).token_ids) == model.answer(PROMPTS[0], 12)
+
+
+@pytest.mark.parametrize("count", [3, 12])
+def test_an_interrupt_between_two_requests_ends_who_may_have_lost_a_token(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = FakeModel()
+    with engine_over(model) as engine:
+        first, second = (engine.submit(prompt, greedy(count)) for prompt in PROMPTS[:2])
+        heard = iter(range(1, 4))
+        take = Request.take
+
+        def interrupted(request: Request, outcome: Outcome) -> bool:
+            if request.id == first and next(heard) == 3:
+                raise KeyboardInterrupt
+            return take(request, outcome)
+
+        monkeypatch.setattr(Request, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(engine.follow(first))
+        engine.check()
+        last = list(engine.follow(second))[-1].completion
+        assert last is not None
+        assert last.finish_reason == "abort"
+        assert list(last.token_ids) == model.answer(PROMPTS[1], 2)
 
 
 @pytest.mark.parametrize("step", range(12))

@@ -25,6 +25,8 @@ CHOICES = [
     SamplingParams(seed=2, temperature=1.5, top_p=0.9, max_tokens=15),
     SamplingParams(seed=3, top_k=4, repetition_penalty=1.3, max_tokens=30),
     SamplingParams(seed=4, min_p=0.05, max_tokens=9),
+    SamplingParams(seed=5, typical_p=0.7, presence_penalty=0.8, max_tokens=20),
+    SamplingParams(seed=6, frequency_penalty=1.5, logit_bias={9: 6.0, 11: -4}, prompt_logprobs=0, max_tokens=20),
 ]
 
 
@@ -73,7 +75,9 @@ def test_a_prefix_hit_is_cold(model: FakeModel) -> None:
         engine.generate(shared, greedy(1))
         done = engine.generate(asked, params(len(asked)))
         assert [one.token_ids for one in done] == alone(model, asked)
-        assert all(one.usage.cached_tokens >= len(shared) // 4 * 4 for one in done)
+        unread = [one for one in done if one.prompt_logprobs is None]
+        assert len(unread) > 6
+        assert all(one.usage.cached_tokens >= len(shared) // 4 * 4 for one in unread)
 
 
 def test_what_gave_way_is_what_did_not(model: FakeModel) -> None:

@@ -3,6 +3,7 @@
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from unillm.runtime.errors import InvalidParameter, NonFiniteLogits
 from unillm.runtime.params import SamplingParams
-from unillm.runtime.sampler import Chooser, Row, Sample, sample
+from unillm.runtime.sampler import Chooser, Row, Sample, read_logprobs, sample
 
 
 def scores(rows: int, vocabulary: int, seed: int = 0) -> Tensor:
@@ -23,16 +24,30 @@ def tokens(logits: Tensor, rows: list[Row]) -> list[int]:
     return [s.token for s in samples if isinstance(s, Sample)]
 
 
-def rows_of(params: SamplingParams, count: int, prompt: list[int] | None = None) -> list[Row]:
-    chooser = Chooser(params, prompt or [])
+def chooser_of(params: SamplingParams, prompt: Sequence[int] = (), chosen: Sequence[int] = ()) -> Chooser:
+    chooser = Chooser(params, prompt)
+    for token in chosen:
+        chooser.saw(token)
+    return chooser
+
+
+def rows_of(params: SamplingParams, count: int, prompt: Sequence[int] = (), chosen: Sequence[int] = ()) -> list[Row]:
+    chooser = chooser_of(params, prompt, chosen)
     return [Row(chooser, place) for place in range(count)]
 
 
-def plain_distribution(logits: list[float], params: SamplingParams, prompt: list[int]) -> dict[int, float]:
+def plain_distribution(
+    logits: list[float], params: SamplingParams, prompt: Sequence[int] = (), chosen: Sequence[int] = ()
+) -> dict[int, float]:
     """What may be chosen, and how likely: the definition, a token at a time."""
     penalty = params.repetition_penalty or 1.0
-    for token in set(prompt):
+    for token in {*prompt, *chosen}:
         logits[token] = logits[token] * penalty if logits[token] < 0 else logits[token] / penalty
+    for token in set(chosen):
+        logits[token] -= params.presence_penalty or 0.0
+        logits[token] -= (params.frequency_penalty or 0.0) * chosen.count(token)
+    for token, bias in (params.logit_bias or {}).items():
+        logits[token] += bias
     heat = 1.0 if params.temperature is None else params.temperature
     best = max(logits)
     weights = {token: math.exp((value - best) / heat) for token, value in enumerate(logits)}
@@ -48,8 +63,26 @@ def plain_distribution(logits: list[float], params: SamplingParams, prompt: list
             before += weights[token]
         order = kept
     order = [token for token in order if weights[token] >= (params.min_p or 0.0)]
+    if params.typical_p is not None and params.typical_p < 1:
+        order = plain_typical({token: weights[token] for token in order}, params.typical_p)
     total = sum(weights[token] for token in order)
     return {token: weights[token] / total for token in order}
+
+
+def plain_typical(weights: dict[int, float], share: float) -> list[int]:
+    """The tokens whose surprise is nearest to the mean surprise, until they make up `share`; equals stay together."""
+    total = sum(weights.values())
+    chances = {token: weight / total for token, weight in weights.items() if weight}
+    entropy = -sum(p * math.log(p) for p in chances.values())
+    distance = {token: abs(-math.log(p) - entropy) for token, p in chances.items()}
+    kept: list[int] = []
+    mass = 0.0
+    for token in sorted(distance, key=lambda token: distance[token]):
+        if kept and mass >= share and distance[token] > distance[kept[-1]]:
+            break
+        kept.append(token)
+        mass += chances[token]
+    return kept
 
 
 CASES = {
@@ -61,16 +94,26 @@ CASES = {
     "top_k, then top_p": SamplingParams(top_k=20, top_p=0.7),
     "all": SamplingParams(temperature=1.5, top_k=30, top_p=0.9, min_p=0.02, repetition_penalty=1.3),
     "penalty": SamplingParams(repetition_penalty=1.8),
+    "typical_p": SamplingParams(typical_p=0.5),
+    "typical_p of few": SamplingParams(temperature=2.0, typical_p=0.6, top_k=12),
+    "typical_p last of all": SamplingParams(top_k=40, top_p=0.95, min_p=0.01, typical_p=0.7),
+    "presence": SamplingParams(presence_penalty=1.5),
+    "frequency": SamplingParams(frequency_penalty=0.9, top_p=0.95),
+    "negative penalties": SamplingParams(presence_penalty=-1.0, frequency_penalty=-0.5),
+    "bias": SamplingParams(logit_bias={3: 2.5, 10: -100.0, 59: -0.5}),
+    "every penalty and bias": SamplingParams(
+        repetition_penalty=1.2, presence_penalty=0.7, frequency_penalty=0.4, logit_bias={17: 3, 8: 1.5}, typical_p=0.9
+    ),
     "penalty below one": SamplingParams(repetition_penalty=0.6, top_k=8),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_choices_follow_the_plain_distribution(name: str) -> None:
-    params, draws, prompt = CASES[name], 20_000, [3, 17, 3, 59]
+    params, draws, prompt, chosen = CASES[name], 20_000, [3, 17, 3, 59], [8, 17, 8, 8]
     logits = scores(1, 60)
-    expected = plain_distribution(logits[0].tolist(), params, prompt)
-    counts = Counter(tokens(logits.expand(draws, -1), rows_of(params, draws, prompt)))
+    expected = plain_distribution(logits[0].tolist(), params, prompt, chosen)
+    counts = Counter(tokens(logits.expand(draws, -1), rows_of(params, draws, prompt, chosen)))
     assert set(counts) <= set(expected)
     for token, share in expected.items():
         assert counts[token] / draws == pytest.approx(share, abs=5 * math.sqrt(share / draws) + 1e-3)
@@ -86,14 +129,19 @@ def test_every_choice_is_one_that_the_plain_filters_leave(seed: int) -> None:
             top_k=chance.choice([None, 0, 1, 3, 50, 500]),
             top_p=chance.choice([None, 0.0, 0.1, 0.9, 1.0]),
             min_p=chance.choice([None, 0.05, 1.0]),
+            typical_p=chance.choice([None, None, 0.0, 0.2, 0.95, 1.0]),
             repetition_penalty=chance.choice([None, 0.5, 1.2]),
+            presence_penalty=chance.choice([None, -2.0, 0.3, 2.0]),
+            frequency_penalty=chance.choice([None, -0.4, 0.3, 2.0]),
+            logit_bias=chance.choice([None, {}, {5: -100, 6: 100}, {7: 1.5, 150: -3.25}]),
             seed=chance.randrange(1000),
         )
         for _ in range(64)
     ]
-    rows = [Row(Chooser(params, prompt), place) for place, params in enumerate(choices)]
+    chosen = [chance.randrange(200) for _ in range(40)]
+    rows = [Row(chooser_of(params, prompt, chosen), place) for place, params in enumerate(choices)]
     for token, row, params in zip(tokens(logits, rows), logits.tolist(), choices, strict=True):
-        assert token in plain_distribution(row, params, prompt)
+        assert token in plain_distribution(row, params, prompt, chosen)
 
 
 def test_the_filters_are_those_of_transformers() -> None:
@@ -104,10 +152,11 @@ def test_the_filters_are_those_of_transformers() -> None:
         TemperatureLogitsWarper,
         TopKLogitsWarper,
         TopPLogitsWarper,
+        TypicalLogitsWarper,
     )
 
     logits, prompt, draws = scores(1, 80, 3), [4, 9, 70], 5000
-    params = SamplingParams(temperature=1.4, top_k=25, top_p=0.9, min_p=0.03, repetition_penalty=1.5)
+    params = SamplingParams(temperature=1.4, top_k=25, top_p=0.9, min_p=0.03, typical_p=0.8, repetition_penalty=1.5)
     warpers = LogitsProcessorList(
         [
             RepetitionPenaltyLogitsProcessor(1.5),
@@ -115,6 +164,7 @@ def test_the_filters_are_those_of_transformers() -> None:
             TopKLogitsWarper(25),
             TopPLogitsWarper(0.9),
             MinPLogitsWarper(0.03),
+            TypicalLogitsWarper(0.8),
         ]
     )
     expected = warpers(torch.LongTensor([prompt]), logits.clone()).softmax(-1)[0]
@@ -138,6 +188,7 @@ def test_no_temperature_to_speak_of_is_greedy(temperature: float) -> None:
         SamplingParams(top_p=0.0),
         SamplingParams(top_k=1),
         SamplingParams(min_p=1.0),
+        SamplingParams(min_p=1.0, typical_p=0.0),
         SamplingParams(temperature=1e-5, top_p=0.0, min_p=1.0, top_k=1),
     ],
 )
@@ -147,7 +198,12 @@ def test_the_narrowest_filters_leave_the_likeliest_token(params: SamplingParams)
 
 
 @pytest.mark.parametrize(
-    "params", [SamplingParams(top_k=51), SamplingParams(top_k=-1), SamplingParams(top_k=10**9, top_p=1.0, min_p=0.0)]
+    "params",
+    [
+        SamplingParams(top_k=51),
+        SamplingParams(top_k=-1),
+        SamplingParams(top_k=10**9, top_p=1.0, min_p=0.0, typical_p=1),
+    ],
 )
 def test_the_widest_filters_leave_every_token(params: SamplingParams) -> None:
     logits = torch.zeros(3000, 50)
@@ -164,6 +220,78 @@ def test_a_penalty_at_its_borders_chooses_a_token() -> None:
         for temperature in (0, 1, 1e300):
             params = SamplingParams(repetition_penalty=penalty, temperature=temperature)
             assert all(0 <= token < 50 for token in tokens(logits, rows_of(params, 4, list(range(40)))))
+
+
+@pytest.mark.parametrize("bias", [100, -100])
+@pytest.mark.parametrize("more", [{}, {"temperature": 0}, {"typical_p": 0.0}, {"top_p": 0.0}, {"top_k": 60}])
+def test_the_same_bias_on_every_token_changes_nothing(bias: float, more: dict[str, float]) -> None:
+    logits = scores(50, 50)
+    biased = SamplingParams(seed=1, logit_bias=dict.fromkeys(range(50), bias), **more)  # type: ignore[arg-type]
+    plain = SamplingParams(seed=1, **more)  # type: ignore[arg-type]
+    pairs = zip(tokens(logits, rows_of(biased, 50)), tokens(logits, rows_of(plain, 50)), strict=True)
+    assert sum(a == b for a, b in pairs) >= 49  # a score loses some of its last bits to a bias of 100
+
+
+@pytest.mark.parametrize("temperature", [0, 1, 1e300])
+def test_a_bias_to_the_limit_bans_or_forces_a_token(temperature: float) -> None:
+    logits = scores(50, 50)
+    banned = SamplingParams(temperature=0, logit_bias={int(t): -100 for t in logits.argmax(-1)})
+    assert not set(tokens(logits, rows_of(banned, 50))) & set(logits.argmax(-1).tolist())
+    forced = SamplingParams(temperature=min(temperature, 1), logit_bias={33: 100})
+    assert set(tokens(logits, rows_of(forced, 50))) == {33}
+
+
+def test_penalties_at_their_borders_choose_a_token_and_spare_what_is_ruled_out() -> None:
+    logits = scores(40, 50) * 1e30
+    logits[:, 9] = -torch.inf
+    logits[:, 8] = 0.0
+    for repetition in (1e-300, 1.0, 1e300):
+        for penalty in (-2, 0, 2):
+            for temperature in (0, 1, 1e300):
+                params = SamplingParams(
+                    repetition_penalty=repetition,
+                    presence_penalty=penalty,
+                    frequency_penalty=penalty,
+                    logit_bias={7: 100},
+                    temperature=temperature,
+                )
+                rows = rows_of(params, 40, range(20), [0, 0, 8, 30])
+                assert all(0 <= token < 50 for token in tokens(logits, rows))
+
+
+def test_the_most_typical_token_need_not_be_the_likeliest() -> None:
+    logits = torch.tensor([[0.6, 0.3, 0.05, 0.05]]).log()
+    assert set(tokens(logits.expand(300, -1), rows_of(SamplingParams(typical_p=0.0), 300))) == {1}
+    assert set(tokens(logits.expand(300, -1), rows_of(SamplingParams(typical_p=0.5), 300))) == {0, 1}
+
+
+def test_a_typical_share_of_more_tokens_than_the_usual_candidates_is_exact_too() -> None:
+    logits = scores(1, 4000) * 0.3
+    for params in (SamplingParams(typical_p=0.3), SamplingParams(typical_p=0.3, top_p=0.999)):
+        expected = plain_distribution(logits[0].tolist(), params)
+        counts = Counter(tokens(logits.expand(500, -1), rows_of(params, 500)))
+        assert set(counts) <= set(expected)
+        assert len(expected) > 1000
+        assert len(counts) > 300
+
+
+def test_the_answers_of_one_seed_differ_and_the_first_is_the_only_one() -> None:
+    logits, params = torch.zeros(1, 10_000), SamplingParams(seed=5)
+    chosen = [tokens(logits, [Row(Chooser(params, choice=choice), 3)])[0] for choice in range(20)]
+    assert len(set(chosen)) > 15
+    assert chosen[0] == tokens(logits, [Row(Chooser(params), 3)])[0]
+
+
+def test_given_tokens_are_read_with_the_models_own_logarithms() -> None:
+    logits = scores(700, 5000)
+    targets = [7 * i % 5000 for i in range(700)]
+    expected = logits.double().log_softmax(-1)
+    for i, one in enumerate(read_logprobs(logits, targets, 2)):
+        assert one.token == targets[i]
+        assert one.logprob == pytest.approx(expected[i, targets[i]].item(), abs=1e-5)
+        assert [token for token, _ in one.top] == expected[i].topk(2).indices.tolist()
+    assert [one.top for one in read_logprobs(logits, targets[:3], 0)] == [(), (), ()]
+    assert len(read_logprobs(logits[:, :5], [1], 99)[0].top) == 5
 
 
 def test_tokens_that_are_ruled_out_are_never_chosen() -> None:
@@ -260,6 +388,19 @@ def test_more_logprobs_than_tokens_are_all_of_them() -> None:
         ("top_p", -0.1),
         ("min_p", 2),
         ("repetition_penalty", 0),
+        ("typical_p", 1.5),
+        ("presence_penalty", 2.1),
+        ("presence_penalty", math.nan),
+        ("frequency_penalty", -2.1),
+        ("logit_bias", {5: 100.5}),
+        ("logit_bias", {5: math.nan}),
+        ("logit_bias", {-1: 1}),
+        ("logit_bias", {"5": 1}),
+        ("logit_bias", [5]),
+        ("prompt_logprobs", -1),
+        ("n", 0),
+        ("n", None),
+        ("n", 10**9),
         ("max_tokens", -1),
         ("logprobs", -1),
         ("seed", "x"),

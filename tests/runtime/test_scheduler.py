@@ -66,8 +66,11 @@ def test_only_the_last_chunk_of_a_prompt_wants_scores() -> None:
 
 def test_a_scored_sequence_wants_all_scores_and_chooses_nothing() -> None:
     target = scheduler(batch_tokens=10)
-    target.add(Sequence(1, list(range(15)), limit=15, scored_from=3))
-    wanted = [list(chunks[0].wanted) for chunks in until_idle(target)]
+    target.add(Sequence(1, list(range(15)), limit=15, scored_from=3, chooses=False))
+    wanted: list[list[int]] = []
+    while not target.is_idle:
+        wanted.append(list(target.next_step()[0].wanted))
+        step(target)
     assert wanted == [list(range(3, 10)), list(range(10, 15))]
 
 

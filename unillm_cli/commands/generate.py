@@ -28,7 +28,11 @@ def generate(
     top_k: of.TopKOption = None,
     top_p: of.TopPOption = None,
     min_p: of.MinPOption = None,
+    typical_p: of.TypicalPOption = None,
     repetition_penalty: of.RepetitionPenaltyOption = None,
+    presence_penalty: of.PresencePenaltyOption = None,
+    frequency_penalty: of.FrequencyPenaltyOption = None,
+    logit_bias: of.LogitBiasOption = None,
     seed: of.SeedOption = None,
     stop: of.StopOption = None,
     raw: of.RawOption = False,
@@ -60,7 +64,11 @@ def generate(
         top_k=top_k,
         top_p=top_p,
         min_p=min_p,
+        typical_p=typical_p,
         repetition_penalty=repetition_penalty,
+        presence_penalty=presence_penalty,
+        frequency_penalty=frequency_penalty,
+        logit_bias=_biases(logit_bias),
         seed=seed,
         stop=tuple(stop or ()),
     )
@@ -71,6 +79,20 @@ def generate(
         updates = _updates(opened, text, system, params, raw=raw)
         completion = _answered(session, updates, verbose=verbose)
         _end(session, opened, completion, params, verbose=verbose)
+
+
+def _biases(given: list[str] | None) -> dict[int, float] | None:
+    """What `--logit-bias` says; the numbers' ranges are the engine's to check."""
+    if not given:
+        return None
+    biases: dict[int, float] = {}
+    for text in given:
+        token, _, bias = text.partition("=")
+        try:
+            biases[int(token)] = float(bias)
+        except ValueError:
+            raise UsageError(f"--logit-bias {text}: not a token id, = and a number", "--logit-bias 1234=-5") from None
+    return biases
 
 
 def _usual(params: SamplingParams, stated: Mapping[str, Any]) -> SamplingParams:

@@ -13,6 +13,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from unillm.registry.errors import FormatError
 from unillm.registry.files import ModelFiles
+from unillm.runtime.errors import InvalidPrompt
 from unillm.runtime.text.errors import TemplateFault, TemplateLimit
 from unillm.runtime.text.template import ChatTemplate
 
@@ -287,8 +288,14 @@ def test_a_template_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_templates_see_plain_data_only() -> None:
     message = {"role": "user", "content": "a", "name": None}
     assert ChatTemplate("{{ messages[0]|tojson }}", "m").render([message]) == '{"role": "user", "content": "a"}'
-    with pytest.raises(TypeError, match=r"cannot hold a \w*Path"):
-        ChatTemplate("", "m").render([{"role": "user", "content": Path()}])
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+    for content, reason in ((Path(), r"cannot hold a \w*Path"), (b"", "cannot hold a bytes"), (deep, "64 deep")):
+        with pytest.raises(InvalidPrompt, match=reason):
+            ChatTemplate("", "m").render([{"role": "user", "content": content}])
+    with pytest.raises(InvalidPrompt, match="a message is a dict with a role and a content, not str"):
+        ChatTemplate("", "m").render(["hello"])  # type: ignore[list-item]
 
 
 def test_several_threads_render_at_once() -> None:

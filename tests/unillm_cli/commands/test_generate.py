@@ -80,6 +80,14 @@ def test_sampling_flags_arrive(engine: FakeEngine) -> None:
     assert (params.min_p, params.repetition_penalty, params.seed, params.stop) == (0.1, 1.1, 4, ("A", "B"))
 
 
+def test_penalties_and_biases_arrive(engine: FakeEngine) -> None:
+    flags = "--typical-p 0.7 --presence-penalty 0.5 --frequency-penalty -0.5 --logit-bias 12=-5 --logit-bias 7=2.5"
+    run("generate", "Hi", *flags.split())
+    params = engine.params
+    assert (params.typical_p, params.presence_penalty, params.frequency_penalty) == (0.7, 0.5, -0.5)
+    assert params.logit_bias == {12: -5.0, 7: 2.5}
+
+
 def test_flags_not_given_are_left_to_the_model(engine: FakeEngine) -> None:
     engine.defaults = {"temperature": 0.6}
     run("generate", "Hi")
@@ -93,7 +101,12 @@ def test_where_nobody_says_how_to_sample_it_is_the_usual_way(engine: FakeEngine)
     assert engine.params == SamplingParams(temperature=0)
 
 
-@pytest.mark.parametrize("flags", ["-t -1", "--top-p 2", "-n -1", "--repetition-penalty 0", "--seed x", "--stop="])
+BIASES = [f"--logit-bias {text}" for text in ("5", "5=", "=5", "x=1", "5=x", "5=nan", "5=101", "-5=1")]
+
+
+@pytest.mark.parametrize(
+    "flags", ["-t -1", "--top-p 2", "-n -1", "--repetition-penalty 0", "--seed x", "--stop=", *BIASES]
+)
 def test_a_value_out_of_range_is_a_usage_error(engine: FakeEngine, flags: str) -> None:
     ran = run("generate", "Hi", *flags.split())
     assert (ran.code, ran.out, engine.settings) == (2, "", None)
