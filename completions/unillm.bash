@@ -40,7 +40,7 @@ _unillm() {
   fi
   flags=
   case $verb in
-    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --offline --verbose -v --json --quiet -q --debug --help -h' ;;
+    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --exact --offline --verbose -v --json --quiet -q --debug --help -h' ;;
     models|list|ls) flags='--json --quiet -q --debug --help -h' ;;
     pull) flags='--name --dry-run --offline --json --quiet -q --debug --help -h' ;;
     show) flags='--template --json --quiet -q --debug --help -h' ;;
@@ -53,7 +53,7 @@ _unillm() {
     sync) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;
     prune) flags='--partial --dry-run --json --quiet -q --debug --help -h' ;;
     verify) flags='--json --quiet -q --debug --help -h' ;;
-    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --offline --json --quiet -q --debug --help -h' ;;
+    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --exact --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
     "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"pull --name"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context") return ;;

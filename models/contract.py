@@ -7,13 +7,16 @@ device it is on: everything a forward pass may know of its surroundings is one `
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from .config import ModelConfig
 from .quantized import QuantizedTensor
+
+if TYPE_CHECKING:
+    from .ops.cpu.kernels import Kernels
 
 Weight: TypeAlias = Tensor | QuantizedTensor
 Format: TypeAlias = Literal["safetensors", "gguf", "pytorch"]
@@ -38,7 +41,8 @@ class Collective(Protocol):
 class Placement:
     """Where a model lives and what it computes in. `dtype` is that of activations; weights stay as stored.
 
-    With `world` ranks each loads its part of the weights, and `collective` joins what they compute.
+    With `world` ranks each loads its part of the weights, and `collective` joins what they compute. `kernels` compute
+    on a CPU what they can; without them, and elsewhere, everything is plain torch.
     """
 
     device: torch.device
@@ -46,6 +50,7 @@ class Placement:
     rank: int = 0
     world: int = 1
     collective: Collective | None = None
+    kernels: "Kernels | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,10 @@ class WeightLoader(Protocol):
     def has_tensor(self, name: str) -> bool: ...
     def load_tensor(self, name: str, part: Part | None = None) -> Weight:
         """A view of the mapped file, never a copy where the format allows it. `WeightsError` for an unknown name."""
+        ...
+
+    def release(self, name: str) -> None:
+        """A copy has been made of this tensor: memory that it holds may be given back."""
         ...
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import torch
 from torch import Tensor
@@ -13,25 +13,34 @@ from .blocks import block_of, dequantize
 if TYPE_CHECKING:
     from .contract import Part
 
+FILE: Final = "file"
+TILED: Final = "tiles16"
+TILE_ROWS: Final = 16
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantizedTensor:
     """A matrix in blocks, as stored. A value, not a tensor: `ops` knows how to compute with each `kind`.
 
     `kind` is GGML's word ("Q4_K"); `shape` is the logical one, [.., rows, columns]; `data` [all rows, bytes of a row]
-    uint8 is usually a view of the mapped file. `layout` says how `data` is arranged ("file": as stored); other formats
-    keep their scales in `side`.
+    uint8 is usually a view of the mapped file. `layout` says how `data` is arranged: FILE, as stored, or TILED, as the
+    CPU kernels want it, [tiles of 16 rows, bytes of a tile]. Other formats keep their scales in `side`.
     """
 
     kind: str
     shape: tuple[int, ...]
     data: Tensor
-    layout: str = "file"
+    layout: str = FILE
     side: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
         return self.data.nbytes + sum(tensor.nbytes for tensor in self.side.values())
+
+    @property
+    def grain(self) -> int:
+        """How many rows can only be had together."""
+        return TILE_ROWS if self.layout == TILED else 1
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +50,11 @@ class QuantizedTensor:
         return replace(self, data=self.data.to(device), side={k: v.to(device) for k, v in self.side.items()})
 
     def part(self, part: "Part") -> Self:
-        """A slice along the first dimension, or along the last at block borders; a view either way."""
+        """A slice along the first dimension, or along the last at block borders; a view either way. Of tiles: whole
+        ones.
+        """
+        if self.layout == TILED:
+            return self._tiles(part)
         edges, length = (part.start, part.stop), part.stop - part.start
         if part.dim == 0 and len(self.shape) > 1:
             rows = self.data.shape[0] // self.shape[0]
@@ -60,7 +73,15 @@ class QuantizedTensor:
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The numbers, in `shape`. The arithmetic is fp32, as in the format's description; `dtype` is the last step."""
+        if self.layout != FILE:
+            raise ValueError(f"a {self.kind} tensor in the layout {self.layout} is not unpacked here")
         return dequantize(self.kind, self.data).reshape(self.shape).to(dtype)
+
+    def _tiles(self, part: "Part") -> Self:
+        if part.dim or part.start % TILE_ROWS or (part.stop % TILE_ROWS and part.stop != self.shape[0]):
+            raise ValueError(f"tiles of {TILE_ROWS} rows are not cut at {part.start}:{part.stop} along {part.dim}")
+        data = self.data[part.start // TILE_ROWS : -(-part.stop // TILE_ROWS)]
+        return replace(self, shape=(part.stop - part.start, *self.shape[1:]), data=data)
 
     @property
     def num_elements(self) -> int:

@@ -1,6 +1,8 @@
 """A model and what it needs to run: a cache as large as memory allows, and the wheel that turns over both."""
 
 from ..models.contract import Model
+from ..models.ops.table import kind_of
+from ..models.quantized import TILED
 from .device import available_memory
 from .kv.pages import PageCache
 from .kv.pool import KVPool, PageLayout
@@ -30,8 +32,10 @@ def assemble(model: Model, options: EngineOptions) -> tuple[Wheel, int]:
 
 
 def _memory_left(model: Model) -> int:
-    """Half of what the device has left. Weights that are mapped from files will still need their share of it."""
+    """Half of what the device has left. Weights that are mapped from files will still need their share of it; packed
+    ones have had theirs.
+    """
     free = available_memory(model.place.device)
     if model.place.device.type == "cpu":
-        free -= sum(weight.nbytes for weight in model.weights())
+        free -= sum(weight.nbytes for weight in model.weights() if kind_of(weight) != TILED)
     return max(free, 0) // 2

@@ -46,6 +46,9 @@ class EngineBuilder(Generic[Made]):
     def prefix_cache(self, on: bool) -> Self:
         return replace(self, options=replace(self.options, prefix_cache=on))
 
+    def exact(self, on: bool = True) -> Self:
+        return replace(self, options=replace(self.options, exact=on))
+
     def listener(self, listener: Listener) -> Self:
         return replace(self, heard_by=listener)
 

@@ -36,7 +36,10 @@ from .text.tokenizer import Tokenizer
 
 
 class Engine:
-    """A loaded model and its cache. `close` it, or use it in a `with`, to give their memory back."""
+    """A loaded model and its cache. `close` it, or use it in a `with`, to give their memory back.
+
+    `kernels` is the instruction set of the CPU kernels that compute; None where plain torch does.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Engine:
         if ends is None:
             ends = tokenizer.eos_ids if tokenizer is not None else ()
         vocabulary = model.config.vocabulary
+        self.kernels = None if model.place.kernels is None else model.place.kernels.name
         self._intake = Intake(name, vocabulary, context, tokenizer, template, defaults or {}, ends)
         self._open_desk: Desk | None = Desk(wheel, name)
         self._watched: dict[str, Request] = {}
@@ -68,6 +72,7 @@ class Engine:
         threads: int | None = None,
         kv_memory: int | None = None,
         prefix_cache: bool = True,
+        exact: bool = False,
         options: EngineOptions | None = None,
         listener: Listener | None = None,
     ) -> Self:
@@ -76,7 +81,13 @@ class Engine:
         `options` hold all that may be chosen, in place of the keywords before it.
         """
         chosen = options or EngineOptions(
-            device=device, dtype=dtype, context=context, threads=threads, kv_memory=kv_memory, prefix_cache=prefix_cache
+            device=device,
+            dtype=dtype,
+            context=context,
+            threads=threads,
+            kv_memory=kv_memory,
+            prefix_cache=prefix_cache,
+            exact=exact,
         )
         parts = load_parts(model, chosen, listener)
         return cls(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models.contract import Model, Placement
+from ..models.ops.cpu.kernels import Kernels
 from ..registry.events import Listener, nobody
 from ..registry.files import ModelFiles
 from ..registry.locate import locate
@@ -35,10 +36,9 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
     """Find the files, fetching them where they are missing, and load what is in them."""
     device = find_device(options.device)
     files = model if isinstance(model, ModelFiles) else _locate(model, listener)
-    if device.type == "cpu":
-        use_threads(options.threads)
+    kernels = Kernels.open(use_threads(options.threads), exact=options.exact) if device.type == "cpu" else None
     weights = open_weights(files)
-    place = Placement(device, choose_dtype(options.dtype, weights.stored_dtype, device))
+    place = Placement(device, choose_dtype(options.dtype, weights.stored_dtype, device), kernels=kernels)
     tokenizer = load_tokenizer(files)
     template = ChatTemplate.find(files)
     return Parts(

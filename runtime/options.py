@@ -9,7 +9,8 @@ from .errors import InvalidParameter
 class EngineOptions:
     """`context` is the model's trained length, capped by memory, unless said. `kv_memory` is in bytes: half of what the
     device has left unless said. A step computes at most `batch_tokens` tokens of at most `sequences` sequences.
-    `threads` are the physical cores unless said, on a CPU.
+    `threads` are the physical cores unless said, on a CPU. `exact` keeps activations in `dtype` where a CPU's kernels
+    would round them to 8 bits to multiply them with quantised weights.
     """
 
     device: str = "auto"
@@ -21,6 +22,7 @@ class EngineOptions:
     batch_tokens: int = 512
     sequences: int = 128
     prefix_cache: bool = True
+    exact: bool = False
 
     def __post_init__(self) -> None:
         for name in ("context", "threads", "kv_memory", "page_size", "batch_tokens", "sequences"):

@@ -36,9 +36,11 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
     started = perf_counter()
     _wait_politely()
     from ..runtime.engine import Engine
+    from ..runtime.options import EngineOptions
 
     context = settings.context or files.parameters.get("context")
-    with Engine.load(files, device=settings.device, dtype=settings.dtype, context=context) as engine:
+    options = EngineOptions(device=settings.device, dtype=settings.dtype, exact=settings.exact, context=context)
+    with Engine.load(files, options=options) as engine:
         yield Opened(engine, files.name, perf_counter() - started, files.system, files.messages)
 
 

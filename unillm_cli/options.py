@@ -36,6 +36,10 @@ DeviceOption = Annotated[
     str | None, Option("--device", metavar="DEVICE", help="Where it runs: auto, cpu, cuda, cuda:1 or mps.")
 ]
 DtypeOption = Annotated[Dtype | None, Option("--dtype", help="What it computes in.")]
+ExactOption = Annotated[
+    bool | None,
+    Option("--exact", help="Multiply quantised weights with activations as they are, not rounded to 8 bits: slower."),
+]
 ContextOption = Annotated[
     int | None, Option("--context", metavar="TOKENS", min=1, help="The longest prompt and answer together.")
 ]

@@ -45,6 +45,7 @@ KEYS: Mapping[str, Key] = {
     "model": Key("UNILLM_MODEL", _text, "the model that is used when none is named"),
     "device": Key("UNILLM_DEVICE", _text, "where models run: auto, cpu, cuda, cuda:1, mps"),
     "dtype": Key("UNILLM_DTYPE", _text, "what models compute in: auto, float32, float16, bfloat16"),
+    "exact": Key("UNILLM_EXACT", _switch, "multiply quantised weights with activations that are not rounded"),
     "context": Key("UNILLM_CONTEXT", _whole, "the longest prompt and answer together, in tokens"),
     "home": Key("UNILLM_HOME", _text, "the folder of installed models"),
     "offline": Key("UNILLM_OFFLINE", _switch, "never ask the network"),
@@ -66,6 +67,7 @@ class Settings:
     model: str | None
     device: str
     dtype: str
+    exact: bool
     context: int | None
     home: str | None
     offline: bool
@@ -76,7 +78,7 @@ class Settings:
         """The settings in force. Of `flags`, those that are None were not given."""
         given = _from_file(config_file(environ)) | _from_environment(environ) | _from_flags(flags)
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
-        values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto"}
+        values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False}
         values |= {"context": None, "home": None, "offline": False}
         values |= {name: _parsed(KEYS[name], one) for name, one in given.items()}
         return cls(**values, environment=environment)

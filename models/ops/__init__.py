@@ -1,54 +1,91 @@
 """Tensor operations with a choice of backend: free functions that models are made of.
 
-A call looks its implementation up in the operation's table, by the kind of weight, the device and the number of rows.
-Model code never asks which device it is on. `reference.py` and `reference_attention.py` serve whatever nothing faster
-does.
+A call looks its implementation up in the operation's table, by the kind of weight or of numbers, where it runs and the
+number of rows. Model code never asks which device it is on; the `kernels` that it hands on are those of its placement.
+`reference.py` and `reference_attention.py` serve whatever nothing faster does.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor
 
+from ..blocks import PACKED_KINDS
 from ..contract import AttentionSpec, Batch, PagedView, Weight
+from ..quantized import TILED
 from . import reference, reference_attention
+from .cpu.kernels import NUMBERS, Kernels
 from .operands import Norm, Rotation
-from .table import DENSE, Entry, Table, kind_of
+from .table import COMPILED, DENSE, Entry, Table, kind_of, place_of
 
 __all__ = ["Norm", "Rotation", "attention", "embedding", "linear", "rms_norm", "silu_mul"]
 
-_Linear: TypeAlias = Callable[[Tensor, Any, Tensor | None], Tensor]
-_Embedding: TypeAlias = Callable[[Tensor, Any, torch.dtype], Tensor]
-
-_DENSE = frozenset({DENSE})
-
-_LINEAR: Table[_Linear] = Table((Entry(reference.dense_linear, _DENSE), Entry(reference.packed_linear)))
-_EMBEDDING: Table[_Embedding] = Table((Entry(reference.dense_embedding, _DENSE), Entry(reference.packed_embedding)))
-_ATTENTION = Table((Entry(reference_attention.attention),))
+_Run: TypeAlias = Callable[..., Tensor]
 
 
-def linear(x: Tensor, weights: Sequence[Weight], biases: Sequence[Tensor | None]) -> Tensor:
-    """x [rows, in] times each weight [out, in], side by side: [rows, sum of outs]."""
-    outs = []
-    for weight, bias in zip(weights, biases, strict=True):
-        run = _LINEAR.choose(kind_of(weight), x.device.type, len(x))
-        outs.append(run(x, weight, bias))
-    return outs[0] if len(outs) == 1 else torch.cat(outs, -1)
+def _plain(run: _Run) -> _Run:
+    """An implementation that needs no kernels."""
+    return lambda _, *operands: run(*operands)
 
 
-def embedding(ids: Tensor, table: Weight, dtype: torch.dtype) -> Tensor:
+_DENSE: Final = frozenset({DENSE})
+_FILE: Final = frozenset(PACKED_KINDS)
+_TILED: Final = frozenset({TILED})
+_HERE: Final = frozenset({COMPILED})
+_FLOATS: Final = frozenset(str(dtype) for dtype in NUMBERS)
+
+_LINEAR: Table[_Run] = Table(
+    (
+        Entry(_plain(reference.dense_linear), _DENSE),
+        Entry(Kernels.linear, _TILED, _HERE),
+        Entry(_plain(reference.packed_linear), _FILE),
+    )
+)
+_EMBEDDING: Table[_Run] = Table(
+    (
+        Entry(_plain(reference.dense_embedding), _DENSE),
+        Entry(Kernels.embedding, _TILED, _HERE),
+        Entry(_plain(reference.packed_embedding), _FILE),
+    )
+)
+_RMS_NORM: Table[_Run] = Table((Entry(Kernels.rms_norm, _FLOATS, _HERE), Entry(_plain(reference.rms_norm))))
+_SILU_MUL: Table[_Run] = Table((Entry(Kernels.silu_mul, _FLOATS, _HERE), Entry(_plain(reference.silu_mul))))
+_ATTENTION: Table[_Run] = Table(
+    (Entry(Kernels.attention, _FLOATS, _HERE), Entry(_plain(reference_attention.attention)))
+)
+
+
+def linear(
+    x: Tensor,
+    weights: Sequence[Weight],
+    biases: Sequence[Tensor | None],
+    kernels: Kernels | None = None,
+    onto: Tensor | None = None,
+) -> Tensor:
+    """x [rows, in] times each weight [out, in], side by side: [rows, sum of outs]; added to `onto`, which may be
+    overwritten.
+    """
+    kinds = {kind_of(weight) for weight in weights}
+    if len(kinds) == 1:
+        return _LINEAR.choose(kinds.pop(), place_of(x, kernels), len(x))(kernels, x, weights, biases, onto)
+    outs = [linear(x, (weight,), (bias,), kernels) for weight, bias in zip(weights, biases, strict=True)]
+    return reference.added(torch.cat(outs, -1), onto)
+
+
+def embedding(ids: Tensor, table: Weight, dtype: torch.dtype, kernels: Kernels | None = None) -> Tensor:
     """Rows of `table`: [tokens, columns]."""
-    return _EMBEDDING.choose(kind_of(table), ids.device.type, len(ids))(ids, table, dtype)
+    return _EMBEDDING.choose(kind_of(table), place_of(ids, kernels), len(ids))(kernels, ids, table, dtype)
 
 
-def rms_norm(x: Tensor, norm: Norm) -> Tensor:
-    return reference.rms_norm(x, norm)
+def rms_norm(x: Tensor, norm: Norm, kernels: Kernels | None = None) -> Tensor:
+    """Of x [rows, columns]."""
+    return _RMS_NORM.choose(str(x.dtype), place_of(x, kernels), len(x))(kernels, x, norm)
 
 
-def silu_mul(gate_up: Tensor) -> Tensor:
+def silu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:
     """silu(gate) * up, of [rows, gate and up side by side]."""
-    return reference.silu_mul(gate_up)
+    return _SILU_MUL.choose(str(gate_up.dtype), place_of(gate_up, kernels), len(gate_up))(kernels, gate_up)
 
 
 def attention(
@@ -62,11 +99,12 @@ def attention(
     rotation: Rotation | None = None,
     q_norm: Norm | None = None,
     k_norm: Norm | None = None,
+    kernels: Kernels | None = None,
 ) -> Tensor:
     """One layer's attention, all of it: norm and rotate q and k, store k and v at the view's slots, attend.
 
     q [tokens, heads, head_dim] and k, v [tokens, kv_heads, head_dim] are unrotated; the result is shaped as q. The
-    view's pages are written.
+    view's pages are written; q may be overwritten.
     """
-    run = _ATTENTION.choose(str(cache.keys.dtype), q.device.type, len(q))
-    return run(q, k, v, q_norm, k_norm, rotation, spec, cache, batch)
+    run = _ATTENTION.choose(str(cache.keys.dtype), place_of(q, kernels), len(q))
+    return run(kernels, q, k, v, q_norm, k_norm, rotation, spec, cache, batch)

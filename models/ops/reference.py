@@ -4,7 +4,7 @@ A matrix is never converted or unpacked whole. It goes by tiles of rows through 
 a mapped weight stays mapped and a packed one packed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import torch
@@ -21,8 +21,29 @@ _TILE: Final = 600_000
 _TILE_ELSEWHERE: Final = 16_000_000
 
 
-def dense_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x @ weight.T + bias; a weight of another type than x is converted tile by tile."""
+def dense_linear(
+    x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], onto: Tensor | None = None
+) -> Tensor:
+    """x @ weight.T + bias of each, side by side; a weight of another type than x is converted tile by tile."""
+    return _side_by_side([_dense(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)], onto)
+
+
+def packed_linear(
+    x: Tensor, weights: Sequence[QuantizedTensor], biases: Sequence[Tensor | None], onto: Tensor | None = None
+) -> Tensor:
+    """The same with weights whose rows are unpacked tile by tile."""
+    return _side_by_side([_packed(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)], onto)
+
+
+def added(out: Tensor, onto: Tensor | None) -> Tensor:
+    return out if onto is None else onto + out
+
+
+def _side_by_side(outs: Sequence[Tensor], onto: Tensor | None) -> Tensor:
+    return added(outs[0] if len(outs) == 1 else torch.cat(list(outs), -1), onto)
+
+
+def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     if weight.dtype == x.dtype:
         return F.linear(x, weight, bias)
     out = x.new_empty(len(x), len(weight))
@@ -35,8 +56,7 @@ def dense_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out if bias is None else out.add_(bias)
 
 
-def packed_linear(x: Tensor, weight: QuantizedTensor, bias: Tensor | None) -> Tensor:
-    """The same with a weight whose rows are unpacked tile by tile."""
+def _packed(x: Tensor, weight: QuantizedTensor, bias: Tensor | None) -> Tensor:
     out = x.new_empty(len(x), weight.shape[0])
     buffer: Tensor | None = None
     for start, stop in _tiles(weight.shape, x.device):

@@ -1,14 +1,15 @@
-"""Which implementation serves a call: by the kind of weight (or of cache), the device, and the number of rows.
+"""Which implementation serves a call: by the kind of weight (or of numbers), where it runs, and the number of rows.
 
-A table is a tuple of entries in order of preference; the last one serves everything and is plain torch.
+A table is a tuple of entries in order of preference; the last ones are plain torch.
 """
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from torch import Tensor
 
 from ..contract import Weight
+from ..quantized import FILE
 
 Run = TypeVar("Run")
 
@@ -43,11 +44,18 @@ class Table(Generic[Run]):
         raise LookupError(f"no implementation serves {kind} on {device}")
 
 
-DENSE = "dense"
+DENSE: Final = "dense"
+COMPILED: Final = "cpu with kernels"
 
 
 def kind_of(weight: Weight) -> str:
-    """What a table calls a weight: "dense", or the packed kind with its layout where that is not the file's."""
+    """What a table calls a weight: "dense", the packed kind, or the layout where that is not the file's."""
     if isinstance(weight, Tensor):
         return DENSE
-    return weight.kind if weight.layout == "file" else f"{weight.kind}/{weight.layout}"
+    return weight.kind if weight.layout == FILE else weight.layout
+
+
+def place_of(x: Tensor, kernels: Any) -> str:
+    """What a table calls the device that a call runs on."""
+    device = x.device.type
+    return COMPILED if kernels is not None and device == "cpu" else device

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..contract import AttentionSpec, Batch, PagedLayer, PagedView, Weight
+from ..ops.cpu.kernels import Kernels
 from .checkpoint import Checkpoint
 from .linear import Linear
 from .split import Split
@@ -33,17 +34,31 @@ class Attention(nn.Module):
         spec: AttentionSpec,
         q_norm: ops.Norm | None = None,
         k_norm: ops.Norm | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
         super().__init__()
+        self.kernels = kernels
         self.qkv, self.out, self.head_dim, self.spec = qkv, out, head_dim, spec
         self.q_norm, self.k_norm = q_norm, k_norm
 
-    def forward(self, x: Tensor, rotation: ops.Rotation, batch: Batch, cache: PagedView) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: ops.Rotation, batch: Batch, cache: PagedView, onto: Tensor | None = None
+    ) -> Tensor:
+        """With `onto`, added to that, which may be overwritten."""
         q, k, v = (heads.unflatten(-1, (-1, self.head_dim)) for heads in self.qkv(x).split(self.qkv.sizes, -1))
         mixed = ops.attention(
-            q, k, v, spec=self.spec, cache=cache, batch=batch, rotation=rotation, q_norm=self.q_norm, k_norm=self.k_norm
+            q,
+            k,
+            v,
+            spec=self.spec,
+            cache=cache,
+            batch=batch,
+            rotation=rotation,
+            q_norm=self.q_norm,
+            k_norm=self.k_norm,
+            kernels=self.kernels,
         )
-        out: Tensor = self.out(mixed.flatten(1))
+        out: Tensor = self.out(mixed.flatten(1), onto)
         return out
 
     def cache_layer(self) -> PagedLayer:
@@ -71,7 +86,7 @@ class Attention(nn.Module):
         qkv = Linear.load(projections, hidden, (wide, narrow, narrow), Split("heads", heads.dim), qkv_bias)
         out = Linear.load((place / "o_proj",), wide, (hidden,), Split("columns", heads.dim), out_bias)
         q_norm, k_norm = (_head_norm(place / name, heads.dim, norm_eps) for name in ("q_norm", "k_norm"))
-        return cls(qkv, out, heads.dim, spec, q_norm, k_norm)
+        return cls(qkv, out, heads.dim, spec, q_norm, k_norm, place.place.kernels)
 
 
 def _head_norm(place: Checkpoint, head_dim: int, eps: float | None) -> ops.Norm | None:

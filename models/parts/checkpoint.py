@@ -14,6 +14,7 @@ from torch import Tensor
 from ..blocks import block_of
 from ..contract import Part, Placement, Weight, WeightLoader
 from ..errors import SplitError, WeightsError
+from ..quantized import QuantizedTensor
 
 Shape: TypeAlias = tuple[int | None, ...]
 
@@ -59,7 +60,9 @@ class Checkpoint:
         return 1 if isinstance(weight, Tensor) else block_of(weight.kind).elements
 
     def matrix(self, shape: Shape, part: Part | None = None) -> Weight:
-        """The tensor here, or `part` of it, as stored, on the model's device. None in `shape` takes any size."""
+        """The tensor here, or `part` of it, on the model's device: as stored, or as the placement's kernels pack it.
+        None in `shape` takes any size.
+        """
         self.findings.taken.add(self.name)
         if not self.exists():
             self.findings.missing.append(self.name)
@@ -69,7 +72,7 @@ class Checkpoint:
             wanted = [size or "any" for size in shape]
             self.findings.misshapen.append(f"{self.name} is {list(weight.shape)} where {wanted} belongs")
             return _stand_in(shape, part)
-        return (weight if part is None else self._part(part)).to(self.place.device)
+        return self._placed(weight if part is None else self._part(part))
 
     def vector(self, size: int, part: Part | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """A small tensor, in `dtype` whatever it is stored as."""
@@ -89,6 +92,14 @@ class Checkpoint:
                 surplus=surplus,
                 misshapen=found.misshapen,
             )
+
+    def _placed(self, weight: Weight) -> Weight:
+        kernels = self.place.kernels
+        if kernels is not None and isinstance(weight, QuantizedTensor) and kernels.packs(weight):
+            packed = kernels.pack(weight)
+            self.loader.release(self.name)
+            return packed
+        return weight.to(self.place.device)
 
     def _part(self, part: Part) -> Weight:
         try:

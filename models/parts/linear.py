@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..contract import Collective, Part, Weight
+from ..ops.cpu.kernels import Kernels
 from .checkpoint import Checkpoint
 from .split import Split, joining
 
@@ -14,7 +15,8 @@ from .split import Split, joining
 class Linear(nn.Module):
     """x @ weight.T + bias of each weight, side by side in one result.
 
-    With `collective`, the ranks' results are shares of one sum; the bias is then added to the sum, once.
+    `kernels` compute it where they can. With `collective`, the ranks' results are shares of one sum; the bias is then
+    added to the sum, once.
     """
 
     def __init__(
@@ -22,16 +24,20 @@ class Linear(nn.Module):
         weights: Sequence[Weight],
         biases: Sequence[Tensor | None],
         collective: Collective | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
         super().__init__()
+        self.kernels = kernels
         self.weights, self.biases, self.collective = tuple(weights), tuple(biases), collective
         self.sizes = tuple(int(weight.shape[0]) for weight in weights)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """With `onto`, added to that, which may be overwritten."""
         if self.collective is None:
-            return ops.linear(x, self.weights, self.biases)
-        out = self.collective.sum(ops.linear(x, self.weights, (None,) * len(self.weights)))
-        return out if self.biases[0] is None else out + self.biases[0]
+            return ops.linear(x, self.weights, self.biases, self.kernels, onto)
+        out = self.collective.sum(ops.linear(x, self.weights, (None,) * len(self.weights), self.kernels))
+        out = out if self.biases[0] is None else out + self.biases[0]
+        return out if onto is None else onto + out
 
     def own_weights(self) -> Iterator[Weight]:
         yield from self.weights
@@ -49,7 +55,7 @@ class Linear(nn.Module):
         """A weight [rows, columns] from each place. `bias=None`: wherever the file has one."""
         pairs = [_load_one(place, (size, columns), split, bias) for place, size in zip(places, rows, strict=True)]
         collective = joining(places[0].place, places[0].name) if split and split.kind == "columns" else None
-        return cls([weight for weight, _ in pairs], [bias for _, bias in pairs], collective)
+        return cls([weight for weight, _ in pairs], [bias for _, bias in pairs], collective, places[0].place.kernels)
 
 
 def _load_one(

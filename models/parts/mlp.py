@@ -5,6 +5,7 @@ from typing import Self
 from torch import Tensor, nn
 
 from .. import ops
+from ..ops.cpu.kernels import Kernels
 from .checkpoint import Checkpoint
 from .linear import Linear
 from .split import Split
@@ -13,12 +14,14 @@ from .split import Split
 class GatedMLP(nn.Module):
     """down(silu(gate(x)) * up(x)); ranks divide the intermediate numbers."""
 
-    def __init__(self, gate_up: Linear, down: Linear) -> None:
+    def __init__(self, gate_up: Linear, down: Linear, kernels: Kernels | None = None) -> None:
         super().__init__()
+        self.kernels = kernels
         self.gate_up, self.down = gate_up, down
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.down(ops.silu_mul(self.gate_up(x)))
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """With `onto`, added to that, which may be overwritten."""
+        out: Tensor = self.down(ops.silu_mul(self.gate_up(x), self.kernels), onto)
         return out
 
     @classmethod
@@ -29,4 +32,5 @@ class GatedMLP(nn.Module):
         return cls(
             Linear.load(gate_up, hidden, (intermediate, intermediate), Split("rows", unit), bias),
             Linear.load((down,), intermediate, (hidden,), Split("columns", unit), bias),
+            place.place.kernels,
         )

@@ -137,8 +137,8 @@ class Block(nn.Module):
         self.attention_norm, self.attention, self.mlp_norm, self.mlp = attention_norm, attention, mlp_norm, mlp
 
     def forward(self, hidden: Tensor, rotation: ops.Rotation, batch: Batch, cache: PagedView) -> Tensor:
-        hidden = hidden + self.attention(self.attention_norm(hidden), rotation, batch, cache)
-        out: Tensor = hidden + self.mlp(self.mlp_norm(hidden))
+        hidden = self.attention(self.attention_norm(hidden), rotation, batch, cache, onto=hidden)
+        out: Tensor = self.mlp(self.mlp_norm(hidden), onto=hidden)
         return out
 
 

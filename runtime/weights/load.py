@@ -54,6 +54,7 @@ def build_model(weights: SizedLoader, place: Placement, name: str) -> Model:
     family = find(about.architecture, about.format)
     read_config = family.Config.from_gguf if about.format == "gguf" else family.Config.from_hf
     config = read_config(about.config)
+    # Packed copies take what they take in the file, whose pages go as each is made.
     check_fits(weights.nbytes // place.world, place.device, name)
     return family.load(weights, config, place)
 

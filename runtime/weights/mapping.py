@@ -23,16 +23,15 @@ from ...registry.formats.view import TensorView
 _NO_RESERVE: int = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
-def map_file(path: Path) -> Tensor:
-    """All bytes of a file, uint8. They go when the last tensor that lies in them does."""
+def map_file(path: Path) -> mmap.mmap:
+    """All bytes of a file. They go when the last tensor that lies in them does."""
     descriptor = open_regular(path)
     try:
-        memory = _private_map(descriptor)
+        return _private_map(descriptor)
     except (OSError, ValueError) as error:
         raise FormatError(path, "file", f"cannot be mapped: {error}") from error
     finally:
         os.close(descriptor)
-    return torch.frombuffer(memory, dtype=torch.uint8)
 
 
 def _private_map(descriptor: int) -> mmap.mmap:
@@ -49,7 +48,7 @@ class MappedWeights:
     def __init__(self, metadata: WeightMetadata, views: Mapping[str, TensorView]) -> None:
         self._metadata = metadata
         self._views = views
-        self._files: dict[Path, Tensor] = {}
+        self._files: dict[Path, mmap.mmap] = {}
 
     @property
     def metadata(self) -> WeightMetadata:
@@ -76,10 +75,18 @@ class MappedWeights:
         """The bytes of one tensor, where they lie."""
         if view.file not in self._files:
             self._files[view.file] = map_file(view.file)
-        found = self._files[view.file][view.offset : view.offset + view.nbytes]
+        found = torch.frombuffer(self._files[view.file], dtype=torch.uint8)[view.offset : view.offset + view.nbytes]
         if found.numel() != view.nbytes:
             raise FormatError(view.file, f"tensor {view.name!r}", "is no longer there: the file changed", view.offset)
         return found
+
+    def release(self, name: str) -> None:
+        """Let go of the pages that hold this tensor alone. Whoever reads it again gets them from the file again."""
+        view = self.view(name)
+        start, stop = -(-view.offset // mmap.PAGESIZE), (view.offset + view.nbytes) // mmap.PAGESIZE
+        if hasattr(mmap, "MADV_DONTNEED") and view.file in self._files and stop > start:
+            length = (stop - start) * mmap.PAGESIZE
+            self._files[view.file].madvise(mmap.MADV_DONTNEED, start * mmap.PAGESIZE, length)
 
     def dense(self, view: TensorView, dtype: torch.dtype) -> Tensor:
         """The tensor, in the file where its address suits its dtype."""

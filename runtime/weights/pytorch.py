@@ -65,6 +65,9 @@ class PyTorchWeights:
             self._loaded[home.file] = _load(home)
         return narrow(self._loaded[home.file][name], part)
 
+    def release(self, name: str) -> None:
+        """Nothing: no tensor of this format is packed."""
+
 
 def _homes(containers: list[PyTorchContainer]) -> dict[str, PyTorchContainer]:
     homes: dict[str, PyTorchContainer] = {}

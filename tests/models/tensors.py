@@ -33,6 +33,9 @@ class Tensors:
         tensor = self.tensors[name]
         return tensor if part is None else tensor.narrow(part.dim, part.start, part.stop - part.start)
 
+    def release(self, name: str) -> None:
+        """It holds nothing that could be given back."""
+
 
 def tensors(row: zoo.Row) -> Tensors:
     return Tensors(tensors_of(zoo.reference(row)), zoo.keys_of(row))

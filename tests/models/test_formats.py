@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from unillm.models.contract import Model
-from unillm.models.quantized import QuantizedTensor
+from unillm.models.contract import Model, Placement
+from unillm.models.quantized import FILE, TILED, QuantizedTensor
 from unillm.registry.files import ModelFiles
 from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
@@ -50,31 +50,35 @@ def test_gguf_keys(row: zoo.Row, tmp_path: Path) -> None:
     check(load_model(written.files, PLACE), row, written.model)
 
 
+@zoo.places
 @pytest.mark.parametrize("kind", PLAIN_KINDS[1:] + QUANTISED_KINDS)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_gguf_kinds(name: str, kind: str, tmp_path: Path) -> None:
-    check_gguf(zoo.BY_NAME[name], kind, tmp_path)
+def test_gguf_kinds(name: str, kind: str, place: Placement, tmp_path: Path) -> None:
+    check_gguf(zoo.BY_NAME[name], kind, place, tmp_path)
 
 
+@zoo.places
 @pytest.mark.parametrize("kind", K_KINDS)
 @pytest.mark.parametrize("name", FAMILIES)
-def test_gguf_kinds_of_256_numbers_a_block(name: str, kind: str, tmp_path: Path) -> None:
-    check_gguf(zoo.BY_NAME[name].wide(), kind, tmp_path)
+def test_gguf_kinds_of_256_numbers_a_block(name: str, kind: str, place: Placement, tmp_path: Path) -> None:
+    check_gguf(zoo.BY_NAME[name].wide(), kind, place, tmp_path)
 
 
-def test_a_gguf_may_mix_kinds(tmp_path: Path) -> None:
+@zoo.places
+def test_a_gguf_may_mix_kinds(place: Placement, tmp_path: Path) -> None:
     """As the files called Q4_K_M do, and worse."""
     row = zoo.BY_NAME["qwen2"].wide()
     others = {"v_proj": "Q6_K", "k_proj": "F16", "embed": "Q8_0", "up_proj": "Q5_0", "layers.1.mlp.down": "F32"}
     written = write_gguf(row, tmp_path, "Q4_K", others=others)
-    check(load_model(written.files, PLACE), row, written.model)
+    check(load_model(written.files, place), row, written.model)
 
 
-def check_gguf(row: zoo.Row, kind: str, folder: Path) -> None:
+def check_gguf(row: zoo.Row, kind: str, place: Placement, folder: Path) -> None:
     written = write_gguf(row, folder, kind)
-    model = load_model(written.files, PLACE)
-    packed = {weight.kind for weight in model.weights() if isinstance(weight, QuantizedTensor)}
-    assert packed == (set() if kind in PLAIN_KINDS else {kind})
+    model = load_model(written.files, place)
+    packed = {(weight.kind, weight.layout) for weight in model.weights() if isinstance(weight, QuantizedTensor)}
+    layout = FILE if place.kernels is None else TILED
+    assert packed == (set() if kind in PLAIN_KINDS else {(kind, layout)})
     check(model, row, written.model)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from unillm.models.contract import Placement
 from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
 from unillm.tests.models.gguf_files import K_KINDS, QUANTISED_KINDS, write_gguf
@@ -23,10 +24,10 @@ ROWS = [row for row in zoo.ROWS if row.gguf and row.name not in UNLIKE]
 FAINT = -30.0
 
 
-def furthest(row: zoo.Row, kind: str, folder: Path) -> float:
+def furthest(row: zoo.Row, kind: str, folder: Path, place: Placement = PLACE) -> float:
     """The largest difference of a log probability, after prompts of several lengths."""
     files = write_gguf(row, folder, kind).files
-    model, peer, ids = load_model(files, PLACE), LlamaCpp(files.weights[0]), zoo.prompt(row)
+    model, peer, ids = load_model(files, place), LlamaCpp(files.weights[0]), zoo.prompt(row)
     differences = []
     for length in (1, 5, 40, zoo.PROMPT):
         got = Pages(model).whole(ids[:length])[-1].log_softmax(-1).clamp(min=FAINT)
@@ -40,16 +41,22 @@ def test_plain_files_agree(row: zoo.Row, tmp_path: Path) -> None:
     assert furthest(row, "F32", tmp_path) <= 1e-4
 
 
+@zoo.places
 @pytest.mark.parametrize("kind", QUANTISED_KINDS)
 @pytest.mark.parametrize("name", ["llama2", "qwen2", "qwen3"])
-def test_quantised_files_agree_but_for_rounded_activations(name: str, kind: str, tmp_path: Path) -> None:
-    assert furthest(zoo.BY_NAME[name], kind, tmp_path) <= 0.2
+def test_quantised_files_agree_but_for_rounded_activations(
+    name: str, kind: str, place: Placement, tmp_path: Path
+) -> None:
+    assert furthest(zoo.BY_NAME[name], kind, tmp_path, place) <= 0.2
 
 
+@zoo.places
 @pytest.mark.parametrize("kind", K_KINDS)
 @pytest.mark.parametrize("name", ["llama2", "qwen2", "qwen3"])
-def test_files_in_blocks_of_256_agree_but_for_rounded_activations(name: str, kind: str, tmp_path: Path) -> None:
-    assert furthest(zoo.BY_NAME[name].wide(), kind, tmp_path) <= 0.2
+def test_files_in_blocks_of_256_agree_but_for_rounded_activations(
+    name: str, kind: str, place: Placement, tmp_path: Path
+) -> None:
+    assert furthest(zoo.BY_NAME[name].wide(), kind, tmp_path, place) <= 0.2
 
 
 def test_a_wrong_file_would_show(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from unillm.models.contract import Model
 from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
-from unillm.tests.models.zoo import PLACE, distance
+from unillm.tests.models.zoo import distance
 
 
 @pytest.fixture(scope="module", params=zoo.ROWS, ids=lambda row: row.name)
@@ -19,10 +19,12 @@ def row(request: pytest.FixtureRequest) -> zoo.Row:
     return found
 
 
-@pytest.fixture(scope="module")
-def model(row: zoo.Row, tmp_path_factory: pytest.TempPathFactory) -> Model:
+@pytest.fixture(scope="module", params=[zoo.PLACE, zoo.EXACT], ids=["plain", "kernels"])
+def model(request: pytest.FixtureRequest, row: zoo.Row, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    if request.param is zoo.EXACT and zoo.EXACT.kernels is None:
+        pytest.skip("no CPU kernels here")
     folder: Path = tmp_path_factory.mktemp(row.name)
-    return load_model(zoo.save(zoo.reference(row), folder), PLACE)
+    return load_model(zoo.save(zoo.reference(row), folder), request.param)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,30 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import torch
 import transformers
 from torch import Tensor
 
 from unillm.models.contract import Placement
+from unillm.models.ops.cpu.kernels import Kernels
 from unillm.registry.files import ModelFiles
 
 PLACE: Final = Placement(torch.device("cpu"), torch.float32)
+EXACT: Final = replace(PLACE, kernels=Kernels.open(2, exact=True))
+ROUNDED: Final = replace(PLACE, kernels=Kernels.open(2))
 PROMPT: Final = 70
+
+# Plain torch, and the kernels as they are exact; the latter say so where they are not built.
+places: Final = pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(PLACE, id="plain"),
+        pytest.param(
+            EXACT, id="kernels", marks=pytest.mark.skipif(EXACT.kernels is None, reason="no CPU kernels here")
+        ),
+    ],
+)
 TOLERANCE: Final = 1e-4
 
 _SIZES: Final = {

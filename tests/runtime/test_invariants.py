@@ -15,7 +15,7 @@ from unillm.runtime.engine import Engine
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.weights.load import load_model
-from unillm.tests.models.zoo import BY_NAME, TOLERANCE, expected, prompt, reference, save
+from unillm.tests.models.zoo import BY_NAME, EXACT, PLACE, TOLERANCE, expected, prompt, reference, save
 from unillm.tests.runtime.engines import engine_over, greedy, make_engine
 from unillm.tests.runtime.fakes import FakeModel
 
@@ -155,11 +155,21 @@ def _follow(engine: Engine, model: FakeModel, alive: dict[str, tuple[list[int], 
 ROWS = ["llama3.2", "mistral0.1", "qwen3"]
 
 
+@pytest.fixture(scope="module", params=[PLACE, EXACT], ids=["plain", "kernels"])
+def place(request: pytest.FixtureRequest) -> Placement:
+    found: Placement = request.param
+    if found is EXACT and found.kernels is None:
+        pytest.skip("no CPU kernels here")
+    return found
+
+
 @pytest.fixture(scope="module", params=ROWS)
-def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Model]:
+def real(
+    request: pytest.FixtureRequest, place: Placement, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, Model]:
     folder: Path = tmp_path_factory.mktemp(request.param)
     files = save(reference(BY_NAME[request.param]), folder)
-    return request.param, load_model(files, Placement(torch.device("cpu"), torch.float32))
+    return request.param, load_model(files, place)
 
 
 def engine_of(model: Model, *, batch_tokens: int = 512, kv_memory: int = 1 << 24, page_size: int = 8) -> Engine:

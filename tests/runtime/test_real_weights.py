@@ -45,7 +45,7 @@ class Reference:
 def test_smollm2_answers_three_chats_as_transformers_does() -> None:
     gguf = smollm2_gguf()
     reference = Reference(gguf)
-    with Engine.load(gguf, dtype="fp32", context=512) as engine:
+    with Engine.load(gguf, dtype="fp32", context=512, exact=True) as engine:
         for prompt in PROMPTS:
             answer = engine.chat([{"role": "user", "content": prompt}], SamplingParams(temperature=0, max_tokens=COUNT))
             ids = reference.chat_ids(prompt)
@@ -61,7 +61,7 @@ def test_the_distance_to_llama_cpp_is_known(capsys: pytest.CaptureFixture[str]) 
 
     gguf = smollm2_gguf()
     peer, lines = LlamaCpp(gguf), []
-    with Engine.load(gguf, dtype="fp32", context=512) as engine:
+    with Engine.load(gguf, dtype="fp32", context=512, exact=True) as engine:
         for prompt in PROMPTS:
             message = [{"role": "user", "content": prompt}]
             ours = engine.chat(message, SamplingParams(temperature=0, max_tokens=COUNT)).token_ids
@@ -86,7 +86,7 @@ def test_small_trained_weights_go_on_as_transformers_does(name: str, text: str) 
     gguf = OWN_WEIGHTS / name
     if not gguf.exists():
         pytest.skip(f"{name} is not on this machine")
-    with Engine.load(gguf, dtype="fp32") as engine:
+    with Engine.load(gguf, dtype="fp32", exact=True) as engine:
         assert engine.tokenizer is not None
         ids = engine.tokenizer.encode(text)
         answer = engine.generate(ids, SamplingParams(temperature=0, max_tokens=COUNT))

@@ -25,6 +25,7 @@ class FakeEngine:
 
     vocabulary = 100
     context = 13
+    kernels: str | None = "avx512"
 
     def __init__(
         self,

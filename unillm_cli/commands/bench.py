@@ -22,6 +22,7 @@ def bench(
     context: of.ContextOption = None,
     device: of.DeviceOption = None,
     dtype: of.DtypeOption = None,
+    exact: of.ExactOption = None,
     offline: of.OfflineOption = None,
 ) -> None:
     """Measure how fast a model runs here.
@@ -37,7 +38,7 @@ def bench(
     work = Workload(prompt_tokens, answer_tokens, batch, runs)
     if context is not None and context < work.longest:
         raise UsageError(f"a context of {context} is too short: the longest request takes {work.longest} tokens")
-    settings = session.settings(model=model, context=context, device=device, dtype=dtype, offline=offline)
+    settings = session.settings(model=model, context=context, device=device, dtype=dtype, exact=exact, offline=offline)
     with open_engine(session, settings) as opened:
         figures = measure(opened.engine, opened.engine.vocabulary, work, partial(_tell, session))
         _show(session, opened, work, figures)
@@ -56,6 +57,7 @@ def _show(session: Session, opened: Opened, work: Workload, figures: list[Figure
         rows.append(["peak memory", bytes_text(memory), "", "this process, mapped files included"])
     if memory := peak_device_memory():
         rows.append(["device memory", bytes_text(memory), "", "tensors"])
+    rows.append(["kernels", opened.engine.kernels or "none", "", "instruction set; none: plain torch"])
     session.output.table(["TEST", "MEDIAN", "RANGE", "OF"], rows)
 
 
@@ -74,6 +76,7 @@ def _as_data(opened: Opened, work: Workload, figures: list[Figure]) -> dict[str,
         "load_seconds": opened.load_seconds,
         "peak_memory": peak_memory(),
         "peak_device_memory": peak_device_memory(),
+        "kernels": opened.engine.kernels,
         "workload": asdict(work),
         "figures": [
             {"name": one.name, "unit": one.unit, "of": one.about, "median": one.median, "values": one.values}

@@ -39,6 +39,7 @@ def generate(
     context: of.ContextOption = None,
     device: of.DeviceOption = None,
     dtype: of.DtypeOption = None,
+    exact: of.ExactOption = None,
     offline: of.OfflineOption = None,
     verbose: of.VerboseOption = False,
 ) -> None:
@@ -72,7 +73,7 @@ def generate(
         stop=tuple(stop or ()),
     )
     text = read_prompt(session, words or [], prompt, exact=raw)
-    settings = session.settings(model=model, context=context, device=device, dtype=dtype, offline=offline)
+    settings = session.settings(model=model, context=context, device=device, dtype=dtype, exact=exact, offline=offline)
     with open_engine(session, settings) as opened:
         params = _usual(params, opened.engine.defaults)
         updates = _updates(opened, text, system, params, raw=raw)

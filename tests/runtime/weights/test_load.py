@@ -47,6 +47,9 @@ class Untouchable:
     def load_tensor(self, name: str, part: Part | None = None) -> Tensor:
         pytest.fail(f"{name}, {part} was asked for")
 
+    def release(self, name: str) -> None:
+        pytest.fail(f"{name} was given back")
+
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "available_memory", lambda _device: 3_000_000_000)

@@ -25,6 +25,7 @@ def test_it_prints_a_row_a_test() -> None:
         "decode",
         "batch",
         "peak memory",
+        "kernels",
     ]
     assert "0.50 s" in out
     assert "20 tokens/s" in out
@@ -36,10 +37,17 @@ def test_quiet_prints_the_table_alone() -> None:
     assert run("bench", "--quiet", "--runs", "1").err == ""
 
 
+def test_without_kernels_it_says_so(engine: FakeEngine) -> None:
+    engine.kernels = None
+    assert "none" in run("bench", "--runs", "1").out.splitlines()[-1]
+    assert json.loads(run("bench", "--json", "--runs", "1").out)["kernels"] is None
+
+
 @pytest.mark.usefixtures("engine")
 def test_json_has_every_run() -> None:
     data = json.loads(run("bench", "--json", "--runs", "2", "--batch", "3").out)
     assert (data["model"], data["load_seconds"]) == ("fake:1b", 0.5)
+    assert data["kernels"] == "avx512"
     assert data["workload"] == {"prompt_tokens": 512, "answer_tokens": 64, "batch": 3, "runs": 2}
     assert [len(one["values"]) for one in data["figures"]] == [2, 2, 2, 2]
     assert data["figures"][0] | {"values": None} == {

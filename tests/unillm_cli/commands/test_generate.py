@@ -113,12 +113,12 @@ def test_a_value_out_of_range_is_a_usage_error(engine: FakeEngine, flags: str) -
 
 
 def test_where_and_how_it_runs_arrives_in_the_settings(engine: FakeEngine) -> None:
-    flags = "-m llama3:8b --device cpu --dtype float32 --context 99 --offline"
+    flags = "-m llama3:8b --device cpu --dtype float32 --context 99 --exact --offline"
     run("generate", "Hi", *flags.split())
     settings = engine.settings
     assert isinstance(settings, Settings)
     assert (settings.model, settings.device, settings.dtype) == ("llama3:8b", "cpu", "float32")
-    assert (settings.context, settings.offline) == (99, True)
+    assert (settings.context, settings.exact, settings.offline) == (99, True, True)
 
 
 @pytest.mark.usefixtures("engine")
