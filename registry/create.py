@@ -37,9 +37,7 @@ def create(name: str, recipe: Modelfile, settings: RegistrySettings, listener: L
     )
     for text in recipe.notices:
         listener(Notice(text))
-    old = shelf.find(target)
     entry = shelf.add(made)
-    shelf.free_replaced(old, entry)
     listener(Shelved(entry.name))
     return entry
 

@@ -6,9 +6,11 @@ there. What a manifest that can be read uses stays, and whatever one that cannot
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
+from .brought import Brought
 from .digests import Digest
 from .hub_cache import CachedFile
 from .store import Store, writing
@@ -22,6 +24,10 @@ class Needed:
 
     places: frozenset[Path]
     unread: bytes = b""
+
+    def also(self, places: set[Path]) -> Self:
+        """The same, and the files at these places."""
+        return replace(self, places=self.places | places)
 
     def has(self, path: Path, digest: Digest) -> bool:
         return path in self.places or digest.hex.encode() in self.unread
@@ -38,15 +44,18 @@ class Leftovers:
         """The bytes that removing them would free, were the cached files `gone` removed before."""
         return sum(path.stat().st_size for path in self.blobs) + _weight(self.cached, gone)
 
-    def remove(self) -> int:
-        """Remove them. Returns the bytes freed."""
+    def remove(self, brought: Brought) -> int:
+        """Remove them, and the notes about them. Returns the bytes freed."""
         freed = 0
         for path in self.blobs:
             size = path.stat().st_size
             with writing(path):
                 path.unlink()
             freed += size
-        return freed + sum(one.repo.remove(one.commit, one.name) for one in self.cached)
+        for one in self.cached:
+            freed += one.repo.remove(one.commit, one.name)
+            brought.forget([one])
+        return freed
 
 
 def unneeded_blobs(store: Store, digests: Iterable[Digest], needed: Needed) -> tuple[Path, ...]:

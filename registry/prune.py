@@ -56,8 +56,9 @@ def prune(settings: RegistrySettings, *, partial: bool = False) -> Unused:
 
 
 def _remove(unused: Unused, settings: RegistrySettings, shelf: Shelf) -> None:
-    unused.leftovers.remove()
-    Brought(shelf.store.brought, settings.cache_dir).forget(unused.leftovers.cached)
+    brought = Brought(shelf.store.brought, settings.cache_dir)
+    unused.leftovers.remove(brought)
+    brought.forget([file for file, _ in brought.files()])  # of what is gone, or has its manifest by now
     for path in unused.partial:
         with writing(path):
             if path.is_dir() and not path.is_symlink():

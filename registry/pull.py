@@ -88,7 +88,6 @@ def fulfil(
 
     with shelf.store.working():
         entry = _shelve(fetched, shelf)
-    shelf.free_replaced(old, entry)
     listener(Shelved(entry.name))
     return entry
 

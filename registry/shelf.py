@@ -117,14 +117,19 @@ class Shelf:
         return entry
 
     def add(self, manifest: Manifest) -> Entry:
-        """Write the manifest: from here on the model is installed. Raises `FileMissing` where a file is not there."""
+        """Write the manifest: from here on the model is installed, in place of any other of its name.
+
+        What that one had and nobody needs any more is freed. Raises `FileMissing` where a file is not there.
+        """
         path = self.store.manifest(manifest.ref)
         entry = Entry(str(manifest.ref), path, self.store, manifest)
         with self.store.changing():
             for file in manifest.files:
                 _stat(entry, file)
+            left = self._left_by_replaced(entry)
             write_whole(path, to_json(manifest))
-            self._brought.forget(_cached_files(manifest))
+            self._brought.forget(cached_files(manifest))
+            left.remove(self._brought)
         return entry
 
     def copy(self, source: Entry, target: ModelRef) -> Entry:
@@ -140,7 +145,7 @@ class Shelf:
             self._keep_in_mind(left, entry)
             with writing(entry.path):
                 entry.path.unlink(missing_ok=True)
-            return _removed(entry, self._remove(left))
+            return _removed(entry, left.remove(self._brought))
 
     def foretell(self, entries: Sequence[Entry]) -> list[Removed]:
         """What removing them, one after the other, would free."""
@@ -151,19 +156,12 @@ class Shelf:
             gone += left.cached
         return told
 
-    def free_replaced(self, old: Entry | None, new: Entry) -> int:
-        """Free what an earlier version of a model had and the present one has not."""
-        if old is None or old.manifest is None or old.manifest.id == new.sound.id:
-            return 0
-        with self.store.changing():
-            return self._remove(self._left_by(old, to_json(old.manifest), self.needed()))
-
     def needed(self, but: Sequence[Entry] = ()) -> Needed:
         """What the models other than `but` need."""
         gone = {one.path for one in but}
         others = [one for one in self.entries() if one.path not in gone]
-        places = {one.place(file) for one in others if one.manifest for file in one.manifest.files}
-        return Needed(frozenset(places), b"".join(_bytes_of(one.path) for one in others if one.broken))
+        places = frozenset[Path]().union(*(_places(one) for one in others if one.manifest))
+        return Needed(places, b"".join(_bytes_of(one.path) for one in others if one.broken))
 
     def remembered(self) -> dict[Path, ShelvedFile]:
         """What every installed model's manifest says of the files, by where they lie."""
@@ -221,9 +219,18 @@ class Shelf:
         blobs = unneeded_blobs(self.store, mentioned(content), needed)
         if manifest is None or not isinstance(manifest.origin, HubOrigin) or manifest.origin.cache != self._cache:
             return Leftovers(blobs)
-        files = zip(_cached_files(manifest), manifest.files, strict=True)
+        files = zip(cached_files(manifest), manifest.files, strict=True)
         ours = [file for file, one in files if one.fetched and not needed.has(file.pointer, one.digest)]
         return Leftovers(blobs, tuple(ours))
+
+    def _left_by_replaced(self, new: Entry) -> Leftovers:
+        """What the model that `new` takes the place of leaves behind."""
+        old = self.find(new.sound.ref)
+        if old is None or old.manifest is None or old.manifest.id == new.sound.id:
+            return Leftovers()
+        left = self._left_by(old, to_json(old.manifest), self.needed([old]).also(_places(new)))
+        self._keep_in_mind(left, old)
+        return left
 
     def _keep_in_mind(self, left: Leftovers, entry: Entry) -> None:
         """Note what is ours in the shared cache: if we are killed with the manifest gone, `prune` finds it."""
@@ -231,19 +238,18 @@ class Shelf:
         for file in left.cached:
             self._brought.note(file, digests[file.name])
 
-    def _remove(self, left: Leftovers) -> int:
-        freed = left.remove()
-        self._brought.forget(left.cached)
-        return freed
 
-
-def _cached_files(manifest: Manifest) -> list[CachedFile]:
+def cached_files(manifest: Manifest) -> list[CachedFile]:
     """The files of a manifest that lie in the Hugging Face cache."""
     origin = manifest.origin
     if not isinstance(origin, HubOrigin):
         return []
     repo = CachedRepo(origin.cache, origin.repo)
     return [CachedFile(repo, origin.commit, one.name) for one in manifest.files]
+
+
+def _places(entry: Entry) -> set[Path]:
+    return {entry.place(one) for one in entry.sound.files}
 
 
 def _removed(entry: Entry, freed: int) -> Removed:

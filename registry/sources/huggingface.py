@@ -133,13 +133,16 @@ class HuggingFace:
             fetched = not _is_right(cached, origin.commit, file, known, listener)
             if fetched:
                 self._download(file, origin, cached, listener)
+            mine = fetched or pointer in ours or (not linked and file.digest in ours.values())
+            if mine and not linked:
+                self._brought.note(CachedFile(cached, origin.commit, file.name), file.digest)
             cached.link(file.digest, origin.commit, file.name)
         return ShelvedFile(
             name=file.name,
             size=file.size,
             digest=file.digest,
             weights=file.weights,
-            fetched=fetched or pointer in ours or (not linked and file.digest in ours.values()),
+            fetched=mine,
             modified=pointer.stat().st_mtime_ns,
         )
 
