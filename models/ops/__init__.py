@@ -68,24 +68,24 @@ def linear(
     """
     kinds = {kind_of(weight) for weight in weights}
     if len(kinds) == 1:
-        return _LINEAR.choose(kinds.pop(), place_of(x, kernels), len(x))(kernels, x, weights, biases, onto)
+        return _LINEAR.choose(kinds.pop(), place_of(x, kernels), x.shape[0])(kernels, x, weights, biases, onto)
     outs = [linear(x, (weight,), (bias,), kernels) for weight, bias in zip(weights, biases, strict=True)]
     return reference.added(torch.cat(outs, -1), onto)
 
 
 def embedding(ids: Tensor, table: Weight, dtype: torch.dtype, kernels: Kernels | None = None) -> Tensor:
     """Rows of `table`: [tokens, columns]."""
-    return _EMBEDDING.choose(kind_of(table), place_of(ids, kernels), len(ids))(kernels, ids, table, dtype)
+    return _EMBEDDING.choose(kind_of(table), place_of(ids, kernels), ids.shape[0])(kernels, ids, table, dtype)
 
 
 def rms_norm(x: Tensor, norm: Norm, kernels: Kernels | None = None) -> Tensor:
     """Of x [rows, columns]."""
-    return _RMS_NORM.choose(str(x.dtype), place_of(x, kernels), len(x))(kernels, x, norm)
+    return _RMS_NORM.choose(str(x.dtype), place_of(x, kernels), x.shape[0])(kernels, x, norm)
 
 
 def silu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:
     """silu(gate) * up, of [rows, gate and up side by side]."""
-    return _SILU_MUL.choose(str(gate_up.dtype), place_of(gate_up, kernels), len(gate_up))(kernels, gate_up)
+    return _SILU_MUL.choose(str(gate_up.dtype), place_of(gate_up, kernels), gate_up.shape[0])(kernels, gate_up)
 
 
 def attention(
@@ -106,5 +106,5 @@ def attention(
     q [tokens, heads, head_dim] and k, v [tokens, kv_heads, head_dim] are unrotated; the result is shaped as q. The
     view's pages are written; q may be overwritten.
     """
-    run = _ATTENTION.choose(str(cache.keys.dtype), place_of(q, kernels), len(q))
+    run = _ATTENTION.choose(str(cache.keys.dtype), place_of(q, kernels), q.shape[0])
     return run(kernels, q, k, v, q_norm, k_norm, rotation, spec, cache, batch)

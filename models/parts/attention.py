@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor, nn
 
 from .. import ops
@@ -40,12 +41,14 @@ class Attention(nn.Module):
         self.kernels = kernels
         self.qkv, self.out, self.head_dim, self.spec = qkv, out, head_dim, spec
         self.q_norm, self.k_norm = q_norm, k_norm
+        self.head_counts = [size // head_dim for size in qkv.sizes]
 
     def forward(
         self, x: Tensor, rotation: ops.Rotation, batch: Batch, cache: PagedView, onto: Tensor | None = None
     ) -> Tensor:
         """With `onto`, added to that, which may be overwritten."""
-        q, k, v = (heads.unflatten(-1, (-1, self.head_dim)) for heads in self.qkv(x).split(self.qkv.sizes, -1))
+        heads = self.qkv(x).view(x.shape[0], -1, self.head_dim)
+        q, k, v = torch.split_with_sizes(heads, self.head_counts, 1)
         mixed = ops.attention(
             q,
             k,
@@ -63,7 +66,7 @@ class Attention(nn.Module):
 
     def cache_layer(self) -> PagedLayer:
         """What this layer, on this rank, keeps of a sequence."""
-        return PagedLayer(self.qkv.sizes[1] // self.head_dim, self.head_dim, self.spec.window)
+        return PagedLayer(self.head_counts[1], self.head_dim, self.spec.window)
 
     def own_weights(self) -> Iterator[Weight]:
         yield from (norm.weight for norm in (self.q_norm, self.k_norm) if norm is not None)

@@ -88,12 +88,14 @@ class Kernels:
         """x times each packed weight, side by side, the activations rounded once for all of them; added to `onto`."""
         if onto is not None and onto.dtype is not torch.float32:
             return onto + self.linear(x, weights, biases)
-        x, sizes = _rows(x), [weight.shape[0] for weight in weights]
-        out = x.new_empty(len(x), sum(sizes), dtype=torch.float32) if onto is None else onto
+        x = _rows(x)
+        sizes = [weight.shape[0] for weight in weights]
+        out = x.new_empty(x.shape[0], sum(sizes), dtype=torch.float32) if onto is None else onto
         self._multiply(x, weights, out, accumulate=onto is not None)
-        for columns, bias in zip(torch.split(out, sizes, -1), biases, strict=True):
-            if bias is not None:
-                columns.add_(bias)
+        if any(bias is not None for bias in biases):
+            for columns, bias in zip(torch.split(out, sizes, -1), biases, strict=True):
+                if bias is not None:
+                    columns.add_(bias)
         return out.to(x.dtype)
 
     def _multiply(self, x: Tensor, weights: Sequence[QuantizedTensor], out: Tensor, *, accumulate: bool) -> None:
@@ -216,7 +218,7 @@ class Kernels:
             None if sin is None else sin.data_ptr(),
             None if q_norm is None else q_norm.weight.data_ptr(),
             None if k_norm is None else k_norm.weight.data_ptr(),
-            len(q),
+            q.shape[0],
             q.stride(0),
             k.stride(0),
             v.stride(0),
