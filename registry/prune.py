@@ -38,7 +38,7 @@ def find_unused(settings: RegistrySettings, *, partial: bool = False) -> Unused:
     needed = shelf.needed()
     blobs = tuple(path for path, digest in shelf.store.blobs() if not needed.has(path, digest))
     notes = Brought(shelf.store.brought, settings.cache_dir).files()
-    cached = tuple(file for file, digest in notes if file.pointer.is_file() and not needed.has(file.pointer, digest))
+    cached = tuple(one for one in notes if one.bytes_at() and not needed.has(one.pointer, one.digest))
     leftovers = Leftovers(blobs, cached)
     drafts = tuple(_drafts(settings, shelf)) if partial else ()
     return Unused(leftovers, drafts, leftovers.weigh() + sum(map(_size, drafts)))
@@ -58,7 +58,7 @@ def prune(settings: RegistrySettings, *, partial: bool = False) -> Unused:
 def _remove(unused: Unused, settings: RegistrySettings, shelf: Shelf) -> None:
     brought = Brought(shelf.store.brought, settings.cache_dir)
     unused.leftovers.remove(brought)
-    brought.forget([file for file, _ in brought.files()])  # of what is gone, or has its manifest by now
+    brought.forget(list(brought.files()))  # of what is gone, or has its manifest by now
     for path in unused.partial:
         with writing(path):
             if path.is_dir() and not path.is_symlink():

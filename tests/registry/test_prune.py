@@ -1,5 +1,6 @@
 """Removing what no model needs, and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from unillm.tests.support.tiny_models import original
 
 
 def weights_in(settings: RegistrySettings) -> CachedFile:
-    return CachedFile(CachedRepo(settings.cache_dir, "org/repo"), COMMIT, "model.safetensors")
+    digest = Digest("sha256", sha256(original()["model.safetensors"]))
+    return CachedFile(CachedRepo(settings.cache_dir, "org/repo"), COMMIT, "model.safetensors", digest)
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -56,8 +58,7 @@ def test_what_a_broken_off_pull_has_brought_goes_and_what_other_tools_brought_st
     brought = Brought(Store(online.home).brought, online.cache_dir)
     for one in entry.sound.files:
         if one.fetched:
-            file = CachedFile(CachedRepo(online.cache_dir, "org/repo"), COMMIT, one.name)
-            brought.note(file, one.digest)
+            brought.note(CachedFile(CachedRepo(online.cache_dir, "org/repo"), COMMIT, one.name, one.digest))
     entry.path.unlink()
     found = find_unused(online)
     assert found.size == entry.sound.size - kept.stat().st_size
@@ -69,7 +70,7 @@ def test_what_a_broken_off_pull_has_brought_goes_and_what_other_tools_brought_st
 def test_a_pull_after_a_broken_off_one_knows_what_is_its_own(hub: FakeHub, online: RegistrySettings) -> None:
     hub.repos["org/repo"] = Repo(original())
     entry = pull("org/repo", online)
-    Brought(Store(online.home).brought, online.cache_dir).note(weights_in(online), entry.sound.files[0].digest)
+    Brought(Store(online.home).brought, online.cache_dir).note(weights_in(online))
     entry.path.unlink()
     assert [one.name for one in pull("org/repo", online).sound.files if one.fetched] == ["model.safetensors"]
     assert not list(Store(online.home).brought.rglob("*.*"))
@@ -79,8 +80,7 @@ def test_a_note_about_another_cache_removes_nothing(hub: FakeHub, online: Regist
     hub.repos["org/repo"] = Repo(original())
     entry = pull("org/repo", online)
     other = Brought(Store(online.home).brought, tmp_path / "other")
-    file = CachedFile(CachedRepo(tmp_path / "other", "org/repo"), COMMIT, "model.safetensors")
-    other.note(file, entry.sound.files[0].digest)
+    other.note(replace(weights_in(online), repo=CachedRepo(tmp_path / "other", "org/repo")))
     entry.path.unlink()
     assert prune(online).files == []
 
