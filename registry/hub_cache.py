@@ -166,8 +166,8 @@ class CachedFile:
             blob = self.pointer.parent / self.pointer.readlink()
             inside = blob.parent.resolve() == self.repo.blob(self.digest).parent.resolve()
             return blob if inside and blob.is_file() else None
-        place = self.pointer if self.pointer.is_file() else self.repo.blob(self.digest)
-        return place if place.is_file() else None
+        places = (self.pointer, self.repo.blob(self.digest))
+        return next((place for place in places if place.is_file()), None)
 
 
 def _is_hash(text: str, kind: Literal["sha256", "git"]) -> bool:

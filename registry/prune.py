@@ -20,28 +20,26 @@ from .store import remove_if_empty, writing
 class Unused:
     """What may go: whole files that no model needs, and the `partial` ones of downloads that broke off.
 
-    `size` is what their removal frees.
+    `files` are all of them as they were found, `size` is what their removal frees.
     """
 
     leftovers: Leftovers
     partial: tuple[Path, ...]
+    files: tuple[Path, ...]
     size: int
-
-    @property
-    def files(self) -> list[Path]:
-        return [*self.leftovers.blobs, *(one.pointer for one in self.leftovers.cached), *self.partial]
 
 
 def find_unused(settings: RegistrySettings, *, partial: bool = False) -> Unused:
-    """What `prune` would remove."""
+    """What `prune` would remove. Of a file in the cache there may be nothing left but an empty folder."""
     shelf = Shelf(settings)
     needed = shelf.needed()
     blobs = tuple(path for path, digest in shelf.store.blobs() if not needed.has(path, digest))
     notes = Brought(shelf.store.brought, settings.cache_dir).files()
-    cached = tuple(one for one in notes if one.bytes_at() and not needed.has(one.pointer, one.digest))
+    cached = tuple(one for one in notes if not needed.has(one.pointer, one.digest))
     leftovers = Leftovers(blobs, cached)
     drafts = tuple(_drafts(settings, shelf)) if partial else ()
-    return Unused(leftovers, drafts, leftovers.weigh() + sum(map(_size, drafts)))
+    files = (*blobs, *(place for one in cached if (place := one.bytes_at())), *drafts)
+    return Unused(leftovers, drafts, files, leftovers.weigh() + sum(map(_size, drafts)))
 
 
 def prune(settings: RegistrySettings, *, partial: bool = False) -> Unused:
