@@ -38,6 +38,7 @@ complete -c unillm -n '__fish_seen_subcommand_from generate' -l help -s h -d 'Sh
 complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a models -d 'List the models on this machine.'
 complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a list -d 'List the models on this machine.'
 complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a ls -d 'List the models on this machine.'
+complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l ollama -d 'List the models in Ollama'\''s store instead.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l debug -d 'Show where in the program an error came from.'

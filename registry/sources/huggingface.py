@@ -151,7 +151,7 @@ class HuggingFace:
 
         @contextmanager
         def open_at(headers: Mapping[str, str]) -> Iterator[Response]:
-            with self._hub.answer(origin.repo, origin.revision, address, **headers) as response:
+            with self._hub.answer(origin.repo, origin.revision, address, headers) as response:
                 yield response
 
         self._hub.check_reach(origin.repo)
