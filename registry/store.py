@@ -9,8 +9,8 @@ locks/                       who may change what; a lock that nobody holds means
 
 import contextlib
 import errno
-import os
 import hashlib
+import os
 import re
 import secrets
 import shutil
