@@ -61,7 +61,6 @@ ModelfileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="T
 ArchiveArgument = Annotated[Path, Argument(metavar="PATH", help="The archive.")]
 LockFileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The lock file.")]
 OllamaOption = Annotated[bool, Option("--ollama", help="List the models in Ollama's store instead.")]
-OllamaOption = Annotated[bool, Option("--ollama", help="List the models in Ollama's store instead.")]
 PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
 WordsArgument = Annotated[
