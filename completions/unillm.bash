@@ -40,8 +40,8 @@ _unillm() {
   fi
   flags=
   case $verb in
-    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --exact --offline --verbose -v --json --quiet -q --debug --help -h' ;;
-    models|list|ls) flags='--json --quiet -q --debug --help -h' ;;
+    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --verbose -v --json --quiet -q --debug --help -h' ;;
+    models|list|ls) flags='--ollama --json --quiet -q --debug --help -h' ;;
     pull) flags='--name --dry-run --offline --json --quiet -q --debug --help -h' ;;
     show) flags='--template --json --quiet -q --debug --help -h' ;;
     rm) flags='--dry-run --json --quiet -q --debug --help -h' ;;
@@ -53,13 +53,14 @@ _unillm() {
     sync) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;
     prune) flags='--partial --dry-run --json --quiet -q --debug --help -h' ;;
     verify) flags='--json --quiet -q --debug --help -h' ;;
-    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --exact --offline --json --quiet -q --debug --help -h' ;;
+    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
-    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"pull --name"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context") return ;;
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"pull --name"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running") return ;;
     "generate --model"|"generate -m") _unillm_models; return ;;
     "generate --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
+    "generate --prefix-cache"|"bench --prefix-cache") COMPREPLY=($(compgen -W 'radix hash off' -- "$cur")); return ;;
   esac
   if [[ $cur == -* ]]; then
     COMPREPLY=($(compgen -W "$flags" -- "$cur"))

@@ -2,9 +2,17 @@
 
 
 class ModelError(Exception):
-    """The base of everything that `models` raises at a user's mistake or a file's."""
+    """The base of everything that `models` raises at a user's mistake or a file's.
+
+    `source` is the model or the file that it is about, set by whoever knows it.
+    """
 
     hint: str | None = None
+    source: str | None = None
+
+    def __str__(self) -> str:
+        said = super().__str__()
+        return said if self.source is None else f"{self.source}: {said}"
 
 
 class UnknownArchitecture(ModelError):

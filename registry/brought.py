@@ -28,11 +28,11 @@ class Brought:
     folder: Path
     cache: Path
 
-    def note(self, file: CachedFile, digest: Digest) -> None:
+    def note(self, file: CachedFile) -> None:
         path = self._path(file)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{digest}\n{file.repo.root}\n", "utf-8")
+            path.write_text(f"{file.digest}\n{file.repo.root}\n", "utf-8")
 
     def forget(self, files: Iterable[CachedFile]) -> None:
         for file in files:
@@ -42,7 +42,7 @@ class Brought:
                     path.unlink(missing_ok=True)
                 self._tidy(path.parent)
 
-    def files(self) -> Iterator[tuple[CachedFile, Digest]]:
+    def files(self) -> Iterator[CachedFile]:
         """What the notes speak of, as far as it lies in this cache and is still that file."""
         for path in sorted(self.folder.rglob("*")):
             if path.is_file() and (found := self._read(path)):
@@ -51,19 +51,18 @@ class Brought:
     def _path(self, file: CachedFile) -> Path:
         return self.folder / file.repo.repo / file.commit / checked_name(file.name)
 
-    def _read(self, path: Path) -> tuple[CachedFile, Digest] | None:
+    def _read(self, path: Path) -> CachedFile | None:
         """The note, if it is one: whatever is not well-formed is nobody's."""
         parts = path.relative_to(self.folder).parts
         try:
             digest, cache = path.read_text("utf-8")[:_LONGEST].splitlines()
             ref = ModelRef.parse("/".join(parts[:2]))
             commit = Digest("git", parts[2]).hex
-            file = CachedFile(CachedRepo(self.cache, ref.name), commit, checked_name("/".join(parts[3:])))
-            noted = Digest.parse(digest)
+            name, noted = checked_name("/".join(parts[3:])), Digest.parse(digest)
         except (ValueError, IndexError, OSError, InvalidName):
             return None
-        right = ref.kind is Kind.REPO and cache == str(self.cache) and _is_that(file.pointer, noted)
-        return (file, noted) if right else None
+        file = CachedFile(CachedRepo(self.cache, ref.name), commit, name, noted)
+        return file if ref.kind is Kind.REPO and cache == str(self.cache) and _is_that(file) else None
 
     def _tidy(self, folder: Path) -> None:
         while folder != self.folder and self.folder in folder.parents:
@@ -71,5 +70,6 @@ class Brought:
             folder = folder.parent
 
 
-def _is_that(pointer: Path, digest: Digest) -> bool:
-    return not pointer.is_symlink() or pointer.readlink().name == digest.hex
+def _is_that(file: CachedFile) -> bool:
+    """Whether the snapshot has no other file of that name by now."""
+    return not file.pointer.is_symlink() or file.pointer.readlink().name == file.digest.hex

@@ -113,16 +113,17 @@ class GatedModel(RegistryError):
 class Unauthorized(RegistryError):
     """The hub wants to know who asks. It answers the same for a private repository and for none at all."""
 
-    def __init__(self, repo: str, *, logged_in: bool) -> None:
+    def __init__(self, repo: str, *, logged_in: bool, near: Sequence[str] = ()) -> None:
         refused = f"the hub does not show {repo} to the token that was sent"
         super().__init__(
             refused if logged_in else f"{repo} is private or does not exist: the hub shows no such repository"
         )
-        self.repo, self.logged_in = repo, logged_in
+        self.repo, self.logged_in, self.near = repo, logged_in, list(near)
+        meant = f"did you mean {' or '.join(near)}?" if near else "check the name"
         self.hint = (
             "check HF_TOKEN, or log in again with `hf auth login`"
             if logged_in
-            else "check the name; if the repository is private, log in with `hf auth login` or set HF_TOKEN"
+            else f"{meant}; if the repository is private, log in with `hf auth login` or set HF_TOKEN"
         )
 
 

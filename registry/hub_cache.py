@@ -108,35 +108,26 @@ class CachedRepo:
             if pointer.is_symlink() or pointer.is_file():
                 pointer.unlink()
 
-    def remove(self, commit: str, name: str) -> int:
-        """Take one file out of the snapshot, and its blob where no other snapshot links to it. Returns bytes freed."""
-        pointer = self.pointer(commit, name)
-        with writing(pointer):
-            freed = self._unlink(pointer)
-            self._tidy(commit, pointer.parent)
+    def remove(self, file: "CachedFile") -> int:
+        """Take one file out of its snapshot, and its blob where no other snapshot links to it. Returns bytes freed."""
+        with writing(file.pointer):
+            freed = self._unlink(file)
+            self._tidy(file.commit, file.pointer.parent)
         return freed
 
-    def _unlink(self, pointer: Path) -> int:
-        if not pointer.is_symlink():
-            size = pointer.stat().st_size if pointer.is_file() else 0
-            pointer.unlink(missing_ok=True)
-            return size
-        blob = pointer.parent / pointer.readlink()
-        pointer.unlink()
-        if blob.parent.resolve() != (self.folder / "blobs").resolve() or not blob.is_file():
+    def _unlink(self, file: "CachedFile") -> int:
+        place = file.bytes_at()
+        size = place.stat().st_size if place else 0
+        file.pointer.unlink(missing_ok=True)
+        if place is None or self.links_to(place):
             return 0
-        if any(link.resolve() == blob.resolve() for link in self._links()):
-            return 0
-        size = blob.stat().st_size
-        blob.unlink()
+        place.unlink(missing_ok=True)  # gone already where links cannot be made: it was the pointer itself
         return size
 
-    def other_links(self, pointer: Path) -> set[Path]:
-        """What else in the snapshots links to the blob of `pointer`."""
-        if not pointer.is_symlink():
-            return set()
-        blob = pointer.resolve()
-        return {link for link in self._links() if link != pointer and link.resolve() == blob}
+    def links_to(self, blob: Path) -> set[Path]:
+        """Every file of a snapshot that is that blob."""
+        found = blob.resolve()
+        return {link for link in self._links() if link.resolve() == found}
 
     def _links(self) -> Iterator[Path]:
         return (path for path in (self.folder / "snapshots").rglob("*") if path.is_symlink())
@@ -158,15 +149,25 @@ class CachedRepo:
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """One file of one commit in the cache."""
+    """One file of one commit in the cache, or what is left of it."""
 
     repo: CachedRepo
     commit: str
     name: str
+    digest: Digest
 
     @property
     def pointer(self) -> Path:
         return self.repo.pointer(self.commit, self.name)
+
+    def bytes_at(self) -> Path | None:
+        """Where its bytes are: behind its link, or as a blob without one; None where there are none of ours."""
+        if self.pointer.is_symlink():
+            blob = self.pointer.parent / self.pointer.readlink()
+            inside = blob.parent.resolve() == self.repo.blob(self.digest).parent.resolve()
+            return blob if inside and blob.is_file() else None
+        places = (self.pointer, self.repo.blob(self.digest))
+        return next((place for place in places if place.is_file()), None)
 
 
 def _is_hash(text: str, kind: Literal["sha256", "git"]) -> bool:

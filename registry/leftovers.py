@@ -53,7 +53,7 @@ class Leftovers:
                 path.unlink()
             freed += size
         for one in self.cached:
-            freed += one.repo.remove(one.commit, one.name)
+            freed += one.repo.remove(one)
             brought.forget([one])
         return freed
 
@@ -72,5 +72,6 @@ def mentioned(manifest: bytes) -> set[Digest]:
 def _weight(files: Sequence[CachedFile], gone: Sequence[CachedFile]) -> int:
     """What the blobs weigh that go with `files`: nothing that stays links to them."""
     going = {one.pointer for one in (*files, *gone)}
-    last = [one.pointer for one in files if one.pointer.is_file() and not one.repo.other_links(one.pointer) - going]
-    return sum({path.resolve(): path.stat().st_size for path in last}.values())
+    places = {one: place for one in files if (place := one.bytes_at())}
+    last = {place.resolve(): place for one, place in places.items() if not one.repo.links_to(place) - going}
+    return sum(place.stat().st_size for place in last.values())

@@ -4,11 +4,12 @@ from .errors import RegistryError
 from .events import Listener, Notice, nobody
 from .files import ModelFiles
 from .finding import find_installed, not_installed
-from .names import ModelRef
+from .names import Kind, ModelRef
 from .pull import pull
 from .settings import RegistrySettings
 from .shelf import Shelf
 from .sources.local import files_in_place
+from .sources.ollama import ollama_files
 
 DEFAULT_MODEL = "tinyllama"
 SMALLEST_MODEL = "smollm2:135m"
@@ -21,6 +22,8 @@ def locate(
     ref = ModelRef.parse(text)
     if ref.is_path:
         return files_in_place(ref)
+    if ref.kind is Kind.OLLAMA:
+        return ollama_files(ref, settings, listener)
     shelf = Shelf(settings)
     entry = find_installed(ref, shelf, settings)
     if entry is None:

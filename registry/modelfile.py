@@ -101,6 +101,15 @@ def parse_modelfile(path: Path, text: str) -> Modelfile:
     return read
 
 
+def translate_parameters(path: Path, found: Mapping[str, object]) -> Modelfile:
+    """Parameters that Ollama keeps as data: in our words, and what of them is left out. `path` is their file."""
+    read = Modelfile(path)
+    for name, value in found.items():
+        for one in value if isinstance(value, list) else [value]:
+            _set_parameter(read, name.lower(), str(one), None)
+    return read
+
+
 def _decoded(path: Path, data: bytes) -> str:
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
@@ -165,11 +174,14 @@ def _message(read: Modelfile, one: Instruction) -> Message:
 
 def _take_parameter(read: Modelfile, one: Instruction) -> None:
     name, *said = one.text.split(None, 1)
-    name = name.lower()
-    read.lines[_NUMBERS[name][0] if name in _NUMBERS else name] = one.line
     if not said:
         raise read.error("PARAMETER", f"{name} has no value")
-    value = _unquoted(read, one, said[0])
+    _set_parameter(read, name.lower(), _unquoted(read, one, said[0]), one.line)
+
+
+def _set_parameter(read: Modelfile, name: str, value: str, line: int | None) -> None:
+    if line is not None:
+        read.lines[_NUMBERS[name][0] if name in _NUMBERS else name] = line
     if name == "stop":
         stops = read.parameters.setdefault("stop", [])
         if isinstance(stops, list):
@@ -177,7 +189,8 @@ def _take_parameter(read: Modelfile, one: Instruction) -> None:
     elif name in _NUMBERS:
         _take_number(read, name, value)
     elif name in _WITHOUT_EFFECT:
-        read.notices.append(f"{read.path}: line {one.line}: {name} has no effect here and is left out")
+        where = f"{read.path}: line {line}" if line else str(read.path)
+        read.notices.append(f"{where}: {name} has no effect here and is left out")
     else:
         near = get_close_matches(name, [*_NUMBERS, "stop"], 1)
         raise read.error("PARAMETER", f"{name!r} is not a parameter" + (f"; did you mean {near[0]}?" if near else ""))

@@ -8,6 +8,7 @@ A name is judged by its letters alone; this file never looks at the disk. A path
     org/repo[@revision]                    the same
     ./dir  dir/  /dir  ~/dir               a folder
     file.gguf  .safetensors  .bin          a weight file
+    ollama:llama3:8b                       a model in the store of an Ollama on this machine
 """
 
 import re
@@ -31,6 +32,7 @@ _REPO = re.compile(
     re.ASCII,
 )
 _HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/|hf://", re.IGNORECASE)
+_OLLAMA = re.compile(rf"ollama:(?P<name>(?:{_PART}/){{0,2}}{_PART})(?::(?P<tag>{_PART}))?", re.IGNORECASE)
 _PATH = re.compile(r"[./~]|\.\.|(?:\.{1,2}|~)?/.*|.*/|[A-Za-z]:[\\/].*", re.DOTALL)
 
 
@@ -41,6 +43,7 @@ class Kind(StrEnum):
     REPO = "repository"
     FOLDER = "folder"
     FILE = "weight file"
+    OLLAMA = "model in Ollama's store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class ModelRef:
         _check_letters(text)
         if hub := _HUB.match(text):
             return cls._of_repo(text, text[hub.end() :])
+        if text.lower().startswith("ollama:"):
+            return cls._of_ollama(text)
         if "://" in text:
             raise InvalidName(text, "the only addresses that name a model are those of hf.co")
         if _PATH.fullmatch(text):
@@ -85,6 +90,13 @@ class ModelRef:
         return cls(Kind.REPO, found["repo"], revision=found["revision"], quant=quant.upper() if quant else None)
 
     @classmethod
+    def _of_ollama(cls, text: str) -> Self:
+        found = _OLLAMA.fullmatch(text)
+        if found is None or ".." in text:
+            raise InvalidName(text, "a model of Ollama's is called ollama:name or ollama:name:tag")
+        return cls(Kind.OLLAMA, found["name"], found["tag"] or DEFAULT_TAG)
+
+    @classmethod
     def _of_short(cls, text: str) -> Self:
         found = _SHORT.fullmatch(text)
         if found is None or ".." in text:
@@ -103,6 +115,8 @@ class ModelRef:
         match self.kind:
             case Kind.SHORT:
                 return f"{self.name}:{self.tag}" if self.tag else self.name
+            case Kind.OLLAMA:
+                return f"ollama:{self.name}:{self.tag}"
             case Kind.REPO:
                 revision = f"@{self.revision}" if self.revision else ""
                 return f"hf.co/{self.name}{revision}:{self.quant}" if self.quant else f"{self.name}{revision}"

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from .aliases import Catalogue, Match
 from .amounts import bytes_text
-from .errors import ModelNotFound, VariantNotFound
+from .errors import InvalidName, ModelNotFound, VariantNotFound
 from .memory import Room, room_for_a_model
 from .names import Kind, ModelRef
 from .rows import PackageSource, Row
@@ -53,6 +53,8 @@ def offers_for(ref: ModelRef, catalogue: Catalogue, room: Callable[[], Room], *,
     if ref.kind is Kind.REPO:
         reason = f"its name asks for {ref.quant}" if ref.quant else "its name asks for the repository"
         return [HubOffer(ref.name, reason, ref.revision, ref.quant)]
+    if ref.kind is Kind.OLLAMA:
+        raise InvalidName(str(ref), "what lies in Ollama's store is used there, and cannot be pulled")
     match = catalogue.find(ref)
     if match is None:
         raise ModelNotFound(str(ref), catalogue.near(str(ref)))

@@ -20,28 +20,26 @@ from .store import remove_if_empty, writing
 class Unused:
     """What may go: whole files that no model needs, and the `partial` ones of downloads that broke off.
 
-    `size` is what their removal frees.
+    `files` are all of them as they were found, `size` is what their removal frees.
     """
 
     leftovers: Leftovers
     partial: tuple[Path, ...]
+    files: tuple[Path, ...]
     size: int
-
-    @property
-    def files(self) -> list[Path]:
-        return [*self.leftovers.blobs, *(one.pointer for one in self.leftovers.cached), *self.partial]
 
 
 def find_unused(settings: RegistrySettings, *, partial: bool = False) -> Unused:
-    """What `prune` would remove."""
+    """What `prune` would remove. Of a file in the cache there may be nothing left but an empty folder."""
     shelf = Shelf(settings)
     needed = shelf.needed()
     blobs = tuple(path for path, digest in shelf.store.blobs() if not needed.has(path, digest))
     notes = Brought(shelf.store.brought, settings.cache_dir).files()
-    cached = tuple(file for file, digest in notes if file.pointer.is_file() and not needed.has(file.pointer, digest))
+    cached = tuple(one for one in notes if not needed.has(one.pointer, one.digest))
     leftovers = Leftovers(blobs, cached)
     drafts = tuple(_drafts(settings, shelf)) if partial else ()
-    return Unused(leftovers, drafts, leftovers.weigh() + sum(map(_size, drafts)))
+    files = (*blobs, *(place for one in cached if (place := one.bytes_at())), *drafts)
+    return Unused(leftovers, drafts, files, leftovers.weigh() + sum(map(_size, drafts)))
 
 
 def prune(settings: RegistrySettings, *, partial: bool = False) -> Unused:
@@ -58,7 +56,7 @@ def prune(settings: RegistrySettings, *, partial: bool = False) -> Unused:
 def _remove(unused: Unused, settings: RegistrySettings, shelf: Shelf) -> None:
     brought = Brought(shelf.store.brought, settings.cache_dir)
     unused.leftovers.remove(brought)
-    brought.forget([file for file, _ in brought.files()])  # of what is gone, or has its manifest by now
+    brought.forget(list(brought.files()))  # of what is gone, or has its manifest by now
     for path in unused.partial:
         with writing(path):
             if path.is_dir() and not path.is_symlink():

@@ -19,6 +19,7 @@ from .errors import (
     OfflineMode,
     RegistryError,
     SourceUnreachable,
+    Unauthorized,
 )
 from .events import Listener, Notice, Planned, Shelved, SourceChosen, nobody
 from .files import ModelFiles
@@ -159,6 +160,8 @@ def _failure(target: ModelRef, causes: list[RegistryError], catalogue: Catalogue
     only = different[0]
     if type(only) is ModelNotFound:
         return ModelNotFound(only.ref, catalogue.near_repositories(only.ref), only.where)
+    if isinstance(only, Unauthorized) and not only.logged_in:
+        return Unauthorized(only.repo, logged_in=False, near=catalogue.near_repositories(only.repo))
     return only
 
 

@@ -21,6 +21,7 @@ class RegistrySettings:
     `cache_dir` is the Hugging Face cache, shared with other tools. `memory` is how many bytes a model may take here; at
     None the machine is measured when it matters. `patience` is how many seconds a hub has for its first answer, `waits`
     how many seconds pass between tries of a download that broke off.
+    `ollama` is the store of an Ollama on this machine, which is only read.
     """
 
     home: Path
@@ -32,10 +33,11 @@ class RegistrySettings:
     memory: int | None = None
     patience: float = 5.0
     waits: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    ollama: Path | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """UNILLM_HOME, UNILLM_OFFLINE, and HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE."""
+        """UNILLM_HOME, UNILLM_OFFLINE, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, OLLAMA_MODELS."""
         hub_home = _hub_home(environ)
         home = environ.get("UNILLM_HOME")
         cache = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
@@ -46,6 +48,7 @@ class RegistrySettings:
             endpoint=_endpoint(environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT),
             token=_token(environ, hub_home),
             offline=any(environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "UNILLM_OFFLINE")),
+            ollama=_absolute(environ.get("OLLAMA_MODELS") or "~/.ollama/models"),
         )
 
 

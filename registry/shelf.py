@@ -142,7 +142,7 @@ class Shelf:
         """Take a model off the shelf, and free the files that nobody else needs."""
         with self.store.changing():
             left = self._left_by(entry, _bytes_of(entry.path), self.needed([entry]))
-            self._keep_in_mind(left, entry)
+            self._keep_in_mind(left)
             with writing(entry.path):
                 entry.path.unlink(missing_ok=True)
             return _removed(entry, left.remove(self._brought))
@@ -229,14 +229,13 @@ class Shelf:
         if old is None or old.manifest is None or old.manifest.id == new.sound.id:
             return Leftovers()
         left = self._left_by(old, to_json(old.manifest), self.needed([old]).also(_places(new)))
-        self._keep_in_mind(left, old)
+        self._keep_in_mind(left)
         return left
 
-    def _keep_in_mind(self, left: Leftovers, entry: Entry) -> None:
+    def _keep_in_mind(self, left: Leftovers) -> None:
         """Note what is ours in the shared cache: if we are killed with the manifest gone, `prune` finds it."""
-        digests = {one.name: one.digest for one in entry.manifest.files} if entry.manifest else {}
         for file in left.cached:
-            self._brought.note(file, digests[file.name])
+            self._brought.note(file)
 
 
 def cached_files(manifest: Manifest) -> list[CachedFile]:
@@ -245,7 +244,7 @@ def cached_files(manifest: Manifest) -> list[CachedFile]:
     if not isinstance(origin, HubOrigin):
         return []
     repo = CachedRepo(origin.cache, origin.repo)
-    return [CachedFile(repo, origin.commit, one.name) for one in manifest.files]
+    return [CachedFile(repo, origin.commit, one.name, one.digest) for one in manifest.files]
 
 
 def _places(entry: Entry) -> set[Path]:

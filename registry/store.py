@@ -9,6 +9,7 @@ locks/                       who may change what; a lock that nobody holds means
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -84,10 +85,14 @@ class Store:
 
 
 def _key(ref: ModelRef) -> str:
-    """The one spelling of a name on disk."""
+    """The one spelling of a name on disk: names count whatever their case, revisions do not, and disks may not tell."""
+    if ref.kind is Kind.OLLAMA:
+        raise InvalidName(str(ref), "what lies in Ollama's store is used there, and is not on the shelf")
     if ref.kind not in (Kind.SHORT, Kind.REPO):
         raise InvalidName(str(ref), "a path is not a name")
     key = str(ref).removeprefix("hf.co/").lower().replace("/", "+").replace(":", "=")
+    if ref.revision is not None and ref.revision != ref.revision.lower():
+        key += f"-{hashlib.sha256(ref.revision.encode()).hexdigest()[:8]}"
     if not _KEY.fullmatch(key) or ".." in key:
         raise InvalidName(str(ref), "it cannot be the name of a file")
     return key

@@ -24,7 +24,7 @@ def assemble(model: Model, options: EngineOptions) -> tuple[Wheel, int]:
         context=options.context,
         sequences=options.sequences,
     )
-    cache = PageCache(room.pages, options.page_size, share=options.prefix_cache)
+    cache = PageCache(room.pages, options.page_size, sharing=options.prefix_cache)
     scheduler = Scheduler(cache, batch_tokens=options.batch_tokens, sequences=options.sequences)
     pool = KVPool(layout, room.pages, model.place.device)
     runner = Runner(model, pool, sequences=options.sequences, context=room.context)

@@ -8,6 +8,7 @@ from typing import Generic, Self, TypeVar
 from ..registry.events import Listener
 from ..registry.files import ModelFiles
 from .errors import InvalidParameter
+from .kv.pages import Sharing
 from .options import EngineOptions
 
 Made = TypeVar("Made")
@@ -43,8 +44,8 @@ class EngineBuilder(Generic[Made]):
     def batch(self, *, tokens: int, sequences: int) -> Self:
         return replace(self, options=replace(self.options, batch_tokens=tokens, sequences=sequences))
 
-    def prefix_cache(self, on: bool) -> Self:
-        return replace(self, options=replace(self.options, prefix_cache=on))
+    def prefix_cache(self, sharing: Sharing) -> Self:
+        return replace(self, options=replace(self.options, prefix_cache=sharing))
 
     def exact(self, on: bool = True) -> Self:
         return replace(self, options=replace(self.options, exact=on))

@@ -24,6 +24,7 @@ from .builder import EngineBuilder
 from .desk import Desk
 from .errors import EngineClosed, InvalidParameter, UnknownRequest
 from .intake import Intake, Message, Params
+from .kv.pages import Sharing
 from .loading import load_parts
 from .options import EngineOptions
 from .params import SamplingParams
@@ -71,7 +72,7 @@ class Engine:
         context: int | None = None,
         threads: int | None = None,
         kv_memory: int | None = None,
-        prefix_cache: bool = True,
+        prefix_cache: Sharing = "radix",
         exact: bool = False,
         options: EngineOptions | None = None,
         listener: Listener | None = None,

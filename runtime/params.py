@@ -14,7 +14,7 @@ MOST_ANSWERS = 1024  # of one prompt; beyond, it is a slip or an attack
 class SamplingParams:
     """How to choose tokens and when to stop.
 
-    A field left at None takes the model's own default (its generation_config), else the plain one: temperature 1,
+    A field left as it is takes the model's own default (its generation_config), else the plain one: temperature 1,
     no top-k, top-p 1, min-p 0, no limit but the context. `temperature=0` is greedy. `logprobs` asks for that many
     alternatives beside each chosen token (0: the chosen one alone), `prompt_logprobs` the same for the prompt's tokens.
     `n` answers are made of each prompt. A value out of range raises `InvalidParameter`.
@@ -63,9 +63,9 @@ class SamplingParams:
         return (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
 
     def over(self, defaults: Mapping[str, Any]) -> Self:
-        """These parameters, with every None filled from `defaults` where it has a value."""
-        unset = {f.name: defaults[f.name] for f in fields(self) if getattr(self, f.name) is None and f.name in defaults}
-        return replace(self, **unset)
+        """These parameters, with what the caller left as it is filled from `defaults` where they have a value."""
+        left = [field.name for field in fields(self) if getattr(self, field.name) == field.default]
+        return replace(self, **{name: defaults[name] for name in left if name in defaults})
 
 
 def _within(value: object, kind: type, low: float, high: float) -> bool:

@@ -86,6 +86,9 @@ class Update:
 class Stats:
     """The engine at this moment, and what it has done since it was made.
 
+    `cached_tokens` of `prompt_tokens` were found in the prefix cache; `evicted_pages` were taken from it for others;
+    `gave_way` counts how often a sequence had to leave its pages to others and come back.
+
     Pages are free, in the prefix tree (`cached`; some of them in use by running sequences too), or owned by a sequence;
     the three add up to `pages`.
     """
@@ -103,3 +106,4 @@ class Stats:
     cached_tokens: int
     completion_tokens: int
     gave_way: int
+    evicted_pages: int

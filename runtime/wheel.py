@@ -92,13 +92,14 @@ class Wheel:
             page_size=cache.page_size,
             pages=cache.pages,
             free_pages=cache.free,
-            cached_pages=cache.tree.pages,
-            sequence_pages=cache.pages - cache.free - cache.tree.pages,
+            cached_pages=cache.prefixes.pages,
+            sequence_pages=cache.pages - cache.free - cache.prefixes.pages,
             steps=self.steps,
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
             completion_tokens=self.completion_tokens,
             gave_way=scheduler.gave_way,
+            evicted_pages=cache.evicted,
         )
 
     def _compute_apart(self, chunks: Many[Chunk]) -> list[Result]:

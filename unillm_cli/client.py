@@ -38,8 +38,13 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
     from ..runtime.engine import Engine
     from ..runtime.options import EngineOptions
 
-    context = settings.context or files.parameters.get("context")
-    options = EngineOptions(device=settings.device, dtype=settings.dtype, exact=settings.exact, context=context)
+    options = EngineOptions(
+        device=settings.device,
+        dtype=settings.dtype,
+        exact=settings.exact,
+        context=settings.context or files.parameters.get("context"),
+        prefix_cache=settings.prefix_cache,
+    ).with_batch(settings.max_batch_tokens, settings.max_running)
     with Engine.load(files, options=options) as engine:
         yield Opened(engine, files.name, perf_counter() - started, files.system, files.messages)
 

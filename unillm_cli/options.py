@@ -8,6 +8,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from typer import Argument, Option
 
+from .settings import PrefixCache
+
 Dtype: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
 
 JsonOption = Annotated[bool, Option("--json", help="Print the result as JSON.")]
@@ -43,12 +45,22 @@ ExactOption = Annotated[
 ContextOption = Annotated[
     int | None, Option("--context", metavar="TOKENS", min=1, help="The longest prompt and answer together.")
 ]
+PrefixCacheOption = Annotated[
+    PrefixCache | None, Option("--prefix-cache", help="How prompts share what they begin with.")
+]
+MaxBatchTokensOption = Annotated[
+    int | None, Option("--max-batch-tokens", metavar="N", min=2, help="Compute at most so many tokens at once.")
+]
+MaxRunningOption = Annotated[
+    int | None, Option("--max-running", metavar="N", min=1, help="Answer at most so many requests at once.")
+]
 OfflineOption = Annotated[bool | None, Option("--offline", help="Use what is on this machine; never ask the network.")]
 DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done, and do nothing.")]
 NewModelArgument = Annotated[str, Argument(metavar="NAME", help="What the new model is called.")]
 ModelfileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The Modelfile.")]
 ArchiveArgument = Annotated[Path, Argument(metavar="PATH", help="The archive.")]
 LockFileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The lock file.")]
+OllamaOption = Annotated[bool, Option("--ollama", help="List the models in Ollama's store instead.")]
 PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
 WordsArgument = Annotated[

@@ -8,11 +8,13 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 import platformdirs
 
 from .errors import SettingsError
+
+PrefixCache: TypeAlias = Literal["radix", "hash", "off"]
 
 
 def _text(value: str) -> str:
@@ -32,6 +34,12 @@ def _switch(value: str) -> bool:
     return words[value.lower()]
 
 
+def _sharing(value: str) -> str:
+    if value not in get_args(PrefixCache):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(PrefixCache))}")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """One setting: its environment variable, how its text is read, and what it is for."""
@@ -47,6 +55,9 @@ KEYS: Mapping[str, Key] = {
     "dtype": Key("UNILLM_DTYPE", _text, "what models compute in: auto, float32, float16, bfloat16"),
     "exact": Key("UNILLM_EXACT", _switch, "multiply quantised weights with activations that are not rounded"),
     "context": Key("UNILLM_CONTEXT", _whole, "the longest prompt and answer together, in tokens"),
+    "prefix_cache": Key("UNILLM_PREFIX_CACHE", _sharing, "how prompts share what they begin with: radix, hash, off"),
+    "max_batch_tokens": Key("UNILLM_MAX_BATCH_TOKENS", _whole, "the most tokens that are computed at once"),
+    "max_running": Key("UNILLM_MAX_RUNNING", _whole, "the most requests that are answered at once"),
     "home": Key("UNILLM_HOME", _text, "the folder of installed models"),
     "offline": Key("UNILLM_OFFLINE", _switch, "never ask the network"),
 }
@@ -69,6 +80,9 @@ class Settings:
     dtype: str
     exact: bool
     context: int | None
+    prefix_cache: PrefixCache
+    max_batch_tokens: int | None
+    max_running: int | None
     home: str | None
     offline: bool
     environment: Mapping[str, str]
@@ -80,6 +94,7 @@ class Settings:
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
         values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False}
         values |= {"context": None, "home": None, "offline": False}
+        values |= {"prefix_cache": "radix", "max_batch_tokens": None, "max_running": None}
         values |= {name: _parsed(KEYS[name], one) for name, one in given.items()}
         return cls(**values, environment=environment)
 
@@ -92,7 +107,11 @@ def config_file(environ: Mapping[str, str]) -> Path:
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
-    return {name: _Given(_spelled(value), f"--{name}") for name, value in flags.items() if value is not None}
+    return {
+        name: _Given(_spelled(value), f"--{name.replace('_', '-')}")
+        for name, value in flags.items()
+        if value is not None
+    }
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:

@@ -6,6 +6,7 @@ A file name is a name in the index's own folder and nothing else: no path leaves
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,10 +20,10 @@ _MOST_BYTES: Final = 1 << 53
 _CARELESS: Final = 16  # an index may count a model's bytes in another dtype than its files have
 
 
-def read_index(path: Path) -> dict[str, Path]:
-    """Where each tensor lies, every file seen to be there."""
+def read_index(path: Path, places: Mapping[str, Path] | None = None) -> dict[str, Path]:
+    """Where each tensor lies, every file seen to be there: beside the index, or where `places` has put it."""
     names, total = _read(path)
-    files = {name: path.parent / name for name in set(names.values())}
+    files = {name: _place(path, name, places) for name in set(names.values())}
     held = sum(_size(path, name, file) for name, file in sorted(files.items()))
     if total is not None and total > _CARELESS * held:
         raise FormatError(path, "'total_size'", f"is {total:.0f}; the files hold {held} bytes")
@@ -86,6 +87,14 @@ def _total_size(reader: BoundedReader, scanner: JSONScanner) -> float | None:
         if not 0 <= total <= _MOST_BYTES:
             raise reader.error("'total_size'", f"is not a number of bytes from 0 to {_MOST_BYTES}")
     return total
+
+
+def _place(index: Path, name: str, places: Mapping[str, Path] | None) -> Path:
+    if places is None:
+        return index.parent / name
+    if name not in places:
+        raise FormatError(index, f"file {name!r}", "is not among the model's weights")
+    return places[name]
 
 
 def _size(index: Path, name: str, file: Path) -> int:

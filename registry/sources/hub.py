@@ -119,7 +119,13 @@ class Hub:
 
     @contextmanager
     def answer(
-        self, name: str, revision: str | None, address: str, *, stall: float | None = None, **headers: str
+        self,
+        name: str,
+        revision: str | None,
+        address: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        stall: float | None = None,
     ) -> Iterator["Response"]:
         """A good answer, its body still to be read. Raises what the hub's refusal means, or `SourceUnreachable`.
 
@@ -130,7 +136,9 @@ class Hub:
 
         seconds = stall or self._settings.patience * 6
         try:
-            with get_session().stream("GET", address, headers=self.headers() | headers, timeout=seconds) as response:
+            with get_session().stream(
+                "GET", address, headers={**self.headers(), **(headers or {})}, timeout=seconds
+            ) as response:
                 if response.status_code >= 400:
                     raise self._refusal(name, revision, response.status_code, response.headers)
                 yield response

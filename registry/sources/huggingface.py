@@ -73,7 +73,7 @@ class HuggingFace:
     def _brought_before(self, cached: CachedRepo, known: Mapping[Path, ShelvedFile]) -> Mapping[Path, Digest]:
         """The files of that repository which are here because of us, whether a manifest names them or not."""
         shelved = {path: one.digest for path, one in known.items() if one.fetched and cached.folder in path.parents}
-        noted = {file.pointer: digest for file, digest in self._brought.files() if file.repo == cached}
+        noted = {file.pointer: file.digest for file in self._brought.files() if file.repo == cached}
         return shelved | noted
 
     def _plan_from_cache(
@@ -135,7 +135,7 @@ class HuggingFace:
                 self._download(file, origin, cached, listener)
             mine = fetched or pointer in ours or (not linked and file.digest in ours.values())
             if mine and not linked:
-                self._brought.note(CachedFile(cached, origin.commit, file.name), file.digest)
+                self._brought.note(CachedFile(cached, origin.commit, file.name, file.digest))
             cached.link(file.digest, origin.commit, file.name)
         return ShelvedFile(
             name=file.name,
@@ -151,14 +151,14 @@ class HuggingFace:
 
         @contextmanager
         def open_at(headers: Mapping[str, str]) -> Iterator[Response]:
-            with self._hub.answer(origin.repo, origin.revision, address, **headers) as response:
+            with self._hub.answer(origin.repo, origin.revision, address, headers) as response:
                 yield response
 
         self._hub.check_reach(origin.repo)
         draft = cached.partial(file.digest)
         remote = RemoteFile(file.name, file.size, file.digest)
         download(remote, draft, open_at, self._settings.waits, _progress_of(file.name, listener))
-        self._brought.note(CachedFile(cached, origin.commit, file.name), file.digest)
+        self._brought.note(CachedFile(cached, origin.commit, file.name, file.digest))
         cached.store(draft, file.digest)
 
 

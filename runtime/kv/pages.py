@@ -1,13 +1,36 @@
 """Who owns which page.
 
-A page belongs to a lease (one sequence's), to the radix tree, or to the free list, and the three always add up to all
-pages; `check` proves it. Pages are numbers here: what lies in them is the pool's business.
+A page belongs to a lease (one sequence's), to the prefix cache (a radix tree or a hash table), or to the free list, and
+the three always add up to all pages; `check` proves it. Pages are numbers here: what lies in them is the pool's
+business.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
 
+from .hashed import HashedPrefixes
 from .radix import Node, RadixTree
+
+Sharing: TypeAlias = Literal["radix", "hash", "off"]
+
+
+class Prefixes(Protocol):
+    """What is known of prefixes: `pages` of them, of which nobody holds `idle`. See `RadixTree`."""
+
+    root: Node
+
+    @property
+    def pages(self) -> int: ...
+    @property
+    def idle(self) -> int: ...
+    def match(self, tokens: Sequence[int], most: int) -> tuple[Node, list[int]]: ...
+    def extend(self, node: Node, tokens: Sequence[int], start: int, pages: Sequence[int]) -> tuple[Node, list[int]]: ...
+    def hold(self, node: Node) -> None: ...
+    def release(self, node: Node) -> None: ...
+    def evict(self, wanted: int) -> list[int]: ...
+    def drop(self, node: Node) -> list[int]: ...
+    def walk(self) -> Iterator[Node]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -26,11 +49,12 @@ class Lease:
 class PageCache:
     """Hands out pages, finds prefixes that are already computed, and takes the oldest back when pages run out."""
 
-    def __init__(self, pages: int, page_size: int, *, share: bool = True) -> None:
+    def __init__(self, pages: int, page_size: int, *, sharing: Sharing = "radix") -> None:
         self.pages = pages
         self.page_size = page_size
-        self.tree = RadixTree(page_size)
-        self._share = share
+        self.prefixes: Prefixes = HashedPrefixes(page_size) if sharing == "hash" else RadixTree(page_size)
+        self.evicted = 0
+        self._share = sharing != "off"
         self._unused = 0  # pages from here on were never handed out: no list of them is needed
         self._returned: list[int] = []
 
@@ -41,7 +65,7 @@ class PageCache:
     @property
     def available(self) -> int:
         """Pages that a lease could still get: the free ones and those of the tree that nobody holds."""
-        return self.free + self.tree.idle
+        return self.free + self.prefixes.idle
 
     @property
     def capacity(self) -> int:
@@ -57,11 +81,11 @@ class PageCache:
         At most the first `reusable` tokens are taken from what is already computed: `shared` pages of them.
         """
         most = reusable // self.page_size if self._share else 0
-        node, pages = self.tree.match(tokens, most)
-        self.tree.hold(node)
+        node, pages = self.prefixes.match(tokens, most)
+        self.prefixes.hold(node)
         wanted = self.pages_for(len(tokens)) - len(pages)
         if wanted + spare > self.available:
-            self.tree.release(node)
+            self.prefixes.release(node)
             return None
         return Lease(node, pages + self._take(wanted), shared=len(pages))
 
@@ -78,9 +102,9 @@ class PageCache:
         if not self._share or full <= lease.shared:
             return
         own = lease.pages[lease.shared : full]
-        node, pages = self.tree.extend(lease.node, tokens, lease.shared, own)
-        self.tree.hold(node)
-        self.tree.release(lease.node)
+        node, pages = self.prefixes.extend(lease.node, tokens, lease.shared, own)
+        self.prefixes.hold(node)
+        self.prefixes.release(lease.node)
         twice = [mine for mine, theirs in zip(own, pages, strict=True) if mine != theirs]
         if twice:
             self._returned += twice
@@ -90,15 +114,15 @@ class PageCache:
 
     def release(self, lease: Lease) -> None:
         """End `lease`: its own pages are free again, the tree keeps what was committed."""
-        self.tree.release(lease.node)
+        self.prefixes.release(lease.node)
         self._returned += lease.pages[lease.shared :]
-        lease.node, lease.pages, lease.shared, lease.written = self.tree.root, [], 0, 0
+        lease.node, lease.pages, lease.shared, lease.written = self.prefixes.root, [], 0, 0
 
     def discard(self, lease: Lease) -> None:
         """End `lease` and forget what it shared with nobody: its contents are not to be trusted."""
         node = lease.node
         self.release(lease)
-        self._returned += self.tree.drop(node)
+        self._returned += self.prefixes.drop(node)
 
     def check(self, leases: Iterable[Lease]) -> None:
         """Raise `AssertionError` unless every page has exactly one owner and the tree's counts are true."""
@@ -118,21 +142,23 @@ class PageCache:
             _require(spelled == lease.pages[: lease.shared], "a lease and the tree disagree on its shared pages")
             for node in path:
                 holds[id(node)] = holds.get(id(node), 0) + 1
-        nodes = list(self.tree.walk())
+        nodes = list(self.prefixes.walk())
         for node in nodes:
             _require(node.holds == holds.get(id(node), 0), "a node counts another number of holds than there are")
             _require(len(node.keys) == len(node.pages) > 0, "a node's keys and pages differ in number")
             _require(node.parent is not None and node.parent.children.get(node.keys[0]) is node, "a node hangs loose")
         in_tree = [page for node in nodes for page in node.pages]
         idle = sum(len(node.pages) for node in nodes if not node.holds)
-        _require((self.tree.pages, self.tree.idle) == (len(in_tree), idle), "the tree miscounts its pages")
+        _require((self.prefixes.pages, self.prefixes.idle) == (len(in_tree), idle), "the tree miscounts its pages")
         return in_tree
 
     def _take(self, wanted: int) -> list[int]:
         """`wanted` pages, the caller having seen that they are available. A pool fills from its start."""
         short = wanted - self.free
         if short > 0:
-            self._returned += self.tree.evict(short)
+            evicted = self.prefixes.evict(short)
+            self.evicted += len(evicted)
+            self._returned += evicted
         kept = max(len(self._returned) - wanted, 0)
         taken = self._returned[kept:][::-1]
         del self._returned[kept:]

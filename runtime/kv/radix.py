@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import TypeAlias
 
-PageKey: TypeAlias = tuple[int, ...]
+PageKey: TypeAlias = tuple[int, ...] | bytes  # the tokens themselves, or a digest of them
 
 
 class Node:
-    """A run of pages below `parent`: `keys[i]` are the tokens in page `pages[i]`."""
+    """A run of pages below `parent`: `keys[i]` stands for the tokens in page `pages[i]`."""
 
     __slots__ = ("children", "holds", "keys", "pages", "parent", "used")
 

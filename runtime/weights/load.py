@@ -9,6 +9,7 @@ from typing import Protocol
 import torch
 
 from ...models.contract import Format, Model, Placement, WeightLoader
+from ...models.errors import ModelError
 from ...models.table import find
 from ...registry.files import ModelFiles
 from ..device import available_memory
@@ -50,6 +51,14 @@ def load_model(files: ModelFiles, place: Placement) -> Model:
 
 def build_model(weights: SizedLoader, place: Placement, name: str) -> Model:
     """The same, of weights that are open already; `name` is what an error calls the model."""
+    try:
+        return _build(weights, place, name)
+    except ModelError as error:
+        error.source = name
+        raise
+
+
+def _build(weights: SizedLoader, place: Placement, name: str) -> Model:
     about = weights.metadata
     family = find(about.architecture, about.format)
     read_config = family.Config.from_gguf if about.format == "gguf" else family.Config.from_hf

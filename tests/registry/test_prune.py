@@ -1,5 +1,6 @@
 """Removing what no model needs, and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ from unillm.tests.support.tiny_models import original
 
 
 def weights_in(settings: RegistrySettings) -> CachedFile:
-    return CachedFile(CachedRepo(settings.cache_dir, "org/repo"), COMMIT, "model.safetensors")
+    digest = Digest("sha256", sha256(original()["model.safetensors"]))
+    return CachedFile(CachedRepo(settings.cache_dir, "org/repo"), COMMIT, "model.safetensors", digest)
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -31,7 +33,7 @@ def test_a_file_that_no_manifest_names_goes(settings: RegistrySettings) -> None:
     blob.parent.mkdir(parents=True)
     blob.write_bytes(b"left")
     (blob.parent / "notes.txt").write_text("the user's own")
-    assert find_unused(settings).files == [blob]
+    assert find_unused(settings).files == (blob,)
     assert prune(settings).size == 4
     assert [path.name for path in blob.parent.iterdir()] == ["notes.txt"]
 
@@ -40,7 +42,7 @@ def test_nothing_of_an_installed_model_goes(hub: FakeHub, online: RegistrySettin
     hub.repos["org/repo"] = Repo(original())
     entry = pull("org/repo", online)
     before = everything(online.cache_dir)
-    assert prune(online, partial=True).files == []
+    assert prune(online, partial=True).files == ()
     assert everything(online.cache_dir) == before
     assert Shelf(online).verify(entry) == []
 
@@ -56,20 +58,19 @@ def test_what_a_broken_off_pull_has_brought_goes_and_what_other_tools_brought_st
     brought = Brought(Store(online.home).brought, online.cache_dir)
     for one in entry.sound.files:
         if one.fetched:
-            file = CachedFile(CachedRepo(online.cache_dir, "org/repo"), COMMIT, one.name)
-            brought.note(file, one.digest)
+            brought.note(CachedFile(CachedRepo(online.cache_dir, "org/repo"), COMMIT, one.name, one.digest))
     entry.path.unlink()
     found = find_unused(online)
     assert found.size == entry.sound.size - kept.stat().st_size
     assert prune(online).size == found.size
     assert list((online.cache_dir / "models--org--repo" / "snapshots").rglob("*.*")) == [kept]
-    assert find_unused(online).files == []
+    assert find_unused(online).files == ()
 
 
 def test_a_pull_after_a_broken_off_one_knows_what_is_its_own(hub: FakeHub, online: RegistrySettings) -> None:
     hub.repos["org/repo"] = Repo(original())
     entry = pull("org/repo", online)
-    Brought(Store(online.home).brought, online.cache_dir).note(weights_in(online), entry.sound.files[0].digest)
+    Brought(Store(online.home).brought, online.cache_dir).note(weights_in(online))
     entry.path.unlink()
     assert [one.name for one in pull("org/repo", online).sound.files if one.fetched] == ["model.safetensors"]
     assert not list(Store(online.home).brought.rglob("*.*"))
@@ -79,10 +80,9 @@ def test_a_note_about_another_cache_removes_nothing(hub: FakeHub, online: Regist
     hub.repos["org/repo"] = Repo(original())
     entry = pull("org/repo", online)
     other = Brought(Store(online.home).brought, tmp_path / "other")
-    file = CachedFile(CachedRepo(tmp_path / "other", "org/repo"), COMMIT, "model.safetensors")
-    other.note(file, entry.sound.files[0].digest)
+    other.note(replace(weights_in(online), repo=CachedRepo(tmp_path / "other", "org/repo")))
     entry.path.unlink()
-    assert prune(online).files == []
+    assert prune(online).files == ()
 
 
 @pytest.mark.parametrize("text", ["", "sha256:0\n/x\n", "x" * 10000, "sha256:" + "0" * 64])
@@ -91,7 +91,7 @@ def test_a_note_that_is_none_removes_nothing(settings: RegistrySettings, text: s
     note.parent.mkdir(parents=True)
     note.write_text(text)
     (note.parents[3] / "stray").write_text(text)
-    assert prune(settings).files == []
+    assert prune(settings).files == ()
 
 
 def test_unfinished_downloads_go_only_when_asked(hub: FakeHub, online: RegistrySettings) -> None:
@@ -100,7 +100,7 @@ def test_unfinished_downloads_go_only_when_asked(hub: FakeHub, online: RegistryS
     with pytest.raises(SourceUnreachable, match="bytes came, then"):
         pull("org/repo", online)
     (partial,) = online.cache_dir.rglob("*.incomplete")
-    assert prune(online).files == []
+    assert prune(online).files == ()
     assert find_unused(online, partial=True).size == partial.stat().st_size > 0
     prune(online, partial=True)
     assert not partial.exists()
@@ -110,7 +110,7 @@ def test_nothing_is_pruned_while_a_model_is_fetched(settings: RegistrySettings) 
     store = Store(settings.home)
     with store.working(), pytest.raises(StoreBusy, match="is being fetched"):
         prune(settings)
-    assert prune(settings).files == []
+    assert prune(settings).files == ()
 
 
 def test_whoever_died_while_fetching_holds_up_nobody(settings: RegistrySettings) -> None:

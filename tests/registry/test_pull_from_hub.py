@@ -317,6 +317,9 @@ def test_near_repositories_are_suggested(online: RegistrySettings) -> None:
     with pytest.raises(ModelNotFound) as caught:
         pull("TinyLlama/TinyLlama-1.1B-chat-v1", replace(online, token="hf_me"))
     assert caught.value.near == ["TinyLlama/TinyLlama-1.1B-Chat-v1.0"]
+    with pytest.raises(Unauthorized) as unnamed:  # a hub does not tell strangers that there is no such repository
+        pull("TinyLlama/TinyLlama-1.1B-chat-v1", online)
+    assert "did you mean TinyLlama/TinyLlama-1.1B-Chat-v1.0?" in str(unnamed.value.hint)
 
 
 @pytest.mark.usefixtures("repo")

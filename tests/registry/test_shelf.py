@@ -42,6 +42,12 @@ def test_names_are_found_whatever_their_case(shelf: Shelf, entry: Entry) -> None
         shelf.need(ref("other:latest"))
 
 
+def test_revisions_that_differ_in_case_are_two(shelf: Shelf) -> None:
+    paths = {shelf.store.manifest(ModelRef.parse(f"org/repo@{name}")) for name in ("v1", "V1", "main")}
+    assert len({str(path).lower() for path in paths}) == 3
+    assert shelf.store.manifest(ModelRef.parse("Org/Repo@V1")) in paths
+
+
 def test_a_copy_is_a_second_name_for_the_same_files(shelf: Shelf, entry: Entry) -> None:
     copy = shelf.copy(entry, ref("second:v1"))
     assert copy.files().files == entry.files().files

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterator
 
-from unillm.runtime.kv.pages import PageCache
+from unillm.runtime.kv.pages import PageCache, Sharing
 from unillm.runtime.scheduler import Chunk, Scheduler
 from unillm.runtime.sequence import Sequence
 
 
-def scheduler(pages: int = 64, *, page_size: int = 4, batch_tokens: int = 32, sequences: int = 8) -> Scheduler:
-    return Scheduler(PageCache(pages, page_size), batch_tokens=batch_tokens, sequences=sequences)
+def scheduler(
+    pages: int = 64, *, page_size: int = 4, batch_tokens: int = 32, sequences: int = 8, sharing: Sharing = "radix"
+) -> Scheduler:
+    return Scheduler(PageCache(pages, page_size, sharing=sharing), batch_tokens=batch_tokens, sequences=sequences)
 
 
 class Arrivals:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from unillm.runtime.engine import Engine
+from unillm.runtime.kv.pages import Sharing
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
@@ -24,7 +25,7 @@ def make_engine(
     sequences: int = 8,
     context: int | None = None,
     tokenizer: ByteTokenizer | None = None,
-    prefix_cache: bool = True,
+    prefix_cache: Sharing = "radix",
 ) -> Engine:
     page_bytes = 2 * 4 * model.layers * page_size
     options = EngineOptions(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unillm.models.contract import Model, Placement
 from unillm.runtime.engine import Engine
+from unillm.runtime.kv.pages import Sharing
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.weights.load import load_model
@@ -88,9 +89,19 @@ def test_what_gave_way_is_what_did_not(model: FakeModel) -> None:
         assert [one.token_ids for one in done] == alone(model, asked)
 
 
+@pytest.mark.parametrize("prefix_cache", ["radix", "hash"])
+def test_a_crowd_is_answered_alike_by_either_prefix_cache(model: FakeModel, prefix_cache: Sharing) -> None:
+    asked = [[*range(20), *tail] for tail in prompts(12, longest=12)]
+    with engine_over(model, pages=24, prefix_cache=prefix_cache) as engine:
+        done = engine.generate(asked, params(len(asked)))
+        assert [one.token_ids for one in done] == alone(model, asked)
+        stats = engine.stats()
+        assert min(stats.gave_way, stats.evicted_pages, stats.cached_tokens) > 0
+
+
 def test_without_a_prefix_cache_answers_are_the_same_and_nothing_stays(model: FakeModel) -> None:
     asked = prompts(8, longest=20)
-    with engine_over(model, pages=16, prefix_cache=False) as engine:
+    with engine_over(model, pages=16, prefix_cache="off") as engine:
         done = engine.generate(asked, params(len(asked)))
         assert [one.token_ids for one in done] == alone(model, asked)
         assert engine.stats().free_pages == 16

@@ -23,6 +23,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+def test_a_batch_of_which_one_side_is_left_open_follows_the_other() -> None:
+    usual = EngineOptions()
+    assert usual.with_batch(None, None) == usual
+    for tokens, sequences, followed in (
+        (64, None, (64, 63)),
+        (None, 400, (800, 400)),
+        (9, 4, (9, 4)),
+        (1, None, (1, 1)),
+    ):
+        found = usual.with_batch(tokens, sequences)
+        assert (found.batch_tokens, found.sequences) == followed
+
+
+def test_a_prefix_cache_that_there_is_not_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match="radix or hash or off"):
+        EngineOptions(prefix_cache="tree")  # type: ignore[arg-type]
+
+
 def test_a_folder_without_a_tokenizer_answers_in_token_ids(folder: Path) -> None:
     with Engine.load(folder) as engine:
         assert engine.tokenizer is None
@@ -46,7 +64,7 @@ def test_a_path_given_as_text_or_as_files_is_the_same_model(folder: Path) -> Non
 
 def test_a_builder_makes_the_same_engine(folder: Path) -> None:
     builder = Engine.builder().model(folder).device("cpu").dtype("bf16").context(100).threads(1).kv_memory(1 << 22)
-    with builder.batch(tokens=64, sequences=4).prefix_cache(False).build() as engine:
+    with builder.batch(tokens=64, sequences=4).prefix_cache("off").build() as engine:
         assert engine.context == 100
         scores = engine.logits(prompt(ROW))
         assert scores.dtype is torch.float32

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from unillm.runtime.errors import InvalidParameter, PoolTooSmall
+from unillm.runtime.kv.pages import Sharing
 from unillm.runtime.scheduler import PATIENCE, Chunk, Scheduler
 from unillm.runtime.sequence import Sequence, State
 from unillm.tests.runtime.driving import Arrivals, scheduler, step, until_idle
@@ -222,6 +223,19 @@ def test_a_second_request_with_the_same_prompt_computes_only_its_last_page() -> 
     assert second.cached == 12
 
 
+@pytest.mark.parametrize("sharing", ["radix", "hash"])
+def test_chats_with_one_system_prompt_hold_a_third_fewer_pages(sharing: Sharing) -> None:
+    def most_held(how: Sharing) -> int:
+        target = scheduler(2000, page_size=16, batch_tokens=256, sequences=16, sharing=how)
+        for number in range(1, 17):
+            talk = [*range(5000, 5200), *range(1000 * number, 1000 * number + 30 + number)]
+            target.add(Sequence(number, talk, limit=len(talk) + 40))
+        held = (target.cache.pages - target.cache.available for _ in until_idle(target))
+        return max(held)
+
+    assert most_held(sharing) <= 0.7 * most_held("off")
+
+
 def test_pages_of_a_chunk_are_shared_while_the_rest_is_still_computed() -> None:
     target, arrive = scheduler(batch_tokens=10), Arrivals()
     target.add(arrive(40, first=5))
@@ -253,24 +267,28 @@ def test_an_abort_returns_pages_in_every_state(when: str) -> None:
     assert victim.state is State.FINISHED
     assert victim.lease is None
     list(until_idle(target))
-    assert target.cache.free + target.cache.tree.pages == 8
+    assert target.cache.free + target.cache.prefixes.pages == 8
 
 
+@pytest.mark.parametrize("sharing", ["radix", "hash", "off"])
 @pytest.mark.parametrize("seed", range(50))
-def test_random_events_never_lose_a_page(seed: int) -> None:
-    random_events(seed, 200)
+def test_random_events_never_lose_a_page(seed: int, sharing: Sharing) -> None:
+    random_events(seed, 200, sharing)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(50, 550))
 def test_many_more_random_events_never_lose_a_page(seed: int) -> None:
-    random_events(seed, 2000)
+    random_events(seed, 2000, SHARINGS[seed % 3])
 
 
-def random_events(seed: int, events: int) -> None:
+SHARINGS: tuple[Sharing, ...] = ("radix", "hash", "off")
+
+
+def random_events(seed: int, events: int, sharing: Sharing) -> None:
     """Add, step, abort and finish at random over a pool of 8 pages, with `check` after each event."""
     chance = random.Random(seed)
-    target, arrive = scheduler(pages=8, page_size=4, batch_tokens=9, sequences=4), Arrivals()
+    target, arrive = scheduler(pages=8, page_size=4, batch_tokens=9, sequences=4, sharing=sharing), Arrivals()
     alive: list[Sequence] = []
     for _ in range(events):
         event = chance.random()
@@ -285,5 +303,5 @@ def random_events(seed: int, events: int) -> None:
         target.check()
         alive = [sequence for sequence in alive if sequence.state is not State.FINISHED]
     list(until_idle(target))
-    assert target.cache.free + target.cache.tree.pages == 8
-    assert target.cache.tree.idle == target.cache.tree.pages
+    assert target.cache.free + target.cache.prefixes.pages == 8
+    assert target.cache.prefixes.idle == target.cache.prefixes.pages

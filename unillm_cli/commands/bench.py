@@ -22,6 +22,9 @@ def bench(
     context: of.ContextOption = None,
     device: of.DeviceOption = None,
     dtype: of.DtypeOption = None,
+    prefix_cache: of.PrefixCacheOption = None,
+    max_batch_tokens: of.MaxBatchTokensOption = None,
+    max_running: of.MaxRunningOption = None,
     exact: of.ExactOption = None,
     offline: of.OfflineOption = None,
 ) -> None:
@@ -38,7 +41,17 @@ def bench(
     work = Workload(prompt_tokens, answer_tokens, batch, runs)
     if context is not None and context < work.longest:
         raise UsageError(f"a context of {context} is too short: the longest request takes {work.longest} tokens")
-    settings = session.settings(model=model, context=context, device=device, dtype=dtype, exact=exact, offline=offline)
+    settings = session.settings(
+        model=model,
+        context=context,
+        device=device,
+        dtype=dtype,
+        prefix_cache=prefix_cache,
+        max_batch_tokens=max_batch_tokens,
+        max_running=max_running,
+        exact=exact,
+        offline=offline,
+    )
     with open_engine(session, settings) as opened:
         figures = measure(opened.engine, opened.engine.vocabulary, work, partial(_tell, session))
         _show(session, opened, work, figures)

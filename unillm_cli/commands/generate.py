@@ -39,6 +39,9 @@ def generate(
     context: of.ContextOption = None,
     device: of.DeviceOption = None,
     dtype: of.DtypeOption = None,
+    prefix_cache: of.PrefixCacheOption = None,
+    max_batch_tokens: of.MaxBatchTokensOption = None,
+    max_running: of.MaxRunningOption = None,
     exact: of.ExactOption = None,
     offline: of.OfflineOption = None,
     verbose: of.VerboseOption = False,
@@ -73,7 +76,17 @@ def generate(
         stop=tuple(stop or ()),
     )
     text = read_prompt(session, words or [], prompt, exact=raw)
-    settings = session.settings(model=model, context=context, device=device, dtype=dtype, exact=exact, offline=offline)
+    settings = session.settings(
+        model=model,
+        context=context,
+        device=device,
+        dtype=dtype,
+        prefix_cache=prefix_cache,
+        max_batch_tokens=max_batch_tokens,
+        max_running=max_running,
+        exact=exact,
+        offline=offline,
+    )
     with open_engine(session, settings) as opened:
         params = _usual(params, opened.engine.defaults)
         updates = _updates(opened, text, system, params, raw=raw)
@@ -96,8 +109,10 @@ def _biases(given: list[str] | None) -> dict[int, float] | None:
 
 
 def _usual(params: SamplingParams, stated: Mapping[str, Any]) -> SamplingParams:
-    """`params`, and the usual ones where neither the user nor the model chose a temperature."""
-    return params if params.temperature is not None or "temperature" in stated else params.over(USUAL)
+    """`params`, and where neither the user nor the model chose a temperature the usual ones, but for what it states."""
+    if params.temperature is not None or "temperature" in stated:
+        return params
+    return params.over({name: stated.get(name, value) for name, value in USUAL.items()})
 
 
 def _updates(opened: Opened, text: str, system: str | None, params: SamplingParams, *, raw: bool) -> Iterator[Update]:

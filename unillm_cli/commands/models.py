@@ -10,17 +10,22 @@ from ..installed import Installed, as_data
 from ..session import Session
 
 
-def models(session: Session, prefix: of.PrefixArgument = None) -> None:
+def models(session: Session, prefix: of.PrefixArgument = None, ollama: of.OllamaOption = False) -> None:
     """List the models on this machine.
 
-    A model whose manifest cannot be read is shown as broken; the others are none the worse for it.
+    Models in the store of an Ollama on this machine are listed with --ollama, and used by the names that they have
+    there. A model whose manifest cannot be read is shown as broken; the others are none the worse for it.
 
     \b
     Examples:
       unillm models
       unillm models qwen
       unillm models --json
+      unillm models --ollama
     """
+    if ollama:
+        _of_ollama(session, prefix or "")
+        return
     entries = [one for one in Installed.of(session).shelf.entries() if one.name.startswith((prefix or "").lower())]
     if session.json:
         session.output.data({"models": [as_data(one) for one in entries]})
@@ -31,6 +36,19 @@ def models(session: Session, prefix: of.PrefixArgument = None) -> None:
     for one in entries:
         if one.broken:
             session.output.warn(f"{one.name} is broken: {one.broken}")
+
+
+def _of_ollama(session: Session, prefix: str) -> None:
+    """Those of another program's store, which have no manifest of ours."""
+    from ...registry.sources.ollama import ollama_models  # late: the list of our own shall not wait for it
+
+    found = [one for one in ollama_models(Installed.of(session).settings) if prefix in one.name]
+    if session.json:
+        session.output.data({"models": [{"name": one.name, "size": one.size} for one in found]})
+        return
+    now = datetime.now(UTC).timestamp()
+    rows = [[one.name, bytes_text(one.size or 0), ago_text(now - one.modified)] for one in found]
+    session.output.table(["NAME", "SIZE", "MODIFIED"], rows)
 
 
 def _row(entry: Entry) -> list[str]:

@@ -8,7 +8,7 @@ from ...registry.aliases import Catalogue
 from ...registry.amounts import bytes_text, count_text
 from ...registry.finding import find_installed, not_installed
 from ...registry.manifest import Details
-from ...registry.names import ModelRef
+from ...registry.names import Kind, ModelRef
 from ...registry.offers import HubOffer, Offer, offers_here
 from ...registry.rows import Row
 from ...registry.shelf import Entry
@@ -52,7 +52,7 @@ def show(session: Session, model: of.ModelArgument, template: of.TemplateOption 
 def _found(installed: Installed, model: str) -> Shown:
     """A path in place, an installed model, or a row of the catalogue."""
     ref = ModelRef.parse(model)
-    if ref.is_path:
+    if ref.is_path or ref.kind is Kind.OLLAMA:
         return _in_place(installed, model)
     if entry := find_installed(ref, installed.shelf, installed.settings):
         return _of_entry(entry)
@@ -108,6 +108,7 @@ def _in_place(installed: Installed, model: str) -> Shown:
 
     found = locate(model, installed.settings)
     details = describe(found, None)
+    template = found.template or details.chat_template
     files = [
         {"name": name, "size": path.stat().st_size, "weights": path in found.weights, "path": str(path)}
         for name, path in found.files.items()
@@ -117,11 +118,19 @@ def _in_place(installed: Installed, model: str) -> Shown:
         "details": {"format": found.format, "family": details.architecture, "quantization_level": details.quantisation},
         "context_length": details.context,
         "parameter_count": details.parameters,
-        "template": details.chat_template,
+        "template": template,
+        "parameters": dict(found.parameters),
+        "system": found.system,
         "files": files,
     }
-    facts = [("format", found.format), *_details(details), ("template", _template_text(details.chat_template))]
-    return Shown(found.name, facts, files, data, details.chat_template)
+    facts = [
+        ("format", found.format),
+        *_details(details),
+        ("template", _template_text(template)),
+        *((name, str(value)) for name, value in found.parameters.items()),
+        ("system", found.system),
+    ]
+    return Shown(found.name, facts, files, data, template)
 
 
 def _of_row(name: str, row: Row, places: list[Offer]) -> Shown:

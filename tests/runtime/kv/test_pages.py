@@ -2,7 +2,13 @@
 
 import pytest
 
-from unillm.runtime.kv.pages import Lease, PageCache
+from unillm.runtime.kv.pages import Lease, PageCache, Sharing
+
+
+@pytest.fixture(params=["radix", "hash"])
+def sharing(request: pytest.FixtureRequest) -> Sharing:
+    found: Sharing = request.param
+    return found
 
 
 def lease(cache: PageCache, tokens: list[int], spare: int = 0) -> Lease:
@@ -33,8 +39,8 @@ def test_a_lease_grows_until_the_pool_is_dry() -> None:
     cache.check([only])
 
 
-def test_what_is_committed_is_shared_and_its_last_token_is_computed_again() -> None:
-    cache = PageCache(8, 4)
+def test_what_is_committed_is_shared_and_its_last_token_is_computed_again(sharing: Sharing) -> None:
+    cache = PageCache(8, 4, sharing=sharing)
     tokens = list(range(12))
     first = lease(cache, tokens)
     cache.commit(first, tokens, 12)
@@ -46,8 +52,8 @@ def test_what_is_committed_is_shared_and_its_last_token_is_computed_again() -> N
     cache.check([first, second])
 
 
-def test_two_that_computed_the_same_end_up_with_the_same_pages() -> None:
-    cache = PageCache(8, 4)
+def test_two_that_computed_the_same_end_up_with_the_same_pages(sharing: Sharing) -> None:
+    cache = PageCache(8, 4, sharing=sharing)
     tokens = list(range(9))
     first, second = lease(cache, tokens), lease(cache, tokens)
     first.written = second.written = 3
@@ -59,8 +65,8 @@ def test_two_that_computed_the_same_end_up_with_the_same_pages() -> None:
     cache.check([first, second])
 
 
-def test_released_pages_stay_found_until_they_are_needed() -> None:
-    cache = PageCache(3, 4)
+def test_released_pages_stay_found_until_they_are_needed(sharing: Sharing) -> None:
+    cache = PageCache(3, 4, sharing=sharing)
     tokens = list(range(9))
     first = lease(cache, tokens)
     cache.commit(first, tokens, 8)
@@ -70,12 +76,12 @@ def test_released_pages_stay_found_until_they_are_needed() -> None:
     assert again.shared == 2
     cache.release(again)
     other = lease(cache, [7] * 12)
-    assert other.shared == 0
+    assert (other.shared, cache.evicted) == (0, 2)
     cache.check([other])
 
 
-def test_discarded_pages_are_never_found_again() -> None:
-    cache = PageCache(8, 4)
+def test_discarded_pages_are_never_found_again(sharing: Sharing) -> None:
+    cache = PageCache(8, 4, sharing=sharing)
     tokens = list(range(9))
     first = lease(cache, tokens)
     cache.commit(first, tokens, 8)
@@ -84,8 +90,8 @@ def test_discarded_pages_are_never_found_again() -> None:
     assert lease(cache, tokens).shared == 0
 
 
-def test_discarding_spares_what_others_hold() -> None:
-    cache = PageCache(8, 4)
+def test_discarding_spares_what_others_hold(sharing: Sharing) -> None:
+    cache = PageCache(8, 4, sharing=sharing)
     tokens = list(range(13))
     first = lease(cache, tokens)
     cache.commit(first, tokens, 8)
@@ -98,7 +104,7 @@ def test_discarding_spares_what_others_hold() -> None:
 
 
 def test_without_sharing_nothing_is_found_and_everything_comes_back() -> None:
-    cache = PageCache(4, 4, share=False)
+    cache = PageCache(4, 4, sharing="off")
     tokens = list(range(8))
     first = lease(cache, tokens)
     cache.commit(first, tokens, 8)

@@ -138,6 +138,9 @@ def test_an_index_names_the_files_that_are_loaded(tmp_path: Path, write: Writer,
         index.write_text(json.dumps({"weight_map": {**sound, "a": name}}))
         with pytest.raises(FormatError, match=complaint):
             open_weights(indexed)
+    index.write_text(json.dumps({"weight_map": sound, "metadata": {"total_size": 9 * 10**15}}))
+    with pytest.raises(FormatError, match="'total_size'.*the files hold"):
+        open_weights(indexed)
 
 
 def test_numbers_at_odd_addresses_are_read(tmp_path: Path) -> None:

@@ -101,6 +101,12 @@ def test_where_nobody_says_how_to_sample_it_is_the_usual_way(engine: FakeEngine)
     assert engine.params == SamplingParams(temperature=0)
 
 
+def test_what_the_model_states_counts_more_than_the_usual_way(engine: FakeEngine) -> None:
+    engine.defaults = {"top_p": 0.95, "top_k": 20, "max_tokens": 10_000}
+    run("generate", "Hi")
+    assert engine.params == SamplingParams(temperature=0.8, top_k=20, top_p=0.95)
+
+
 BIASES = [f"--logit-bias {text}" for text in ("5", "5=", "=5", "x=1", "5=x", "5=nan", "5=101", "-5=1")]
 
 
@@ -114,11 +120,13 @@ def test_a_value_out_of_range_is_a_usage_error(engine: FakeEngine, flags: str) -
 
 def test_where_and_how_it_runs_arrives_in_the_settings(engine: FakeEngine) -> None:
     flags = "-m llama3:8b --device cpu --dtype float32 --context 99 --exact --offline"
-    run("generate", "Hi", *flags.split())
+    batch = "--prefix-cache hash --max-batch-tokens 256 --max-running 16"
+    run("generate", "Hi", *flags.split(), *batch.split())
     settings = engine.settings
     assert isinstance(settings, Settings)
     assert (settings.model, settings.device, settings.dtype) == ("llama3:8b", "cpu", "float32")
     assert (settings.context, settings.exact, settings.offline) == (99, True, True)
+    assert (settings.prefix_cache, settings.max_batch_tokens, settings.max_running) == ("hash", 256, 16)
 
 
 @pytest.mark.usefixtures("engine")

@@ -12,6 +12,7 @@ import pytest
 
 from unillm.registry.store import Store
 from unillm.tests.support.fake_hub import COMMIT, FakeHub, Repo, sha256
+from unillm.tests.support.ollama_store import OllamaStore
 from unillm.tests.support.tiny_models import gguf_file, original
 from unillm.tests.unillm_cli.doors import Ran, run
 
@@ -435,3 +436,19 @@ def test_models_are_locked_and_restored(unillm: Unillm, folder: Path, tmp_path: 
     (model,) = data(unillm("sync", "-f", file, "--json", UNILLM_HOME=there, HF_HOME=there))["models"]
     assert model["digest"] == json.loads(unillm("show", "org/repo", "--json").out)["digest"]
     assert unillm("sync", "-f", str(tmp_path / "none")).code == 1
+
+
+# Ollama's store
+
+
+def test_models_of_ollama_are_listed_and_shown(unillm: Unillm, tmp_path: Path) -> None:
+    store = OllamaStore(tmp_path / "ollama")
+    store.model("tiny", "1b", model=gguf_file(tmp_path), system="Arr!", params={"seed": 7})
+    there = {"OLLAMA_MODELS": str(store.root)}
+    assert "ollama:tiny:1b" in unillm("models", "--ollama", **there).out
+    assert data(unillm("models", "--ollama", "--json", **there))["models"][0]["name"] == "ollama:tiny:1b"
+    assert data(unillm("models", "--json", **there))["models"] == []
+    told = json.loads(unillm("show", "ollama:tiny:1b", "--json", **there).out)
+    assert (told["system"], told["parameters"], told["details"]["family"]) == ("Arr!", {"seed": 7}, "llama")
+    assert unillm("rm", "ollama:tiny:1b", **there).code == 2
+    assert unillm("show", "ollama:other", **there).code == 3
