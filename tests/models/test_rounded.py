@@ -95,5 +95,5 @@ def test_an_engine_gives_each_of_many_the_answer_and_the_scores_that_it_gives_on
 
 
 def engine_of(model: Model, batch_tokens: int) -> Engine:
-    options = EngineOptions(batch_tokens=batch_tokens, sequences=8, kv_memory=1 << 24, page_size=8, prefix_cache=False)
+    options = EngineOptions(batch_tokens=batch_tokens, sequences=8, kv_memory=1 << 24, page_size=8, prefix_cache="off")
     return Engine(model, options=options)
