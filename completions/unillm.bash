@@ -35,7 +35,7 @@ _unillm() {
     if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
   done
   if [[ -z $verb ]]; then
-    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp create export import lock sync prune verify bench --version --help -h' -- "$cur"))
+    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp create export import lock sync prune verify config bench --version --help -h' -- "$cur"))
     return
   fi
   flags=
@@ -53,6 +53,7 @@ _unillm() {
     sync) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;
     prune) flags='--partial --dry-run --json --quiet -q --debug --help -h' ;;
     verify) flags='--json --quiet -q --debug --help -h' ;;
+    config) flags='--origin --json --quiet -q --debug --help -h' ;;
     bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in

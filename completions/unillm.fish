@@ -1,10 +1,10 @@
 # fish completion for unillm. Generated from the table of commands; do not edit.
 
 complete -c unillm -f
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -l version -d 'Print the version.'
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -l help -s h -d 'Show the help and exit.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -l version -d 'Print the version.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -l help -s h -d 'Show the help and exit.'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a generate -d 'Answer a prompt.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a generate -d 'Answer a prompt.'
 complete -c unillm -n '__fish_seen_subcommand_from generate' -l prompt -s p -r -d 'The prompt.'
 complete -c unillm -n '__fish_seen_subcommand_from generate' -l model -s m -x -a '(unillm complete models 2>/dev/null)' -d 'The model: a name, hf.co/org/repo, org/repo, a folder or a weight file.'
 complete -c unillm -n '__fish_seen_subcommand_from generate' -l system -s s -r -d 'The system message before it.'
@@ -35,9 +35,9 @@ complete -c unillm -n '__fish_seen_subcommand_from generate' -l quiet -s q -d 'S
 complete -c unillm -n '__fish_seen_subcommand_from generate' -l debug -d 'Show where in the program an error came from.'
 complete -c unillm -n '__fish_seen_subcommand_from generate' -l help -s h -d 'Show the help and exit.'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a models -d 'List the models on this machine.'
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a list -d 'List the models on this machine.'
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a ls -d 'List the models on this machine.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a models -d 'List the models on this machine.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a list -d 'List the models on this machine.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a ls -d 'List the models on this machine.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l ollama -d 'List the models in Ollama'\''s store instead.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
@@ -45,7 +45,7 @@ complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l debug -d '
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l help -s h -d 'Show the help and exit.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -a '(unillm complete models 2>/dev/null)'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a pull -d 'Fetch models and verify them.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a pull -d 'Fetch models and verify them.'
 complete -c unillm -n '__fish_seen_subcommand_from pull' -l name -r -d 'What the model is called here.'
 complete -c unillm -n '__fish_seen_subcommand_from pull' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c unillm -n '__fish_seen_subcommand_from pull' -l offline -d 'Use what is on this machine; never ask the network.'
@@ -55,7 +55,7 @@ complete -c unillm -n '__fish_seen_subcommand_from pull' -l debug -d 'Show where
 complete -c unillm -n '__fish_seen_subcommand_from pull' -l help -s h -d 'Show the help and exit.'
 complete -c unillm -n '__fish_seen_subcommand_from pull' -a '(unillm complete models 2>/dev/null)'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a show -d 'Tell what a model is, where it lies and what runs it.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a show -d 'Tell what a model is, where it lies and what runs it.'
 complete -c unillm -n '__fish_seen_subcommand_from show' -l template -d 'Print the chat template and nothing else.'
 complete -c unillm -n '__fish_seen_subcommand_from show' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from show' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
@@ -63,7 +63,7 @@ complete -c unillm -n '__fish_seen_subcommand_from show' -l debug -d 'Show where
 complete -c unillm -n '__fish_seen_subcommand_from show' -l help -s h -d 'Show the help and exit.'
 complete -c unillm -n '__fish_seen_subcommand_from show' -a '(unillm complete models 2>/dev/null)'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a rm -d 'Remove models.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a rm -d 'Remove models.'
 complete -c unillm -n '__fish_seen_subcommand_from rm' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c unillm -n '__fish_seen_subcommand_from rm' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from rm' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
@@ -71,14 +71,14 @@ complete -c unillm -n '__fish_seen_subcommand_from rm' -l debug -d 'Show where i
 complete -c unillm -n '__fish_seen_subcommand_from rm' -l help -s h -d 'Show the help and exit.'
 complete -c unillm -n '__fish_seen_subcommand_from rm' -a '(unillm complete models 2>/dev/null)'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a cp -d 'Give a model a second name.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a cp -d 'Give a model a second name.'
 complete -c unillm -n '__fish_seen_subcommand_from cp' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from cp' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
 complete -c unillm -n '__fish_seen_subcommand_from cp' -l debug -d 'Show where in the program an error came from.'
 complete -c unillm -n '__fish_seen_subcommand_from cp' -l help -s h -d 'Show the help and exit.'
 complete -c unillm -n '__fish_seen_subcommand_from cp' -a '(unillm complete models 2>/dev/null)'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a create -d 'Make a model of your own from a Modelfile.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a create -d 'Make a model of your own from a Modelfile.'
 complete -c unillm -n '__fish_seen_subcommand_from create' -l file -s f -r -d 'The Modelfile.'
 complete -c unillm -n '__fish_seen_subcommand_from create' -l offline -d 'Use what is on this machine; never ask the network.'
 complete -c unillm -n '__fish_seen_subcommand_from create' -l json -d 'Print the result as JSON.'
@@ -86,21 +86,21 @@ complete -c unillm -n '__fish_seen_subcommand_from create' -l quiet -s q -d 'Say
 complete -c unillm -n '__fish_seen_subcommand_from create' -l debug -d 'Show where in the program an error came from.'
 complete -c unillm -n '__fish_seen_subcommand_from create' -l help -s h -d 'Show the help and exit.'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a export -d 'Write a model into one file.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a export -d 'Write a model into one file.'
 complete -c unillm -n '__fish_seen_subcommand_from export' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from export' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
 complete -c unillm -n '__fish_seen_subcommand_from export' -l debug -d 'Show where in the program an error came from.'
 complete -c unillm -n '__fish_seen_subcommand_from export' -l help -s h -d 'Show the help and exit.'
 complete -c unillm -n '__fish_seen_subcommand_from export' -a '(unillm complete models 2>/dev/null)'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a import -d 'Add a model from such a file.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a import -d 'Add a model from such a file.'
 complete -c unillm -n '__fish_seen_subcommand_from import' -l name -r -d 'What the model is called here.'
 complete -c unillm -n '__fish_seen_subcommand_from import' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from import' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
 complete -c unillm -n '__fish_seen_subcommand_from import' -l debug -d 'Show where in the program an error came from.'
 complete -c unillm -n '__fish_seen_subcommand_from import' -l help -s h -d 'Show the help and exit.'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a lock -d 'Write down which models these are, to the byte.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a lock -d 'Write down which models these are, to the byte.'
 complete -c unillm -n '__fish_seen_subcommand_from lock' -l file -s f -r -d 'The lock file.'
 complete -c unillm -n '__fish_seen_subcommand_from lock' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from lock' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
@@ -108,7 +108,7 @@ complete -c unillm -n '__fish_seen_subcommand_from lock' -l debug -d 'Show where
 complete -c unillm -n '__fish_seen_subcommand_from lock' -l help -s h -d 'Show the help and exit.'
 complete -c unillm -n '__fish_seen_subcommand_from lock' -a '(unillm complete models 2>/dev/null)'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a sync -d 'Have exactly the models of a lock file.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a sync -d 'Have exactly the models of a lock file.'
 complete -c unillm -n '__fish_seen_subcommand_from sync' -l file -s f -r -d 'The lock file.'
 complete -c unillm -n '__fish_seen_subcommand_from sync' -l offline -d 'Use what is on this machine; never ask the network.'
 complete -c unillm -n '__fish_seen_subcommand_from sync' -l json -d 'Print the result as JSON.'
@@ -116,7 +116,7 @@ complete -c unillm -n '__fish_seen_subcommand_from sync' -l quiet -s q -d 'Say o
 complete -c unillm -n '__fish_seen_subcommand_from sync' -l debug -d 'Show where in the program an error came from.'
 complete -c unillm -n '__fish_seen_subcommand_from sync' -l help -s h -d 'Show the help and exit.'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a prune -d 'Remove files that no model needs.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a prune -d 'Remove files that no model needs.'
 complete -c unillm -n '__fish_seen_subcommand_from prune' -l partial -d 'Remove what unfinished downloads have left, too.'
 complete -c unillm -n '__fish_seen_subcommand_from prune' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c unillm -n '__fish_seen_subcommand_from prune' -l json -d 'Print the result as JSON.'
@@ -124,14 +124,21 @@ complete -c unillm -n '__fish_seen_subcommand_from prune' -l quiet -s q -d 'Say 
 complete -c unillm -n '__fish_seen_subcommand_from prune' -l debug -d 'Show where in the program an error came from.'
 complete -c unillm -n '__fish_seen_subcommand_from prune' -l help -s h -d 'Show the help and exit.'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a verify -d 'Check every byte of installed models.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a verify -d 'Check every byte of installed models.'
 complete -c unillm -n '__fish_seen_subcommand_from verify' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from verify' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
 complete -c unillm -n '__fish_seen_subcommand_from verify' -l debug -d 'Show where in the program an error came from.'
 complete -c unillm -n '__fish_seen_subcommand_from verify' -l help -s h -d 'Show the help and exit.'
 complete -c unillm -n '__fish_seen_subcommand_from verify' -a '(unillm complete models 2>/dev/null)'
 
-complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify bench' -a bench -d 'Measure how fast a model runs here.'
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a config -d 'Tell which settings are in force.'
+complete -c unillm -n '__fish_seen_subcommand_from config' -l origin -d 'Tell where each was set.'
+complete -c unillm -n '__fish_seen_subcommand_from config' -l json -d 'Print the result as JSON.'
+complete -c unillm -n '__fish_seen_subcommand_from config' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
+complete -c unillm -n '__fish_seen_subcommand_from config' -l debug -d 'Show where in the program an error came from.'
+complete -c unillm -n '__fish_seen_subcommand_from config' -l help -s h -d 'Show the help and exit.'
+
+complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a bench -d 'Measure how fast a model runs here.'
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l prompt-tokens -r -d 'The length of the prompt that is read.'
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l answer-tokens -r -d 'The length of the answers that are made.'
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l batch -r -d 'How many requests run at once in the batch test.'

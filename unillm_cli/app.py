@@ -54,6 +54,7 @@ COMMANDS = (
     Verb("sync", "Have exactly the models of a lock file."),
     Verb("prune", "Remove files that no model needs."),
     Verb("verify", "Check every byte of installed models."),
+    Verb("config", "Tell which settings are in force."),
     Verb("bench", "Measure how fast a model runs here."),
     Verb("complete", "List the words that a shell may complete.", hidden=True),
 )

@@ -61,6 +61,8 @@ ModelfileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="T
 ArchiveArgument = Annotated[Path, Argument(metavar="PATH", help="The archive.")]
 LockFileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The lock file.")]
 OllamaOption = Annotated[bool, Option("--ollama", help="List the models in Ollama's store instead.")]
+ConfigArgument = Annotated[Literal["show"], Argument(metavar="show", help="What to do with the settings: show.")]
+OriginOption = Annotated[bool, Option("--origin", help="Tell where each was set.")]
 PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
 WordsArgument = Annotated[

@@ -90,7 +90,7 @@ class Settings:
     @classmethod
     def read(cls, environ: Mapping[str, str], **flags: object) -> Self:
         """The settings in force. Of `flags`, those that are None were not given."""
-        given = _from_file(config_file(environ)) | _from_environment(environ) | _from_flags(flags)
+        given = _given(environ) | _from_flags(flags)
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
         values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False}
         values |= {"context": None, "home": None, "offline": False}
@@ -99,11 +99,30 @@ class Settings:
         return cls(**values, environment=environment)
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """One setting as it is in force, and where it was set."""
+
+    name: str
+    value: object
+    where: str
+
+
+def stated(environ: Mapping[str, str]) -> list[Stated]:
+    """Every setting without flags. `where` is an environment variable, a file and its key, or `default`."""
+    settings, given = Settings.read(environ), _given(environ)
+    return [Stated(name, getattr(settings, name), given[name].where if name in given else "default") for name in KEYS]
+
+
 def config_file(environ: Mapping[str, str]) -> Path:
     """Where config.toml lies: UNILLM_CONFIG, else the platform's configuration folder."""
     if named := environ.get("UNILLM_CONFIG"):
         return Path(named)
     return platformdirs.user_config_path("unillm", appauthor=False) / "config.toml"
+
+
+def _given(environ: Mapping[str, str]) -> dict[str, _Given]:
+    return _from_file(config_file(environ)) | _from_environment(environ)
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, _Given]:
