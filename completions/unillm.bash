@@ -41,8 +41,8 @@ _unillm() {
   flags=
   case $verb in
     generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --verbose -v --json --quiet -q --debug --help -h' ;;
-    models|list|ls) flags='--ollama --json --quiet -q --debug --help -h' ;;
-    pull) flags='--name --dry-run --offline --json --quiet -q --debug --help -h' ;;
+    models|list|ls) flags='--ollama --outdated --json --quiet -q --debug --help -h' ;;
+    pull) flags='--name --all --dry-run --offline --json --quiet -q --debug --help -h' ;;
     show) flags='--template --json --quiet -q --debug --help -h' ;;
     rm) flags='--dry-run --json --quiet -q --debug --help -h' ;;
     cp) flags='--json --quiet -q --debug --help -h' ;;

@@ -39,6 +39,7 @@ complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls p
 complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a list -d 'List the models on this machine.'
 complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a ls -d 'List the models on this machine.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l ollama -d 'List the models in Ollama'\''s store instead.'
+complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l outdated -d 'List those that the hub has in a newer version.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
 complete -c unillm -n '__fish_seen_subcommand_from models list ls' -l debug -d 'Show where in the program an error came from.'
@@ -47,6 +48,7 @@ complete -c unillm -n '__fish_seen_subcommand_from models list ls' -a '(unillm c
 
 complete -c unillm -n 'not __fish_seen_subcommand_from generate models list ls pull show rm cp create export import lock sync prune verify config bench' -a pull -d 'Fetch models and verify them.'
 complete -c unillm -n '__fish_seen_subcommand_from pull' -l name -r -d 'What the model is called here.'
+complete -c unillm -n '__fish_seen_subcommand_from pull' -l all -d 'Bring every installed model up to date.'
 complete -c unillm -n '__fish_seen_subcommand_from pull' -l dry-run -d 'Say what would be done, and do nothing.'
 complete -c unillm -n '__fish_seen_subcommand_from pull' -l offline -d 'Use what is on this machine; never ask the network.'
 complete -c unillm -n '__fish_seen_subcommand_from pull' -l json -d 'Print the result as JSON.'

@@ -63,6 +63,9 @@ LockFileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="Th
 OllamaOption = Annotated[bool, Option("--ollama", help="List the models in Ollama's store instead.")]
 ConfigArgument = Annotated[Literal["show"], Argument(metavar="show", help="What to do with the settings: show.")]
 OriginOption = Annotated[bool, Option("--origin", help="Tell where each was set.")]
+PulledArgument = Annotated[list[str] | None, Argument(metavar="MODEL", help="The models' names.", show_default=False)]
+AllOption = Annotated[bool, Option("--all", help="Bring every installed model up to date.")]
+OutdatedOption = Annotated[bool, Option("--outdated", help="List those that the hub has in a newer version.")]
 PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
 WordsArgument = Annotated[

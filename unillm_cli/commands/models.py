@@ -10,7 +10,12 @@ from ..installed import Installed, as_data
 from ..session import Session
 
 
-def models(session: Session, prefix: of.PrefixArgument = None, ollama: of.OllamaOption = False) -> None:
+def models(
+    session: Session,
+    prefix: of.PrefixArgument = None,
+    ollama: of.OllamaOption = False,
+    outdated: of.OutdatedOption = False,
+) -> None:
     """List the models on this machine.
 
     Models in the store of an Ollama on this machine are listed with --ollama, and used by the names that they have
@@ -22,9 +27,13 @@ def models(session: Session, prefix: of.PrefixArgument = None, ollama: of.Ollama
       unillm models qwen
       unillm models --json
       unillm models --ollama
+      unillm models --outdated
     """
     if ollama:
         _of_ollama(session, prefix or "")
+        return
+    if outdated:
+        _outdated(session, prefix or "")
         return
     entries = [one for one in Installed.of(session).shelf.entries() if one.name.startswith((prefix or "").lower())]
     if session.json:
@@ -36,6 +45,25 @@ def models(session: Session, prefix: of.PrefixArgument = None, ollama: of.Ollama
     for one in entries:
         if one.broken:
             session.output.warn(f"{one.name} is broken: {one.broken}")
+
+
+def _outdated(session: Session, prefix: str) -> None:
+    """Those whose source has another commit by now. A source that does not say is told of, and hurts no other."""
+    from ...registry.aliases import Catalogue  # late, all of it: the plain list asks nobody
+    from ...registry.updates import find_update, is_updatable
+
+    installed = Installed.of(session)
+    catalogue = Catalogue.read(installed.settings.aliases)
+    asked = [one for one in installed.shelf.entries() if one.name.startswith(prefix) and is_updatable(one, catalogue)]
+    found = [find_update(one, installed.settings) for one in asked]
+    newer = [(one.entry, one.newer) for one in found if one.newer]
+    if session.json:
+        session.output.data({"models": [{**as_data(entry), "newer": commit} for entry, commit in newer]})
+    else:
+        session.output.table(["NAME", "ID", "NEWER"], [[one.name, one.sound.id[:12], new[:12]] for one, new in newer])
+    for one in found:
+        if one.error:
+            session.output.warn(f"{one.entry.name}: {one.error}")
 
 
 def _of_ollama(session: Session, prefix: str) -> None:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from ...registry.aliases import Catalogue
 from ...registry.amounts import bytes_text
 from ...registry.plan import Plan
 from ...registry.pull import plan as planned
 from ...registry.pull import pull as pulled
+from ...registry.updates import is_updatable
 from .. import options as of
 from ..errors import UsageError
 from ..installed import Installed, as_data
@@ -15,8 +17,9 @@ from ..session import Session
 
 def pull(
     session: Session,
-    models: of.ModelsArgument,
+    models: of.PulledArgument = None,
     name: of.NameOption = None,
+    all_: of.AllOption = False,
     dry_run: of.DryRunOption = False,
     offline: of.OfflineOption = None,
 ) -> None:
@@ -24,7 +27,8 @@ def pull(
 
     A model comes from the hub, into the cache that other tools share, or from another source where the hub is out of
     reach. A folder or a weight file is added where it lies, under its name or --name. What is here already is verified,
-    what broke off goes on where it ended, and a model is listed when all of it is here.
+    what broke off goes on where it ended, and a model is listed when all of it is here. --all brings every installed
+    model that comes from the hub to the version that is there now.
 
     \b
     Examples:
@@ -32,16 +36,27 @@ def pull(
       unillm pull hf.co/bartowski/Qwen_Qwen3-8B-GGUF:Q6_K
       unillm pull llama3:8b --dry-run
       unillm pull ./my-finetune --name mine:latest
+      unillm pull --all
     """
-    if name is not None and len(models) > 1:
+    if all_ == bool(models):
+        raise UsageError("name the models to pull, or say --all and name none")
+    if name is not None and (all_ or len(models or []) > 1):
         raise UsageError("--name gives one model a name, and there are several")
+    names = models or _installed(session, offline)
     work = _foretell if dry_run else _fetch
     told: list[dict[str, Any]] = []
     try:
-        told.extend(work(session, model, name, offline) for model in models)
+        told.extend(work(session, model, name, offline) for model in names)
     finally:
         if session.json:
             session.output.data({"models": told})
+
+
+def _installed(session: Session, offline: bool | None) -> list[str]:
+    """Every installed model that its source may have in a newer version."""
+    installed = Installed.of(session, offline=offline)
+    catalogue = Catalogue.read(installed.settings.aliases)
+    return [one.name for one in installed.shelf.entries() if is_updatable(one, catalogue)]
 
 
 def _fetch(session: Session, model: str, name: str | None, offline: bool | None) -> dict[str, Any]:

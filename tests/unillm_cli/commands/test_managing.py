@@ -452,3 +452,33 @@ def test_models_of_ollama_are_listed_and_shown(unillm: Unillm, tmp_path: Path) -
     assert (told["system"], told["parameters"], told["details"]["family"]) == ("Arr!", {"seed": 7}, "llama")
     assert unillm("rm", "ollama:tiny:1b", **there).code == 2
     assert unillm("show", "ollama:other", **there).code == 3
+
+
+# Updates
+
+
+def test_what_the_hub_has_newer_is_listed_and_pulled(unillm: Unillm, hub: FakeHub, folder: Path) -> None:
+    hub.repos["org/same"] = Repo(original(fill=2), commit="c" * 40)
+    unillm("pull", "org/repo", "org/same", f"{folder}/")
+    assert data(unillm("models", "--outdated", "--json"))["models"] == []
+    hub.repos["org/repo"] = Repo(original(fill=9), commit="d" * 40)
+    (model,) = data(unillm("models", "--outdated", "--json"))["models"]
+    assert (model["name"], model["newer"]) == ("org/repo", "d" * 40)
+    assert re.search(r"org/repo +[0-9a-f]{12} +d{12}\n", unillm("models", "--outdated").out)
+    pulled = data(unillm("pull", "--all", "--json"))["models"]
+    assert [one["name"] for one in pulled] == ["org/repo", "org/same"]
+    assert data(unillm("models", "--outdated", "--json"))["models"] == []
+    assert unillm("verify").code == 0
+
+
+def test_a_source_that_does_not_say_is_told_of(unillm: Unillm, hub: FakeHub) -> None:
+    unillm("pull", "org/repo")
+    del hub.repos["org/repo"]
+    ran = unillm("models", "--outdated")
+    assert (ran.code, ran.out.split()) == (0, ["NAME", "ID", "NEWER"])
+    assert "warning: org/repo: " in ran.err
+
+
+@pytest.mark.parametrize("args", [(), ("--all", "org/repo"), ("--all", "--name", "x")])
+def test_a_pull_is_of_named_models_or_of_all(unillm: Unillm, args: tuple[str, ...]) -> None:
+    assert unillm("pull", *args).code == 2
