@@ -133,22 +133,24 @@ class Engine:
         return self._intake.template is not None and self._intake.tokenizer is not None
 
     @overload  # to the type system, text is a list of texts too; the first signature is meant for it
-    def generate(self, prompts: Prompt, params: Params = None) -> Completion: ...  # type: ignore[overload-overlap]
+    def generate(self, prompts: Prompt, params: Params = None, *, priority: int = ...) -> Completion: ...  # type: ignore[overload-overlap]
     @overload
-    def generate(self, prompts: Sequence[Prompt], params: Params = None) -> list[Completion]: ...
-    def generate(self, prompts: Prompts, params: Params = None) -> Completion | list[Completion]:
+    def generate(
+        self, prompts: Sequence[Prompt], params: Params = None, *, priority: int = ...
+    ) -> list[Completion]: ...
+    def generate(self, prompts: Prompts, params: Params = None, *, priority: int = 0) -> Completion | list[Completion]:
         """Answer a prompt, or a list of them together; text or token ids. `params` may be a list too, one a prompt.
 
-        Of a prompt that wants `n` answers the first is returned, the others are its `alternatives`. What can never fit
-        raises before anything is computed. A request that fails later has its `error` in its completion, and the others
-        are whole.
+        Prompts of a higher `priority` go before all others, which give way to them where they must. Of a prompt that
+        wants `n` answers the first is returned, the others are its `alternatives`. What can never fit raises before
+        anything is computed. A request that fails later has its `error` in its completion, and the others are whole.
         """
-        completions = self._answer(self._intake.prompts(prompts), params)
+        completions = self._answer(self._intake.prompts(prompts), params, priority)
         return completions[0] if is_single(prompts) else completions
 
-    def stream(self, prompt: Prompts, params: Params = None) -> Stream:
+    def stream(self, prompt: Prompts, params: Params = None, *, priority: int = 0) -> Stream:
         """The same, as updates while they come: of several at once, told apart by `index` and `choice`."""
-        return Stream(self._watch(self._intake.prompts(prompt), params), self)
+        return Stream(self._watch(self._intake.prompts(prompt), params, priority), self)
 
     @overload
     def chat(
@@ -157,6 +159,7 @@ class Engine:
         params: SamplingParams | None = None,
         *,
         stream: Literal[False] = False,
+        priority: int = ...,
         **variables: Any,
     ) -> Completion: ...
     @overload
@@ -166,6 +169,7 @@ class Engine:
         params: SamplingParams | None = None,
         *,
         stream: Literal[True],
+        priority: int = ...,
         **variables: Any,
     ) -> Stream: ...
     def chat(
@@ -174,11 +178,12 @@ class Engine:
         params: SamplingParams | None = None,
         *,
         stream: bool = False,
+        priority: int = 0,
         **variables: Any,
     ) -> Completion | Stream:
         """Answer a conversation, written down by the model's own template, which may use `variables`."""
         ids = [self._intake.conversation(messages, variables)]
-        return Stream(self._watch(ids, params), self) if stream else self._answer(ids, params)[0]
+        return Stream(self._watch(ids, params, priority), self) if stream else self._answer(ids, params, priority)[0]
 
     def logits(self, token_ids: Sequence[int], *, start: int = 0) -> Tensor:
         """Scores [tokens, vocabulary] fp32 for what follows each token, from `start` on.
@@ -198,13 +203,13 @@ class Engine:
             raise EngineClosed(self.name)
         return torch.cat(scoring.pieces)
 
-    def submit(self, prompt: Prompt, params: SamplingParams | None = None) -> str:
+    def submit(self, prompt: Prompt, params: SamplingParams | None = None, *, priority: int = 0) -> str:
         """Hand in a request and go on; `follow` reads what comes of it. It runs whenever somebody waits for one."""
         if params is not None and params.n > 1:
             raise InvalidParameter(
                 "n", params.n, "1 for what is submitted, which has one id; stream gives several answers"
             )
-        return self._watch(self._intake.prompts(prompt), params)[0]
+        return self._watch(self._intake.prompts(prompt), params, priority)[0]
 
     def follow(self, *ids: str) -> Stream:
         """The updates of requests that were submitted."""
@@ -261,8 +266,8 @@ class Engine:
         if running and self._open_desk is not None:
             self._open_desk.abort(running, wait=wait)
 
-    def _answer(self, prompts: list[list[int]], params: Params) -> list[Completion]:
-        requests = self._intake.requests(prompts, params, watched=False)
+    def _answer(self, prompts: list[list[int]], params: Params, priority: int) -> list[Completion]:
+        requests = self._intake.requests(prompts, params, watched=False, priority=priority)
         desk = self._desk()
         desk.hand_in((request, request.chooser) for request in requests)
         try:
@@ -271,8 +276,8 @@ class Engine:
             desk.abort(requests)
         return _gathered(requests, len(prompts))
 
-    def _watch(self, prompts: list[list[int]], params: Params) -> tuple[str, ...]:
-        requests = self._intake.requests(prompts, params, watched=True)
+    def _watch(self, prompts: list[list[int]], params: Params, priority: int) -> tuple[str, ...]:
+        requests = self._intake.requests(prompts, params, watched=True, priority=priority)
         self._desk().hand_in((request, request.chooser) for request in requests)
         self._watched |= {request.id: request for request in requests}
         return tuple(request.id for request in requests)

@@ -46,14 +46,16 @@ class Intake:
             raise NoChatTemplate(self.name)
         return checked(chat_ids(self._text(), self.template, messages, **variables), self.vocabulary)
 
-    def requests(self, prompts: Sequence[list[int]], params: Params, *, watched: bool) -> list[Request]:
+    def requests(self, prompts: Sequence[list[int]], params: Params, *, watched: bool, priority: int) -> list[Request]:
         """As many requests for each prompt as it wants answers; `params` are for all, or one for each."""
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise InvalidParameter("priority", priority, "a whole number")
         each = [params] * len(prompts) if params is None or isinstance(params, SamplingParams) else list(params)
         if len(each) != len(prompts):
             raise InvalidParameter("params", f"{len(each)} parameters", f"one, or {len(prompts)}: as many as prompts")
         pairs = [(ids, one or SamplingParams()) for ids, one in zip(prompts, each, strict=True)]
         return [
-            self._request(ids, one, index, choice, watched=watched)
+            self._request(ids, one, index, choice, watched=watched, priority=priority)
             for index, (ids, one) in enumerate(pairs)
             for choice in range(one.n)
         ]
@@ -67,7 +69,9 @@ class Intake:
             raise InvalidParameter("start", start, f"between 0 and {len(ids) - 1}")
         return Scoring(sequence.Sequence(next(self.numbers), ids, len(ids), scored_from=start, chooses=False))
 
-    def _request(self, ids: list[int], asked: SamplingParams, index: int, choice: int, *, watched: bool) -> Request:
+    def _request(
+        self, ids: list[int], asked: SamplingParams, index: int, choice: int, *, watched: bool, priority: int
+    ) -> Request:
         number = next(self.numbers)
         params = asked.over(self.defaults)
         tokenizer = self._text() if params.stop_strings else self.tokenizer
@@ -79,7 +83,8 @@ class Intake:
             )
         limit = self._limit(len(ids), asked, params)
         scored_from = None if params.prompt_logprobs is None else 0
-        made = sequence.Sequence(number, list(ids), limit, ends, scored_from, chooses=limit > len(ids))
+        chooses = limit > len(ids)
+        made = sequence.Sequence(number, list(ids), limit, ends, scored_from, chooses, priority)
         return Request(f"request-{number}", made, params, tokenizer, index=index, choice=choice, watched=watched)
 
     def _limit(self, prompt: int, asked: SamplingParams, params: SamplingParams) -> int:

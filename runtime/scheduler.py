@@ -5,7 +5,8 @@ left goes to prompts, in chunks. The scheduler counts tokens and pages; it knows
 
 Fairness: half of the prompt budget is the eldest prompt's, so that nobody waits for ever; the rest goes to the shortest
 first, so that a short request does not stand behind a long one. A sequence that waits for pages may be overtaken a
-bounded number of times. Pages for a whole prompt are taken at once, then one by one; when there are none left, the
+bounded number of times. A higher priority goes before all of this: its sequences come first, and those of a lower one
+give way to them. Pages for a whole prompt are taken at once, then one by one; when there are none left, the
 youngest gives way and comes back before all that came later.
 """
 
@@ -58,7 +59,7 @@ class Scheduler:
         self.cache = cache
         self.batch_tokens = batch_tokens
         self.sequences = sequences
-        self.running: list[Sequence] = []  # eldest first
+        self.running: list[Sequence] = []  # by rank: those of a priority together, eldest first
         self.waiting = WaitingLine()
         self.gave_way = 0
         self._rows = list(range(sequences))[::-1]
@@ -76,6 +77,7 @@ class Scheduler:
 
     def next_step(self) -> list[Chunk]:
         """What to compute now: decodes first, then prompts. Empty when nothing waits or runs."""
+        self._let_in_urgent()
         chunks = self._decodes()
         return chunks + self._prompts(self.batch_tokens - len(chunks))
 
@@ -100,6 +102,20 @@ class Scheduler:
         rows = sorted([*self._rows, *(sequence.row for sequence in self.running)])
         if rows != list(range(self.sequences)):
             raise AssertionError("a row of the page table has no owner, or two")
+
+    def _let_in_urgent(self) -> None:
+        """Let in who has a higher priority than some that run. The last of these give way, where that makes room."""
+        while (
+            (first := self.waiting.first()) is not None and self.running and self.running[-1].priority < first.priority
+        ):
+            if self._admit(first):
+                continue
+            stay = [sequence for sequence in self.running if sequence.priority >= first.priority]
+            held = sum(len(_lease(sequence).pages) for sequence in stay)
+            wanted = self.cache.pages_for(len(first.tokens)) + len(stay)
+            if len(stay) == self.sequences or held + wanted > self.cache.pages:
+                return
+            self._give_way(self.running[-1])
 
     def _decodes(self) -> list[Chunk]:
         """A token for each that has only its latest one to compute. Making room for it may end a younger one's turn."""
@@ -142,7 +158,7 @@ class Scheduler:
     def _prompts(self, budget: int) -> list[Chunk]:
         started = [sequence for sequence in self.running if sequence.pending > 1]
         eldest, stuck = self._eldest(started)
-        others = sorted((s for s in started if s is not eldest), key=lambda s: (-s.pending, -s.number))
+        others = sorted((s for s in started if s is not eldest), key=lambda s: (s.priority, -s.pending, -s.number))
         kept = min(eldest.pending, budget - budget // 2) if eldest is not None else 0
         chunks, left = self._shortest_first(others, budget - kept, stuck)
         if eldest is not None:
@@ -153,7 +169,7 @@ class Scheduler:
         """The eldest prompt that can run, and the one that should but cannot be let in yet."""
         eldest = started[0] if started else None
         first = self.waiting.first()
-        if first is None or (eldest is not None and eldest.number < first.number):
+        if first is None or (eldest is not None and eldest.rank < first.rank):
             return eldest, None
         return (first, None) if self._admit(first) else (eldest, first)
 
@@ -161,7 +177,7 @@ class Scheduler:
         """Chunks for the shortest of `started` (longest first) and of the line, and the budget they leave."""
         chunks: list[Chunk] = []
         while budget:
-            sequence = self._admit_shorter(started[-1].pending if started else None, stuck)
+            sequence = self._admit_shorter(started[-1] if started else None, stuck)
             if sequence is None:
                 if not started:
                     break
@@ -171,10 +187,12 @@ class Scheduler:
             budget -= count
         return chunks, budget
 
-    def _admit_shorter(self, length: int | None, stuck: Sequence | None) -> Sequence | None:
-        """Let in the shortest, if it is shorter than `length`, fits, and does not pass `stuck` once too often."""
+    def _admit_shorter(self, other: Sequence | None, stuck: Sequence | None) -> Sequence | None:
+        """Let in the shortest, if it goes before `other`, fits, and does not pass `stuck` once too often."""
         shortest = self.waiting.shortest()
-        if shortest is None or shortest is stuck or (length is not None and len(shortest.tokens) >= length):
+        if shortest is None or shortest is stuck:
+            return None
+        if other is not None and (-shortest.priority, len(shortest.tokens)) >= (-other.priority, other.pending):
             return None
         if stuck is not None and stuck.overtaken >= PATIENCE:
             return None
@@ -196,7 +214,7 @@ class Scheduler:
         sequence.computed = lease.shared * self.cache.page_size
         if sequence.cached is None:
             sequence.cached = sequence.computed
-        insort(self.running, sequence, key=lambda s: s.number)
+        insort(self.running, sequence, key=lambda s: s.rank)
         return True
 
 

@@ -28,6 +28,7 @@ class Sequence:
     ends: Collection[int] = ()
     scored_from: int | None = None
     chooses: bool = True
+    priority: int = 0
     state: State = State.WAITING
     computed: int = 0
     cached: int | None = None  # prompt tokens found in the cache when it first ran
@@ -38,6 +39,11 @@ class Sequence:
 
     def __post_init__(self) -> None:
         self.num_prompt = len(self.tokens)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Its place among all: a higher priority first, then who came first."""
+        return -self.priority, self.number
 
     @property
     def pending(self) -> int:

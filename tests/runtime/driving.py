@@ -19,10 +19,10 @@ class Arrivals:
     def __init__(self) -> None:
         self.number = 0
 
-    def __call__(self, prompt: int, more: int = 4, *, first: int | None = None) -> Sequence:
+    def __call__(self, prompt: int, more: int = 4, *, first: int | None = None, priority: int = 0) -> Sequence:
         self.number += 1
         tokens = [1000 * self.number if first is None else first, *range(2, prompt + 1)]
-        return Sequence(self.number, tokens, limit=prompt + more)
+        return Sequence(self.number, tokens, limit=prompt + more, priority=priority)
 
 
 def step(target: Scheduler, choose: Callable[[Sequence], int] = lambda _: 1) -> list[Chunk]:

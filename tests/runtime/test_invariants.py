@@ -89,6 +89,25 @@ def test_what_gave_way_is_what_did_not(model: FakeModel) -> None:
         assert [one.token_ids for one in done] == alone(model, asked)
 
 
+def test_who_gave_way_to_a_higher_priority_answers_the_same(model: FakeModel) -> None:
+    asked = prompts(8, longest=20)
+    with engine_over(model, pages=16, sequences=4) as engine:
+        ids = []
+        for index, (one, how) in enumerate(zip(asked, params(8), strict=True)):
+            ids.append(engine.submit(one, how, priority=index))
+            engine.step()
+        answers = [update.completion for id_ in ids for update in engine.follow(id_) if update.completion]
+        assert [one.token_ids for one in answers] == alone(model, asked)
+        assert engine.stats().gave_way > 2
+
+
+def test_one_long_and_a_hundred_short_requests_all_end_and_end_right(model: FakeModel) -> None:
+    asked = [prompts(1, seed=8)[0] * 6, *prompts(100, longest=8, seed=9)]
+    with engine_over(model, pages=400, batch_tokens=32, sequences=16) as engine:
+        done = engine.generate(asked, greedy(8))
+        assert [list(one.token_ids) for one in done] == [model.answer(ids, 8) for ids in asked]
+
+
 @pytest.mark.parametrize("prefix_cache", ["radix", "hash"])
 def test_a_crowd_is_answered_alike_by_either_prefix_cache(model: FakeModel, prefix_cache: Sharing) -> None:
     asked = [[*range(20), *tail] for tail in prompts(12, longest=12)]

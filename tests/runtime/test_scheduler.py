@@ -148,6 +148,44 @@ def test_nobody_passes_one_whose_patience_is_at_its_end() -> None:
     assert (short.state, later.state) == (State.RUNNING, State.WAITING)
 
 
+def test_a_higher_priority_goes_first_and_is_kept_longest() -> None:
+    target, arrive = scheduler(pages=8, page_size=4, batch_tokens=40), Arrivals()
+    low, high = arrive(12, more=12), arrive(12, more=12, priority=1)
+    target.add(low)
+    step(target)
+    target.add(high)
+    while not target.gave_way:
+        step(target)
+    assert (low.state, high.state) == (State.WAITING, State.RUNNING)
+    list(until_idle(target))
+    assert len(low.tokens) == len(high.tokens) == 24
+
+
+@pytest.mark.parametrize(("pages", "sequences"), [(64, 2), (10, 8)], ids=["rows", "pages"])
+def test_an_urgent_request_is_let_in_at_once(pages: int, sequences: int) -> None:
+    target, arrive = scheduler(pages, sequences=sequences, batch_tokens=40), Arrivals()
+    others = [arrive(15, more=8) for _ in range(2)]
+    for sequence in others:
+        target.add(sequence)
+    step(target)
+    target.add(urgent := arrive(20, more=2, priority=5))
+    assert shape(step(target))[-1] == (3, 0, 20)
+    assert target.gave_way == 1
+    list(until_idle(target))
+    assert [len(sequence.tokens) for sequence in (*others, urgent)] == [23, 23, 22]
+
+
+def test_nobody_gives_way_in_vain() -> None:
+    target, arrive = scheduler(pages=16, page_size=4, batch_tokens=40), Arrivals()
+    target.add(arrive(20, more=8, priority=5))
+    target.add(arrive(12, more=8))
+    step(target)
+    target.add(arrive(50, more=2, priority=5))
+    step(target)
+    assert target.gave_way == 0
+    list(until_idle(target))
+
+
 def test_no_more_sequences_run_at_once_than_allowed() -> None:
     target, arrive = scheduler(512, batch_tokens=64, sequences=3), Arrivals()
     for _ in range(9):
@@ -295,6 +333,7 @@ def random_events(seed: int, events: int, sharing: Sharing) -> None:
         if event < 0.3 and len(alive) < 12:
             prompt = chance.randint(1, 24)
             alive.append(arrive(prompt, chance.randint(1, 32 - prompt), first=chance.choice([None, 5, 6])))
+            alive[-1].priority = chance.choice([0, 0, 0, 1, -3])
             target.add(alive[-1])
         elif event < 0.4 and alive:
             target.finish(chance.choice(alive), trusted=chance.random() < 0.7)
