@@ -15,7 +15,10 @@ from .params import SamplingParams
 class Changes:
     """`factors` and `shifts` for each of `tokens`, kept current while more are chosen."""
 
-    __slots__ = ("_bias", "_chosen", "_frequency", "_places", "_presence", "_repetition", "factors", "shifts", "tokens")
+    __slots__ = (
+        *("_bias", "_chosen", "_frequency", "_places", "_presence", "_read", "_repetition"),
+        *("factors", "shifts", "tokens"),
+    )
 
     def __init__(self, params: SamplingParams, prompt: Iterable[int]) -> None:
         self._repetition = params.repetition_penalty or 1.0
@@ -29,9 +32,9 @@ class Changes:
         self.shifts = array("d")
         for token, bias in self._bias.items():
             self.shifts[self._place(token)] = bias
-        if self._repetition != 1.0:
-            for token in set(prompt):
-                self.factors[self._place(token)] = self._repetition
+        self._read = set(prompt) if self._repetition != 1.0 else set()
+        for token in self._read:
+            self.factors[self._place(token)] = self._repetition
 
     @classmethod
     def of(cls, params: SamplingParams, prompt: Iterable[int]) -> Self | None:
@@ -41,11 +44,18 @@ class Changes:
 
     def saw(self, token: int) -> None:
         """Note a token that was chosen."""
-        self._chosen[token] += 1
-        place = self._place(token)
-        self.factors[place] = self._repetition
-        # from the count, not added up: the same whatever went before
-        penalty = self._presence + self._frequency * self._chosen[token]
+        self._count(token, 1)
+
+    def forget(self, token: int) -> None:
+        """Take back that `token` was chosen, once."""
+        self._count(token, -1)
+
+    def _count(self, token: int, change: int) -> None:
+        """From the count, not added up, so that what a token gets is the same whatever went before."""
+        self._chosen[token] += change
+        count, place = self._chosen[token], self._place(token)
+        self.factors[place] = self._repetition if count or token in self._read else 1.0
+        penalty = self._presence + self._frequency * count if count else 0.0
         self.shifts[place] = self._bias.get(token, 0.0) - penalty
 
     def _place(self, token: int) -> int:

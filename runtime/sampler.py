@@ -74,6 +74,11 @@ class Chooser:
         if self.changes is not None:
             self.changes.saw(token)
 
+    def forget(self, token: int) -> None:
+        """Take back that `token` was chosen."""
+        if self.changes is not None:
+            self.changes.forget(token)
+
     def uniform(self, place: int) -> float:
         """A number in [0, 1) for the token at `place`."""
         key = f"{self.seed}:{place}:{self.choice}" if self.choice else f"{self.seed}:{place}"

@@ -88,6 +88,27 @@ class Scheduler:
         if chunk.count > 1:
             self.cache.commit(_lease(chunk.sequence), chunk.sequence.tokens, chunk.stop)
 
+    def truncate(self, sequence: Sequence, tokens: int) -> None:
+        """Roll `sequence` back to its first `tokens` tokens, the whole prompt at least, in whatever state it is.
+
+        Where that cuts into pages that are shared with others, it goes back to the line, and finds its prefix there.
+        """
+        if not sequence.num_prompt <= tokens <= len(sequence.tokens):
+            raise AssertionError(
+                f"{tokens} tokens are not between the prompt and the end of sequence {sequence.number}"
+            )
+        if sequence.state is State.WAITING:
+            self.waiting.remove(sequence)
+        elif sequence.state is State.RUNNING and tokens <= _lease(sequence).shared * self.cache.page_size:
+            self._vacate(sequence, trusted=True)
+            sequence.computed, sequence.state = 0, State.WAITING
+        del sequence.tokens[tokens:]
+        if sequence.state is State.WAITING:
+            self.waiting.push(sequence)
+        elif sequence.state is State.RUNNING:
+            sequence.computed = min(sequence.computed, tokens - 1)  # the last one's scores are wanted again
+            self.cache.shorten(_lease(sequence), self.cache.pages_for(tokens))
+
     def finish(self, sequence: Sequence, *, trusted: bool = True) -> None:
         """Take `sequence` out, in whatever state it is. What it computed stays in the cache if it can be `trusted`."""
         if sequence.state is State.WAITING:

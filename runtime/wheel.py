@@ -73,6 +73,13 @@ class Wheel:
             self.cached_tokens += sequence.cached
             self.completion_tokens += sequence.num_completion
 
+    def truncate(self, sequence: Sequence, tokens: int) -> None:
+        """Roll `sequence` back to its first `tokens` tokens: what comes next is as if it had never been longer."""
+        gone = sequence.tokens[tokens:]
+        self.scheduler.truncate(sequence, tokens)
+        for token in gone:
+            self._choosers[sequence.number].forget(token)
+
     def turn(self) -> list[Outcome]:
         """One step. Empty when there was nothing to do."""
         began = perf_counter()

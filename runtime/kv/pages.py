@@ -112,6 +112,12 @@ class PageCache:
         lease.pages[lease.shared : full] = pages
         lease.node, lease.shared = node, full
 
+    def shorten(self, lease: Lease, pages: int) -> None:
+        """Take back all but the first `pages` of `lease`, which are not fewer than it shares."""
+        self._returned += lease.pages[pages:]
+        del lease.pages[pages:]
+        lease.written = min(lease.written, pages)
+
     def release(self, lease: Lease) -> None:
         """End `lease`: its own pages are free again, the tree keeps what was committed."""
         self.prefixes.release(lease.node)

@@ -308,6 +308,28 @@ def test_an_abort_returns_pages_in_every_state(when: str) -> None:
     assert target.cache.free + target.cache.prefixes.pages == 8
 
 
+@pytest.mark.parametrize("tokens", range(10, 31))
+def test_a_sequence_is_rolled_back_to_any_length_and_goes_on(tokens: int) -> None:
+    target, arrive = scheduler(pages=16, page_size=4, batch_tokens=40), Arrivals()
+    target.add(one := arrive(10, more=25))
+    target.add(other := arrive(10, more=25))
+    while len(one.tokens) < 30:
+        step(target)
+    target.truncate(one, tokens)
+    target.check()
+    assert len(one.tokens) == tokens
+    list(until_idle(target))
+    assert len(one.tokens) == len(other.tokens) == 35
+    assert target.cache.free + target.cache.prefixes.pages == 16
+
+
+def test_a_prompt_is_not_rolled_back() -> None:
+    target = scheduler()
+    target.add(one := Arrivals()(10))
+    with pytest.raises(AssertionError, match="9 tokens are not between"):
+        target.truncate(one, 9)
+
+
 @pytest.mark.parametrize("sharing", ["radix", "hash", "off"])
 @pytest.mark.parametrize("seed", range(50))
 def test_random_events_never_lose_a_page(seed: int, sharing: Sharing) -> None:
@@ -337,6 +359,9 @@ def random_events(seed: int, events: int, sharing: Sharing) -> None:
             target.add(alive[-1])
         elif event < 0.4 and alive:
             target.finish(chance.choice(alive), trusted=chance.random() < 0.7)
+        elif event < 0.5 and alive:
+            one = chance.choice(alive)
+            target.truncate(one, chance.randint(one.num_prompt, len(one.tokens)))
         else:
             step(target, choose=lambda _: chance.randrange(2))
         target.check()
