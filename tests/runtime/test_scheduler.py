@@ -75,6 +75,20 @@ def test_a_scored_sequence_wants_all_scores_and_chooses_nothing() -> None:
     assert wanted == [list(range(3, 10)), list(range(10, 15))]
 
 
+def test_scores_are_wanted_once_whoever_gives_way_meanwhile() -> None:
+    target = scheduler(batch_tokens=10)
+    wanted: list[int] = []
+    target.add(only := Sequence(1, list(range(35)), limit=35, scored_from=3, chooses=False))
+    while not target.is_idle:
+        wanted += target.next_step()[0].wanted
+        step(target)
+        if len(wanted) == 17:
+            target._give_way(only)
+            target.check()
+    assert target.gave_way == 1
+    assert wanted == list(range(3, 35))
+
+
 def test_short_requests_pass_a_long_one_that_came_before() -> None:
     target, arrive = scheduler(2000, batch_tokens=32, sequences=16), Arrivals()
     long = arrive(1600, more=2)
