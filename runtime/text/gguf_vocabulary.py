@@ -15,10 +15,9 @@ from tokenizers import Tokenizer as Pipeline
 from ...registry.formats.gguf import GGUFValue
 from .errors import TokenizerFault
 from .pieces import SPACE_MARK, Pieces, spelt_in_letters, spelt_with_marks
+from .sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, merges_by_score, rewriting
 from .splits import SPLITS, UNNAMED, Split
 from .vocabulary import Vocabulary
-
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 
 # Templates' names of tokens -> GGUF's; "seperator" is how the format spells it.
 ROLES = {
@@ -201,36 +200,16 @@ def _sentencepiece(keys: _Keys, table: _Table) -> Vocabulary:
         )
     )
     prefix = keys.flag("add_space_prefix", True)
-    steps: list[normalizers.Normalizer] = []
-    if keys.flag("remove_extra_whitespaces", False):
-        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
-    if prefix:
-        steps.append(normalizers.Prepend(SPACE_MARK))
-    steps.append(normalizers.Replace(" ", SPACE_MARK))
-    pipeline.normalizer = normalizers.Sequence(steps)
+    pipeline.normalizer = rewriting(prefix=prefix, tidy=keys.flag("remove_extra_whitespaces", False))
     pieces = Pieces(spelt_with_marks(table.tokens, frozenset(table.of_kind(*_ADDED))), leading=int(prefix))
     return _vocabulary(keys, table, pipeline, pieces, bos=True)
 
 
 def _merges_by_score(keys: _Keys, table: _Table) -> list[tuple[str, str]]:
-    """Every way to make a token of two, the best-scored token first.
-
-    Equal scores belong to the leftmost pair, which no list of merges can say; longer tokens first, made by adding to
-    the right of the longest, does the same for the only ones there are in practice: runs of one character.
-    """
     scores = keys.numbers("scores", len(table.tokens), float)
     if scores is None or not all(map(math.isfinite, scores)):
         raise keys.fault("scores", "is missing" if scores is None else "has an entry that is not a number")
-    mergeable = table.of_kind(NORMAL, USER_DEFINED, UNUSED)
-    parts = {table.tokens[token] for token in mergeable}
-    ranked = sorted(mergeable, key=lambda token: (-scores[token], -len(table.tokens[token]), token))
-    return [pair for token in ranked for pair in _halves(table.tokens[token], parts)]
-
-
-def _halves(token: str, parts: set[str]) -> Iterator[tuple[str, str]]:
-    for border in range(len(token) - 1, 0, -1):
-        if token[:border] in parts and token[border:] in parts:
-            yield token[:border], token[border:]
+    return merges_by_score(table.tokens, table.of_kind(NORMAL, USER_DEFINED, UNUSED), scores)
 
 
 # Both

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ...registry.files import ModelFiles
 from ...registry.formats.gguf import read_gguf
+from .bare_vocabulary import read_bare_vocabulary
 from .errors import TokenizerFault
 from .gguf_vocabulary import read_vocabulary
 from .panics import guarded
@@ -30,6 +31,8 @@ def load_tokenizer(files: ModelFiles) -> "Tokenizer | None":
         vocabulary = read_vocabulary(read_gguf(files.weights).metadata, files.weights[0].name)
     if vocabulary is None and "tokenizer.json" in files.files:
         vocabulary = read_tokenizer_file(files)
+    if vocabulary is None:
+        vocabulary = read_bare_vocabulary(files)
     return None if vocabulary is None else Tokenizer(vocabulary)
 
 
@@ -43,6 +46,8 @@ class Tokenizer:
         read_quoted(self._pipeline)
         special = (vocabulary.tokens[token] for token in vocabulary.special)
         self._steering = frozenset([*special, *filter(MARKER.fullmatch, vocabulary.added)])
+        unknown = vocabulary.added.get(vocabulary.roles.get("unk_token", ""))  # which any text may hold
+        self._never_text = vocabulary.special - {unknown}
         self._quotings: dict[frozenset[str], Quoting] = {}
 
     @property
@@ -94,7 +99,7 @@ class Tokenizer:
             return self._within(self._ids(keep_marks(text)), bos)
         quoted = self.quoting().quote(text)
         ids = self._ids(quoted)
-        if quoted != text and not self._vocabulary.special.isdisjoint(ids):
+        if quoted != text and not self._never_text.isdisjoint(ids):
             raise TokenizerFault(self._vocabulary.source, "encode", "cannot write the names of its tokens as text")
         return self._within(ids, bos)
 
