@@ -10,7 +10,8 @@ from unillm import Engine, SamplingParams
 from unillm.runtime import device
 from unillm.runtime.errors import ContextTooLong, DeviceNotFound, InvalidParameter, NotEnoughMemory
 from unillm.runtime.options import EngineOptions
-from unillm.tests.models.zoo import BY_NAME, expected, files_in, prompt, reference, rounded, save
+from unillm.tests.models.gguf_files import write_gguf
+from unillm.tests.models.zoo import BY_NAME, TOLERANCE, expected, files_in, prompt, reference, rounded, save
 
 ROW = BY_NAME["llama3.2"]
 
@@ -134,3 +135,14 @@ def test_loading_sets_the_threads_that_were_asked_for(folder: Path, monkeypatch:
         assert torch.get_num_threads() == device.physical_cores()
     finally:
         torch.set_num_threads(before)
+
+
+def test_exact_reaches_the_kernels(tmp_path: Path) -> None:
+    written = write_gguf(ROW.wide(), tmp_path, "Q8_0")
+    wanted = expected(written.model, prompt(ROW.wide()))
+    with Engine.load(written.files, exact=True) as exact, Engine.load(written.files) as usual:
+        if exact.kernels is None:
+            pytest.skip("no CPU kernels here")
+        scores = exact.logits(prompt(ROW.wide()))
+        assert (scores - wanted).abs().max() / wanted.abs().max() <= TOLERANCE
+        assert not torch.equal(usual.logits(prompt(ROW.wide())), scores)

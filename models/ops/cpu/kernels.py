@@ -138,14 +138,14 @@ class Kernels:
         x = _rows(x)
         out = torch.empty_like(x)
         rows, columns = x.shape
-        weight = norm.weight.data_ptr()
+        weight = norm.weight.float()
         self._library.unillm_rms_norm(
             self._context.handle,
             byref(
                 c.RmsNorm(
                     x.data_ptr(),
                     None,
-                    weight,
+                    weight.data_ptr(),
                     out.data_ptr(),
                     rows,
                     columns,
@@ -204,9 +204,12 @@ class Kernels:
         cache: PagedView,
     ) -> None:
         """Norm and turn q, in place, and k; write k and v into their slots."""
-        cos, sin = (None, None) if rotation is None else (rotation.cos.contiguous(), rotation.sin.contiguous())
+        cos, sin = (
+            (None, None) if rotation is None else (rotation.cos.float().contiguous(), rotation.sin.float().contiguous())
+        )
         slots = cache.slots.contiguous()
-        q_norm, k_norm = norms
+        weights = [None if norm is None else norm.weight.float() for norm in norms]
+        q_norm = norms[0]
         call = c.Rotation(
             q.data_ptr(),
             k.data_ptr(),
@@ -216,8 +219,7 @@ class Kernels:
             slots.data_ptr(),
             None if cos is None else cos.data_ptr(),
             None if sin is None else sin.data_ptr(),
-            None if q_norm is None else q_norm.weight.data_ptr(),
-            None if k_norm is None else k_norm.weight.data_ptr(),
+            *(None if weight is None else weight.data_ptr() for weight in weights),
             q.shape[0],
             q.stride(0),
             k.stride(0),

@@ -73,16 +73,16 @@ def test_memory_that_really_is_there_counts() -> None:
 
 
 def test_an_unknown_architecture_is_refused_first() -> None:
-    with pytest.raises(UnknownArchitecture, match="^tiny: .*LlamaForCausalML"):
+    with pytest.raises(UnknownArchitecture, match=r"^tiny: .*LlamaForCausalML"):
         build_model(Untouchable("LlamaForCausalML", {}, 1 << 60), PLACE, "tiny")
 
 
 @pytest.mark.parametrize("hidden", [0, -64, 10**12, "64", None, True, float("nan"), float("inf")])
 def test_an_impossible_configuration_is_refused_before_weights_are_touched(hidden: object) -> None:
-    with pytest.raises(ConfigError, match="^tiny: hidden_size"):
+    with pytest.raises(ConfigError, match=r"^tiny: hidden_size"):
         build_model(Untouchable("LlamaForCausalLM", {**LLAMA, "hidden_size": hidden}, 1 << 60), PLACE, "tiny")
     config = {"general.architecture": "llama", "llama.embedding_length": hidden}
-    with pytest.raises(ConfigError, match="^tiny: llama"):
+    with pytest.raises(ConfigError, match=r"^tiny: llama"):
         build_model(Untouchable("llama", config, 1 << 60, "gguf"), PLACE, "tiny")
 
 

@@ -139,7 +139,7 @@ def test_an_index_names_the_files_that_are_loaded(tmp_path: Path, write: Writer,
         with pytest.raises(FormatError, match=complaint):
             open_weights(indexed)
     index.write_text(json.dumps({"weight_map": sound, "metadata": {"total_size": 9 * 10**15}}))
-    with pytest.raises(FormatError, match="'total_size'.*the files hold"):
+    with pytest.raises(FormatError, match=r"'total_size'.*the files hold"):
         open_weights(indexed)
 
 
