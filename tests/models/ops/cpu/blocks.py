@@ -99,8 +99,9 @@ def _pack(context: Context, kind: int, blocks: Tensor, columns: int, scales: Ten
 
 
 def in_int8(x: Tensor) -> Tensor:
-    """Activations as the kernels round them: int8 in blocks of 32, a scale each."""
-    blocks = torch.nn.functional.pad(x.double(), (0, -x.shape[1] % 32)).reshape(len(x), -1, 32)
-    scales = blocks.abs().amax(-1, keepdim=True) / 127
-    rounded = torch.where(scales > 0, (blocks / scales).round() * scales, 0.0)
-    return rounded.flatten(1)[:, : x.shape[1]]
+    """Activations as the kernels round them: int8 in blocks of 32, a scale each; in fp32, so that ties fall alike."""
+    blocks = torch.nn.functional.pad(x.float(), (0, -x.shape[1] % 32)).reshape(len(x), -1, 32)
+    largest = blocks.abs().amax(-1, keepdim=True)
+    most = torch.tensor(127.0)  # as a tensor: torch divides a plain number by multiplying with a reciprocal
+    quants = torch.where(largest > 0, (blocks * (most / largest)).round(), 0.0)
+    return (quants.double() * (largest / 127).double()).flatten(1)[:, : x.shape[1]]
