@@ -103,12 +103,12 @@ def read_lock(file: Path, settings: RegistrySettings) -> list[Locked]:
     return [_locked(file, one, settings) for one in models]
 
 
-def _locked(file: Path, content: object, settings: RegistrySettings) -> Locked:
+def _locked(file: Path, content: Any, settings: RegistrySettings) -> Locked:
     """One model, checked as a manifest is."""
     here = {"endpoint": settings.endpoint, "cache": str(settings.cache_dir)}
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
     try:
-        model = dict(content)  # type: ignore[call-overload]
+        model: dict[str, Any] = dict(content)
         model |= {"schema": 1, "pulled": now, "details": {}, "origin": {**model["origin"], **here}}
         model["files"] = [{**one, "fetched": False, "modified": 0} for one in model["files"]]
         sums = tuple(Digest("sha256", one["sha256"]) for one in model["files"])

@@ -20,6 +20,8 @@ COMPANIONS = frozenset(
         "tokenizer.json",
         "tokenizer_config.json",
         "tokenizer.model",
+        "tekken.json",
+        "qwen.tiktoken",
         "special_tokens_map.json",
         "added_tokens.json",
         "vocab.json",

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..models.contract import Model, Placement
 from ..models.ops.cpu.kernels import Kernels
-from ..registry.events import Listener, nobody
+from ..registry.events import Listener, Notice, nobody
 from ..registry.files import ModelFiles
 from ..registry.locate import locate
 from ..registry.settings import RegistrySettings
@@ -40,6 +40,8 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
     weights = open_weights(files)
     place = Placement(device, choose_dtype(options.dtype, weights.stored_dtype, device), kernels=kernels)
     tokenizer = load_tokenizer(files)
+    if tokenizer is not None and tokenizer.note and listener:
+        listener(Notice(f"{files.name}: {tokenizer.note}"))
     template = ChatTemplate.find(files)
     return Parts(
         name=files.name,

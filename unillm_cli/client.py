@@ -37,6 +37,7 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
     _wait_politely()
     from ..runtime.engine import Engine
     from ..runtime.options import EngineOptions
+    from .pulling import PullReport
 
     options = EngineOptions(
         device=settings.device,
@@ -45,7 +46,9 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
         context=settings.context or files.parameters.get("context"),
         prefix_cache=settings.prefix_cache,
     ).with_batch(settings.max_batch_tokens, settings.max_running)
-    with Engine.load(files, options=options) as engine:
+    with PullReport(session.output) as listener:
+        loaded = Engine.load(files, options=options, listener=listener)
+    with loaded as engine:
         yield Opened(engine, files.name, perf_counter() - started, files.system, files.messages)
 
 

@@ -18,11 +18,19 @@ Spelling = Callable[[Sequence[str], Collection[int]], tuple[bytes, ...]]
 
 
 def gather(
-    files: ModelFiles, source: str, pipeline: Pipeline, roles: Mapping[str, str], spell: Spelling, *, leading: int = 0
+    files: ModelFiles,
+    source: str,
+    pipeline: Pipeline,
+    roles: Mapping[str, str],
+    spell: Spelling,
+    *,
+    leading: int = 0,
+    ends: Collection[str] = (),
 ) -> Vocabulary:
     """The vocabulary of `pipeline`; `roles` are those that its own file knows, a configuration beside it goes before.
 
-    A BOS comes in front and no EOS behind, unless the configuration says otherwise.
+    `ends` name the tokens that end an answer besides EOS. A BOS comes in front and no EOS behind, unless the
+    configuration says otherwise.
     """
     config = TokenizerConfig.read(files)
     add_named(pipeline, config, source)
@@ -40,7 +48,7 @@ def gather(
         special=frozenset(id_ for id_, token in found.items() if token.special),
         roles=named,
         bos_id=bos[0] if bos else None,
-        eos_ids=frozenset(eos) | stated_ends(files),
+        eos_ids=frozenset([*eos, *(ids[name] for name in ends)]) | stated_ends(files),
         before=bos if config.bos is not False else (),
         after=eos if config.eos else (),
     )

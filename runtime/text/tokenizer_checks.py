@@ -56,13 +56,13 @@ def _steps(node: object) -> Iterator[JSONObject]:
 def _check_step(step: JSONObject, section: str, source: str) -> None:
     pattern = step.get("Regex")
     if isinstance(pattern, str):
-        _check_pattern(pattern, section, source)
+        check_pattern(pattern, section, source)
     characters = step.get("precompiled_charsmap")
     if isinstance(characters, str) and len(characters) > MAX_CHARACTER_MAP:
         raise TokenizerFault(source, section, "has a character map that is too large")
 
 
-def _check_pattern(pattern: str, section: str, source: str) -> None:
+def check_pattern(pattern: str, section: str, source: str) -> None:
     if len(pattern) > MAX_PATTERN:
         raise TokenizerFault(source, section, f"has a pattern of {len(pattern)} letters, more than {MAX_PATTERN}")
     counts = [int(count) for found in _REPEAT.finditer(pattern) for count in found.groups() if count]

@@ -22,7 +22,7 @@ class Stalling(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Stalling
+    server: Stalling  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def do_HEAD(self) -> None:
         self.send_response(200)

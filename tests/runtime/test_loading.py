@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from unillm import Engine, SamplingParams
+from unillm.registry.events import Event, Notice
 from unillm.runtime import device
 from unillm.runtime.errors import ContextTooLong, DeviceNotFound, InvalidParameter, NotEnoughMemory
 from unillm.runtime.options import EngineOptions
+from unillm.runtime.text.tokenizer import Tokenizer
 from unillm.tests.models.gguf_files import write_gguf
 from unillm.tests.models.zoo import BY_NAME, TOLERANCE, expected, files_in, prompt, reference, rounded, save
 
@@ -146,3 +148,15 @@ def test_exact_reaches_the_kernels(tmp_path: Path) -> None:
         scores = exact.logits(prompt(ROW.wide()))
         assert (scores - wanted).abs().max() / wanted.abs().max() <= TOLERANCE
         assert not torch.equal(usual.logits(prompt(ROW.wide())), scores)
+
+
+def test_a_listener_hears_what_there_is_to_know_of_the_tokenizer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write_gguf(ROW.wide(), tmp_path, "Q8_0").files
+    heard: list[Event] = []
+    with Engine.load(files, listener=heard.append):
+        assert heard == []
+    monkeypatch.setattr(Tokenizer, "note", "answers may suffer")
+    with Engine.load(files, listener=heard.append):
+        assert heard == [Notice(f"{files.name}: answers may suffer")]

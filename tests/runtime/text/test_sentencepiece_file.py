@@ -172,5 +172,5 @@ def test_a_broken_file_is_refused_by_name(model: bytes, reason: str, tmp_path: P
 
 
 def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TokenizerFault, match=r"tokenizer\.model: file: is no"):
+    with pytest.raises(TokenizerFault, match=r"tokenizer\.model: file: is neither"):
         load_tokenizer(laid(tmp_path, b"version https://git-lfs.github.com/spec/v1"))
