@@ -79,9 +79,9 @@ class Engine:
     ) -> Self:
         """The engine of a model by its name, its folder or its file; a name that is not here is fetched first.
 
-        `options` hold all that may be chosen, in place of the keywords before it.
+        `options` hold all that may be chosen, in place of the keywords before it and never beside them.
         """
-        chosen = options or EngineOptions(
+        given = EngineOptions(
             device=device,
             dtype=dtype,
             context=context,
@@ -90,6 +90,9 @@ class Engine:
             prefix_cache=prefix_cache,
             exact=exact,
         )
+        if options is not None and given != EngineOptions():
+            raise InvalidParameter("options", options, "alone: say it in `options` or in keywords, not in both")
+        chosen = options or given
         parts = load_parts(model, chosen, listener)
         return cls(
             parts.model,

@@ -19,6 +19,8 @@ from .text.template import ChatTemplate
 from .text.tokenizer import Tokenizer, load_tokenizer
 from .weights.load import build_model, open_weights
 
+_SAFER = "safetensors hold no program at all: prefer them where the model has them"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
@@ -37,6 +39,8 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
     device = find_device(options.device)
     files = model if isinstance(model, ModelFiles) else _locate(model, listener)
     kernels = Kernels.open(use_threads(options.threads), exact=options.exact) if device.type == "cpu" else None
+    if files.format == "pytorch" and listener:
+        listener(Notice(f"{files.name}: its weights are a pickle, read with torch's restricted unpickler; {_SAFER}"))
     weights = open_weights(files)
     place = Placement(device, choose_dtype(options.dtype, weights.stored_dtype, device), kernels=kernels)
     tokenizer = load_tokenizer(files)

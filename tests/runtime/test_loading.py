@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from unillm import Engine, SamplingParams
 from unillm.registry.events import Event, Notice
@@ -148,6 +149,21 @@ def test_exact_reaches_the_kernels(tmp_path: Path) -> None:
         scores = exact.logits(prompt(ROW.wide()))
         assert (scores - wanted).abs().max() / wanted.abs().max() <= TOLERANCE
         assert not torch.equal(usual.logits(prompt(ROW.wide())), scores)
+
+
+def test_options_stand_alone(folder: Path) -> None:
+    with pytest.raises(InvalidParameter, match="not in both"):
+        Engine.load(folder, context=64, options=EngineOptions())
+
+
+def test_weights_in_a_pickle_are_told_of(tmp_path: Path) -> None:
+    save(reference(ROW), tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(tensors, tmp_path / "pytorch_model.bin")
+    heard: list[Event] = []
+    with Engine.load(tmp_path, listener=heard.append):
+        assert ["restricted unpickler" in str(event) for event in heard] == [True]
 
 
 def test_a_listener_hears_what_there_is_to_know_of_the_tokenizer(
