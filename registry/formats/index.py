@@ -30,11 +30,6 @@ def read_index(path: Path, places: Mapping[str, Path] | None = None) -> dict[str
     return {tensor: files[name] for tensor, name in names.items()}
 
 
-def read_weight_map(path: Path) -> dict[str, str]:
-    """Which file each tensor is said to lie in, whether or not the files are here yet."""
-    return _read(path)[0]
-
-
 def _read(path: Path) -> tuple[dict[str, str], float | None]:
     names: dict[str, str] | None = None
     total: float | None = None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from unillm.registry.errors import FormatError
-from unillm.registry.formats.index import read_index, read_weight_map
+from unillm.registry.formats.index import read_index
 
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
 
@@ -32,9 +32,10 @@ def test_each_tensor_is_found_in_its_file(folder: Path) -> None:
     assert read_index(path) == {"a": folder / SHARDS[0], "b": folder / SHARDS[1], "c": folder / SHARDS[0]}
 
 
-def test_an_index_can_be_read_before_its_files_are_here(tmp_path: Path) -> None:
+def test_files_may_lie_elsewhere_and_must_lie_somewhere(tmp_path: Path, folder: Path) -> None:
     path = index(tmp_path, {"a": SHARDS[0], "b": SHARDS[1]})
-    assert read_weight_map(path) == {"a": SHARDS[0], "b": SHARDS[1]}
+    places = {shard: folder / shard for shard in SHARDS}
+    assert read_index(path, places) == {"a": folder / SHARDS[0], "b": folder / SHARDS[1]}
     with pytest.raises(FormatError, match=r"file 'model-00001-of-00002\.safetensors': .*No such file"):
         read_index(path)
 
@@ -80,9 +81,9 @@ def test_shards_may_be_links_as_in_the_hub_cache(folder: Path) -> None:
 )
 def test_a_name_that_leaves_the_folder_is_refused(folder: Path, name: str) -> None:
     path = index(folder, {"a": SHARDS[0], "b.weight": name})
-    for read in (read_index, read_weight_map):
+    for places in (None, {SHARDS[0]: folder / SHARDS[0], name: folder / SHARDS[1]}):
         with pytest.raises(FormatError, match=r"tensor 'b\.weight'.*not the name of a file beside it") as caught:
-            read(path)
+            read_index(path, places)
         assert caught.value.file == path
 
 
