@@ -1,0 +1,1 @@
+"""Which models are loaded, where each of them runs, and what is asked of them."""

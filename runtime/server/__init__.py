@@ -1,0 +1,1 @@
+"""The HTTP face: routes, dialects and what guards them."""
