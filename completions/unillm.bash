@@ -42,7 +42,7 @@ _unillm() {
   case $verb in
     generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --verbose -v --json --quiet -q --debug --help -h' ;;
     models|list|ls) flags='--ollama --outdated --json --quiet -q --debug --help -h' ;;
-    pull) flags='--name --all --dry-run --offline --json --quiet -q --debug --help -h' ;;
+    pull) flags='--name --all --dry-run --offline --limit-rate --json --quiet -q --debug --help -h' ;;
     show) flags='--template --json --quiet -q --debug --help -h' ;;
     rm) flags='--dry-run --json --quiet -q --debug --help -h' ;;
     cp) flags='--json --quiet -q --debug --help -h' ;;
@@ -50,14 +50,14 @@ _unillm() {
     export) flags='--json --quiet -q --debug --help -h' ;;
     import) flags='--name --json --quiet -q --debug --help -h' ;;
     lock) flags='--file -f --json --quiet -q --debug --help -h' ;;
-    sync) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;
+    sync) flags='--file -f --offline --limit-rate --json --quiet -q --debug --help -h' ;;
     prune) flags='--partial --dry-run --json --quiet -q --debug --help -h' ;;
     verify) flags='--json --quiet -q --debug --help -h' ;;
     config) flags='--origin --json --quiet -q --debug --help -h' ;;
     bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
-    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"pull --name"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running") return ;;
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running") return ;;
     "generate --model"|"generate -m") _unillm_models; return ;;
     "generate --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;

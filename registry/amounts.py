@@ -14,6 +14,14 @@ def read_amount(text: str) -> int:
     return round(float(found["number"]) * _UNITS[found["unit"].upper()])
 
 
+def read_rate(text: str) -> int:
+    """The bytes a second that "5M" or "500 kB" stands for. Raises `ValueError`."""
+    rate = read_amount(text)
+    if not rate:
+        raise ValueError("a limit of 0 bytes a second would fetch nothing")
+    return rate
+
+
 def bytes_text(count: int) -> str:
     """Bytes as people say them: 4.7 GB, 98.4 MB."""
     for unit, size in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):

@@ -8,9 +8,11 @@ from typing import Self
 
 import platformdirs
 
+from .amounts import read_rate
 from .errors import SettingRefused
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_OLLAMA_REGISTRY = "https://registry.ollama.ai"
 _TRUE = {"1", "on", "yes", "true"}
 
 
@@ -21,7 +23,8 @@ class RegistrySettings:
     `cache_dir` is the Hugging Face cache, shared with other tools. `memory` is how many bytes a model may take here; at
     None the machine is measured when it matters. `patience` is how many seconds a hub has for its first answer, `waits`
     how many seconds pass between tries of a download that broke off.
-    `ollama` is the store of an Ollama on this machine, which is only read.
+    `ollama` is the store of an Ollama on this machine, which is only read; `ollama_registry` is where its models are
+    pulled from. `limit_rate` is how many bytes a second all downloads of the process may take together.
     """
 
     home: Path
@@ -34,10 +37,12 @@ class RegistrySettings:
     patience: float = 5.0
     waits: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
     ollama: Path | None = None
+    ollama_registry: str = DEFAULT_OLLAMA_REGISTRY
+    limit_rate: int | None = None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """UNILLM_HOME, UNILLM_OFFLINE, HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, OLLAMA_MODELS."""
+        """UNILLM_HOME, _OFFLINE, _LIMIT_RATE, _OLLAMA_REGISTRY; HF_HOME, _ENDPOINT, _TOKEN, ...; OLLAMA_MODELS."""
         hub_home = _hub_home(environ)
         home = environ.get("UNILLM_HOME")
         cache = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
@@ -45,10 +50,12 @@ class RegistrySettings:
             home=_absolute(home) if home else platformdirs.user_data_path("unillm", appauthor=False),
             aliases=platformdirs.user_config_path("unillm", appauthor=False) / "aliases.toml",
             cache_dir=_absolute(cache) if cache else hub_home / "hub",
-            endpoint=_endpoint(environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT),
+            endpoint=_endpoint("HF_ENDPOINT", environ, DEFAULT_ENDPOINT),
             token=_token(environ, hub_home),
             offline=any(environ.get(name, "").lower() in _TRUE for name in ("HF_HUB_OFFLINE", "UNILLM_OFFLINE")),
             ollama=_absolute(environ.get("OLLAMA_MODELS") or "~/.ollama/models"),
+            ollama_registry=_endpoint("UNILLM_OLLAMA_REGISTRY", environ, DEFAULT_OLLAMA_REGISTRY),
+            limit_rate=_rate(environ.get("UNILLM_LIMIT_RATE")),
         )
 
 
@@ -62,10 +69,18 @@ def _absolute(text: str) -> Path:
     return Path(os.path.expandvars(text)).expanduser().absolute()
 
 
-def _endpoint(text: str) -> str:
+def _endpoint(variable: str, environ: Mapping[str, str], default: str) -> str:
+    text = environ.get(variable) or default
     if not text.startswith(("https://", "http://")):
-        raise SettingRefused("HF_ENDPOINT", text, "it must begin with https:// or http://")
+        raise SettingRefused(variable, text, "it must begin with https:// or http://")
     return text.rstrip("/")
+
+
+def _rate(text: str | None) -> int | None:
+    try:
+        return read_rate(text) if text else None
+    except ValueError as error:
+        raise SettingRefused("UNILLM_LIMIT_RATE", text or "", str(error)) from error
 
 
 def _token(environ: Mapping[str, str], hub_home: Path) -> str | None:

@@ -55,6 +55,9 @@ MaxRunningOption = Annotated[
     int | None, Option("--max-running", metavar="N", min=1, help="Answer at most so many requests at once.")
 ]
 OfflineOption = Annotated[bool | None, Option("--offline", help="Use what is on this machine; never ask the network.")]
+LimitRateOption = Annotated[
+    str | None, Option("--limit-rate", metavar="RATE", help="Download at most so many bytes a second, as in 5M.")
+]
 DryRunOption = Annotated[bool, Option("--dry-run", help="Say what would be done, and do nothing.")]
 NewModelArgument = Annotated[str, Argument(metavar="NAME", help="What the new model is called.")]
 ModelfileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="The Modelfile.")]

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 
 import platformdirs
 
+from ..registry.amounts import read_rate
 from .errors import SettingsError
 
 PrefixCache: TypeAlias = Literal["radix", "hash", "off"]
@@ -58,6 +59,7 @@ KEYS: Mapping[str, Key] = {
     "prefix_cache": Key("UNILLM_PREFIX_CACHE", _sharing, "how prompts share what they begin with: radix, hash, off"),
     "max_batch_tokens": Key("UNILLM_MAX_BATCH_TOKENS", _whole, "the most tokens that are computed at once"),
     "max_running": Key("UNILLM_MAX_RUNNING", _whole, "the most requests that are answered at once"),
+    "limit_rate": Key("UNILLM_LIMIT_RATE", read_rate, "the most bytes a second that downloads take, as in 5M"),
     "home": Key("UNILLM_HOME", _text, "the folder of installed models"),
     "offline": Key("UNILLM_OFFLINE", _switch, "never ask the network"),
 }
@@ -83,6 +85,7 @@ class Settings:
     prefix_cache: PrefixCache
     max_batch_tokens: int | None
     max_running: int | None
+    limit_rate: int | None
     home: str | None
     offline: bool
     environment: Mapping[str, str]
@@ -93,7 +96,7 @@ class Settings:
         given = _given(environ) | _from_flags(flags)
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
         values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False}
-        values |= {"context": None, "home": None, "offline": False}
+        values |= {"context": None, "home": None, "offline": False, "limit_rate": None}
         values |= {"prefix_cache": "radix", "max_batch_tokens": None, "max_running": None}
         values |= {name: _parsed(KEYS[name], one) for name, one in given.items()}
         return cls(**values, environment=environment)

@@ -20,6 +20,7 @@ from ..selection import FORMAT_WORDS, Chosen, choose_files
 from ..settings import RegistrySettings
 from ..store import Store, free_space, held
 from .hub import Hub, Listing, RemoteFile, Response
+from .pace import pace_of
 from .transfer import Tell, download
 
 DEFAULT_REVISION = "main"
@@ -157,7 +158,8 @@ class HuggingFace:
         self._hub.check_reach(origin.repo)
         draft = cached.partial(file.digest)
         remote = RemoteFile(file.name, file.size, file.digest)
-        download(remote, draft, open_at, self._settings.waits, _progress_of(file.name, listener))
+        pace = pace_of(self._settings.limit_rate) if self._settings.limit_rate else None
+        download(remote, draft, open_at, self._settings.waits, _progress_of(file.name, listener), pace)
         self._brought.note(CachedFile(cached, origin.commit, file.name, file.digest))
         cached.store(draft, file.digest)
 

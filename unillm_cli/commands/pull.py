@@ -7,6 +7,7 @@ from ...registry.amounts import bytes_text
 from ...registry.plan import Plan
 from ...registry.pull import plan as planned
 from ...registry.pull import pull as pulled
+from ...registry.settings import RegistrySettings
 from ...registry.updates import is_updatable
 from .. import options as of
 from ..errors import UsageError
@@ -22,6 +23,7 @@ def pull(
     all_: of.AllOption = False,
     dry_run: of.DryRunOption = False,
     offline: of.OfflineOption = None,
+    limit_rate: of.LimitRateOption = None,
 ) -> None:
     """Fetch models and verify them.
 
@@ -36,37 +38,37 @@ def pull(
       unillm pull hf.co/bartowski/Qwen_Qwen3-8B-GGUF:Q6_K
       unillm pull llama3:8b --dry-run
       unillm pull ./my-finetune --name mine:latest
-      unillm pull --all
+      unillm pull --all --limit-rate 5M
     """
     if all_ == bool(models):
         raise UsageError("name the models to pull, or say --all and name none")
     if name is not None and (all_ or len(models or []) > 1):
         raise UsageError("--name gives one model a name, and there are several")
-    names = models or _installed(session, offline)
+    installed = Installed.of(session, offline=offline, limit_rate=limit_rate)
+    names = models or _updatable(installed)
     work = _foretell if dry_run else _fetch
     told: list[dict[str, Any]] = []
     try:
-        told.extend(work(session, model, name, offline) for model in names)
+        told.extend(work(session, model, name, installed.settings) for model in names)
     finally:
         if session.json:
             session.output.data({"models": told})
 
 
-def _installed(session: Session, offline: bool | None) -> list[str]:
+def _updatable(installed: Installed) -> list[str]:
     """Every installed model that its source may have in a newer version."""
-    installed = Installed.of(session, offline=offline)
     catalogue = Catalogue.read(installed.settings.aliases)
     return [one.name for one in installed.shelf.entries() if is_updatable(one, catalogue)]
 
 
-def _fetch(session: Session, model: str, name: str | None, offline: bool | None) -> dict[str, Any]:
+def _fetch(session: Session, model: str, name: str | None, settings: RegistrySettings) -> dict[str, Any]:
     with PullReport(session.output) as listener:
-        return as_data(pulled(model, Installed.of(session, offline=offline).settings, listener, name=name))
+        return as_data(pulled(model, settings, listener, name=name))
 
 
-def _foretell(session: Session, model: str, name: str | None, offline: bool | None) -> dict[str, Any]:
+def _foretell(session: Session, model: str, name: str | None, settings: RegistrySettings) -> dict[str, Any]:
     with PullReport(session.output) as listener:
-        plan = planned(model, Installed.of(session, offline=offline).settings, listener, name=name)
+        plan = planned(model, settings, listener, name=name)
     if not session.json:
         _tell(session, plan)
     return _plan_as_data(plan)

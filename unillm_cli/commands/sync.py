@@ -10,7 +10,12 @@ from ..pulling import PullReport
 from ..session import Session
 
 
-def sync(session: Session, file: of.LockFileOption = Path(NAME), offline: of.OfflineOption = None) -> None:
+def sync(
+    session: Session,
+    file: of.LockFileOption = Path(NAME),
+    offline: of.OfflineOption = None,
+    limit_rate: of.LimitRateOption = None,
+) -> None:
     """Have exactly the models that a lock file names: the same commits, the same bytes, the same pinned parameters.
 
     What is missing is fetched and verified. A model of the same name that is another one gives way; other models stay.
@@ -20,7 +25,7 @@ def sync(session: Session, file: of.LockFileOption = Path(NAME), offline: of.Off
       unillm sync
       unillm sync -f models.lock --offline
     """
-    settings = Installed.of(session, offline=offline).settings
+    settings = Installed.of(session, offline=offline, limit_rate=limit_rate).settings
     with PullReport(session.output) as listener:
         entries = [synced(one, settings, listener) for one in read_lock(file, settings)]
     if session.json:

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -153,6 +154,16 @@ def test_a_hub_out_of_reach_says_what_can_be_had(unillm: Unillm) -> None:
     assert "unillm pull smollm2:135m" in ran.err
     assert "in offline mode" in unillm("pull", "tinyllama", "--offline").err
     assert "in offline mode" in unillm("pull", "tinyllama", HF_HUB_OFFLINE="1").err
+
+
+def test_a_pull_heeds_its_limit_and_refuses_nonsense(unillm: Unillm, hub: FakeHub) -> None:
+    hub.repos["org/repo"] = Repo(original(size=1 << 19))
+    started = time.monotonic()
+    assert unillm("pull", "org/repo", "--limit-rate", "1M").code == 0
+    assert time.monotonic() - started >= 0.5
+    ran = unillm("pull", "org/repo", "--limit-rate", "fast")
+    assert ran.code == 2
+    assert "--limit-rate: 'fast' is not an amount" in ran.err
 
 
 # models
