@@ -3,9 +3,11 @@
 import sys
 from pathlib import Path
 
-from . import bash, fish, zsh
+from . import bash, fish, internals, zsh
 from .describe import commands
 from .roff import pages
+
+SOURCE = Path(__file__).parents[2]  # of the package: what diagrams are drawn from
 
 
 def files() -> dict[str, str]:
@@ -16,7 +18,8 @@ def files() -> dict[str, str]:
         "completions/_unillm": zsh.script(listed),
         "completions/unillm.fish": fish.script(listed),
     }
-    return completions | {f"man/{name}": text for name, text in pages(listed).items()}
+    manual = {**pages(listed), "unillm-internals.7": internals.page(SOURCE)}
+    return completions | {f"man/{name}": text for name, text in manual.items()}
 
 
 def write(root: Path) -> None:
@@ -31,4 +34,4 @@ def write(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[2])
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else SOURCE)

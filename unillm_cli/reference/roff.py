@@ -29,12 +29,12 @@ def pages(commands: Iterable[Command]) -> dict[str, str]:
 def _main_page(commands: list[Command]) -> str:
     return "".join(
         [
-            _head("unillm", "find an open model by name, fetch it, verify it, run it"),
-            _section("SYNOPSIS", ".B unillm\n.RI [ options ]\n.I command\n.RI [ arguments ]\n"),
-            _section("COMMANDS", "".join(map(_listed, commands))),
-            _section("OPTIONS", "".join(map(_option, (VERSION, HELP)))),
-            _section("SETTINGS", _settings()),
-            _section("EXIT STATUS", "".join(_item(f"\\fB{code}\\fR", _ENDINGS[code]) for code in Exit)),
+            head("unillm", "find an open model by name, fetch it, verify it, run it"),
+            section("SYNOPSIS", ".B unillm\n.RI [ options ]\n.I command\n.RI [ arguments ]\n"),
+            section("COMMANDS", "".join(map(_listed, commands))),
+            section("OPTIONS", "".join(map(_option, (VERSION, HELP)))),
+            section("SETTINGS", _settings()),
+            section("EXIT STATUS", "".join(_item(f"\\fB{code}\\fR", _ENDINGS[code]) for code in Exit)),
             _see_also(commands, "unillm"),
         ]
     )
@@ -45,21 +45,23 @@ def _page(command: Command, commands: list[Command]) -> str:
     arguments = "".join(_item(f"\\fI{_plain(one.wants)}\\fR", _told(one)) for one in command.arguments)
     return "".join(
         [
-            _head(f"unillm-{command.name}", command.verb.summary.rstrip(".").lower()),
-            _section("SYNOPSIS", _synopsis(command)),
-            _section("DESCRIPTION", "".join(map(_paragraph, command.paragraphs)) + (f".PP\n{also}" if also else "")),
-            _section("ARGUMENTS", arguments),
-            _section("OPTIONS", "".join(map(_option, command.options))),
+            head(f"unillm-{command.name}", command.verb.summary.rstrip(".").lower()),
+            section("SYNOPSIS", _synopsis(command)),
+            section("DESCRIPTION", "".join(map(paragraph, command.paragraphs)) + (f".PP\n{also}" if also else "")),
+            section("ARGUMENTS", arguments),
+            section("OPTIONS", "".join(map(_option, command.options))),
             _see_also(commands, f"unillm-{command.name}"),
         ]
     )
 
 
-def _head(name: str, line: str) -> str:
-    return f'.TH {_quoted(name.upper())} 1 "" "unillm" "unillm manual"\n.SH NAME\n{_plain(name)} \\- {_plain(line)}\n'
+def head(name: str, line: str, part: int = 1) -> str:
+    return (
+        f'.TH {_quoted(name.upper())} {part} "" "unillm" "unillm manual"\n.SH NAME\n{_plain(name)} \\- {_plain(line)}\n'
+    )
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
     return f".SH {_quoted(title) if ' ' in title else title}\n{body}" if body else ""
 
 
@@ -76,11 +78,14 @@ def _placed(argument: Parameter) -> str:
     return f"{left}\\fI{_plain(argument.wants)}\\fR{more}{right}\n"
 
 
-def _paragraph(text: str) -> str:
+def paragraph(text: str) -> str:
     """A paragraph flows; one that begins with \\b keeps its lines."""
-    if text.startswith("\b\n"):
-        return f".PP\n.nf\n{_lines(text[2:])}.fi\n"
-    return f".PP\n{_lines(text)}"
+    return verbatim(text[2:]) if text.startswith("\b\n") else f".PP\n{_lines(text)}"
+
+
+def verbatim(text: str) -> str:
+    """Lines that stay as they are."""
+    return f".PP\n.nf\n{_lines(text)}.fi\n"
 
 
 def _lines(text: str) -> str:
@@ -125,7 +130,8 @@ def _settings() -> str:
 
 def _see_also(commands: list[Command], own: str) -> str:
     names = [name for name in ("unillm", *(f"unillm-{one.name}" for one in commands)) if name != own]
-    return _section("SEE ALSO", ",\n".join(f".BR {_plain(name)} (1)" for name in names) + "\n")
+    pages = [(name, 1) for name in names] + ([("unillm-internals", 7)] if own == "unillm" else [])
+    return section("SEE ALSO", ",\n".join(f".BR {_plain(name)} ({part})" for name, part in pages) + "\n")
 
 
 def _plain(text: str) -> str:
