@@ -8,6 +8,7 @@ from typing import Generic, Self, TypeVar
 from ..registry.events import Listener
 from ..registry.files import ModelFiles
 from .errors import InvalidParameter
+from .faults import Fault
 from .kv.pages import Sharing
 from .options import EngineOptions
 
@@ -49,6 +50,9 @@ class EngineBuilder(Generic[Made]):
 
     def exact(self, on: bool = True) -> Self:
         return replace(self, options=replace(self.options, exact=on))
+
+    def faults(self, *faults: Fault) -> Self:
+        return replace(self, options=replace(self.options, faults=faults))
 
     def listener(self, listener: Listener) -> Self:
         return replace(self, heard_by=listener)

@@ -7,10 +7,12 @@ the gate is open, so that others may hand in, abort and read what is there; what
 from collections import deque
 from collections.abc import Callable, Iterable
 from threading import Condition, get_ident
+from time import monotonic
 from typing import TypeAlias, TypeVar
 
 from .errors import EngineClosed
 from .request import Asker
+from .results import Progress
 from .sampler import Chooser
 from .wheel import Outcome, Wheel
 
@@ -30,11 +32,14 @@ class Desk:
         self._inbox: deque[Entry] = deque()
         self._aborted: deque[Asker] = deque()
         self._askers: dict[int, Asker] = {}
+        self._moved = monotonic()  # when the last turn ended, or work came where there was none
 
     def hand_in(self, entries: Iterable[Entry]) -> None:
         with self._gate:
             if self._closed:
                 raise EngineClosed(self._name)
+            if not self._has_work:
+                self._moved = monotonic()
             self._inbox.extend(entries)
             self._settle()
 
@@ -49,7 +54,7 @@ class Desk:
         """Turn, or let others turn, until `until()`."""
         with self._gate:
             self._settle()
-            while not until() and (self._askers or self._inbox):
+            while not until() and self._has_work:
                 if self._turner is not None:
                     self._gate.wait()
                 else:
@@ -69,6 +74,14 @@ class Desk:
         with self._gate:
             self._wait_for_turner()
             return at(self._wheel)
+
+    def progress(self) -> Progress:
+        """Without any lock, so that it can be asked for while a turn hangs."""
+        return Progress(self._has_work, self._moved)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._askers or self._inbox)
 
     def close(self) -> None:
         """Abort everything; what comes later is refused."""
@@ -92,6 +105,7 @@ class Desk:
         finally:
             self._gate.acquire()
             self._turner = None
+            self._moved = monotonic()
             self._settle()
             self._gate.notify_all()
 

@@ -23,6 +23,7 @@ from .assembly import assemble
 from .builder import EngineBuilder
 from .desk import Desk
 from .errors import EngineClosed, InvalidParameter, UnknownRequest
+from .faults import Fault, Faults
 from .intake import Intake, Message, Params
 from .kv.pages import Sharing
 from .loading import load_parts
@@ -30,7 +31,7 @@ from .options import EngineOptions
 from .params import SamplingParams
 from .prompts import Prompt, Prompts, is_single
 from .request import Request
-from .results import Completion, Stats, Update
+from .results import Completion, Progress, Stats, Update
 from .stream import Stream
 from .text.template import ChatTemplate
 from .text.tokenizer import Tokenizer
@@ -53,13 +54,20 @@ class Engine:
         ends: Collection[int] | None = None,
         options: EngineOptions | None = None,
     ) -> None:
-        wheel, context = assemble(model, options or EngineOptions())
+        chosen = options or EngineOptions()
+        wheel, context = assemble(model, chosen)
+        desk = Desk(wheel, name)
         if ends is None:
             ends = tokenizer.eos_ids if tokenizer is not None else ()
         vocabulary = model.config.vocabulary
         self.kernels = None if model.place.kernels is None else model.place.kernels.name
+        if chosen.faults:
+            faults = Faults(chosen.faults)
+            faults.into_engine(wheel, desk)
+            tokenizer = None if tokenizer is None else faults.into_tokenizer(tokenizer)
+            template = None if template is None else faults.into_template(template)
         self._intake = Intake(name, vocabulary, context, tokenizer, template, defaults or {}, ends)
-        self._open_desk: Desk | None = Desk(wheel, name)
+        self._open_desk: Desk | None = desk
         self._watched: dict[str, Request] = {}
 
     @classmethod
@@ -74,6 +82,7 @@ class Engine:
         kv_memory: int | None = None,
         prefix_cache: Sharing = "radix",
         exact: bool = False,
+        faults: Sequence[Fault] = (),
         options: EngineOptions | None = None,
         listener: Listener | None = None,
     ) -> Self:
@@ -89,6 +98,7 @@ class Engine:
             kv_memory=kv_memory,
             prefix_cache=prefix_cache,
             exact=exact,
+            faults=tuple(faults),
         )
         if options is not None and given != EngineOptions():
             raise InvalidParameter("options", options, "alone: say it in `options` or in keywords, not in both")
@@ -232,6 +242,10 @@ class Engine:
 
     def stats(self) -> Stats:
         return self._desk().look(lambda wheel: wheel.stats(self.context))
+
+    def progress(self) -> Progress:
+        """Whether work waits and when the last of it was done. It takes no lock: a turn that hangs does not hold it."""
+        return self._desk().progress()
 
     def check(self) -> None:
         """Raise `AssertionError` unless every page of the cache is accounted for."""

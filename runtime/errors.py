@@ -103,6 +103,15 @@ class NonFiniteLogits(RuntimeFault):
         self.position = position
 
 
+class InjectedFault(RuntimeFault):
+    """A fault that somebody asked for, to see what comes of it."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(f"a fault was injected at {place}")
+        self.place = place
+        self.hint = "unset UNILLM_FAULTS to be without"
+
+
 class EngineClosed(RuntimeFault):
     """The engine was closed; its model and cache are gone."""
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self, get_args
 
 from .errors import InvalidParameter
+from .faults import Fault
 from .kv.pages import Sharing
 
 
@@ -13,7 +14,7 @@ class EngineOptions:
     device has left unless said. A step computes at most `batch_tokens` tokens of at most `sequences` sequences.
     `prefix_cache` is how prompts share what they begin with: "radix", "hash" or "off". `threads` are the physical cores
     unless said, on a CPU. `exact` keeps activations in `dtype` where a CPU's kernels would round them to 8 bits to
-    multiply them with quantised weights.
+    multiply them with quantised weights. `faults` are for debugging: what is to go wrong, and where.
     """
 
     device: str = "auto"
@@ -26,6 +27,7 @@ class EngineOptions:
     sequences: int = 128
     prefix_cache: Sharing = "radix"
     exact: bool = False
+    faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("context", "threads", "kv_memory", "page_size", "batch_tokens", "sequences"):

@@ -1,6 +1,7 @@
 """What a generation gives back: values, complete in themselves, that any door may word in its own dialect."""
 
 from dataclasses import dataclass
+from time import monotonic
 from typing import Literal, TypeAlias
 
 FinishReason: TypeAlias = Literal["stop", "length", "abort", "error"]
@@ -80,6 +81,22 @@ class Update:
     finish_reason: FinishReason | None = None
     completion: Completion | None = None
     choice: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Whether requests wait or run, and since when (`time.monotonic`) nothing has come of it.
+
+    `since` is the end of the last turn, or when work came to an engine that had none.
+    """
+
+    works: bool
+    since: float
+
+    @property
+    def stalled(self) -> float:
+        """For how many seconds work has been waiting for a turn to end; 0 where there is none."""
+        return max(monotonic() - self.since, 0.0) if self.works else 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ class Wheel:
         self.prompt_tokens = 0
         self.cached_tokens = 0
         self.completion_tokens = 0
+        self.sample = sample
         self._choosers: dict[int, Chooser] = {}
 
     def put(self, sequence: Sequence, chooser: Chooser | None = None) -> None:
@@ -130,7 +131,7 @@ class Wheel:
         if choosing:
             last = logits if len(choosing) == len(logits) else torch.cat([pieces[i][-1:] for i in choosing])
             rows = [Row(self._choosers[chunks[i].sequence.number], chunks[i].stop) for i in choosing]
-            for i, chosen in zip(choosing, sample(last, rows), strict=True):
+            for i, chosen in zip(choosing, self.sample(last, rows), strict=True):
                 results[i] = _with_sample(results[i], chosen)
         return results
 
