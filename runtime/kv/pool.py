@@ -1,7 +1,8 @@
-"""The tensors that pages stand for: keys and values of every layer, in one allocation.
+"""The tensors that pages stand for: keys and values of every slot of a page, in one allocation.
 
-On a CPU the operating system backs it lazily, page of memory by page of memory, as tokens come; it reads as zeros until
-then. Which page is whose is not known here.
+Layers that share a slot, each in another group, see the same memory as keys or values of their own shape; a page is
+only ever one group's. On a CPU the operating system backs it lazily, page of memory by page of memory, as tokens come;
+it reads as zeros until then. Which page is whose is not known here.
 """
 
 from dataclasses import dataclass
@@ -11,21 +12,23 @@ import torch
 from torch import Tensor
 
 from ...models.contract import CacheSpec, PagedLayer
+from .groups import Group, group_layers
 
 ALIGNMENT = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """What one page holds: `page_size` tokens of keys and of values, for each of `layers`."""
+    """What one page holds: `page_size` tokens of keys and of values, for the layers of one of `groups`."""
 
     page_size: int
     dtype: torch.dtype
     layers: tuple[PagedLayer, ...]
+    groups: tuple[Group, ...]
 
     @classmethod
     def of(cls, spec: CacheSpec, page_size: int, dtype: torch.dtype) -> "PageLayout":
-        return cls(page_size, dtype, spec.layers)
+        return cls(page_size, dtype, spec.layers, group_layers([layer.window for layer in spec.layers]))
 
     @property
     def page_bytes(self) -> int:
@@ -33,29 +36,44 @@ class PageLayout:
 
     @property
     def token_bytes(self) -> int:
+        """Of one token in one page: of the layers of one group."""
         width: int = self.dtype.itemsize
-        return 2 * width * sum(layer.kv_heads * layer.head_dim for layer in self.layers)
+        return 2 * width * sum(self.widths)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many numbers a token's keys, or values, take in each slot: what the widest layer there needs."""
+        slots = max(len(group.layers) for group in self.groups)
+        return tuple(max(self._width(group, slot) for group in self.groups) for slot in range(slots))
+
+    def _width(self, group: Group, slot: int) -> int:
+        if slot >= len(group.layers):
+            return 0
+        layer = self.layers[group.layers[slot]]
+        return layer.kv_heads * layer.head_dim
 
 
 class KVPool:
     """`pages` pages of `layout` on `device`.
 
-    `keys[layer]` and `values[layer]` are [pages, page_size, kv_heads, head_dim].
+    `keys[layer]` and `values[layer]` are [pages, page_size, kv_heads, head_dim], views of the slot that is the layer's.
     """
 
     def __init__(self, layout: PageLayout, pages: int, device: torch.device) -> None:
         self.layout = layout
         self.pages = pages
         memory = _zeros(pages * layout.page_bytes, device).view(layout.dtype)
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-        at = 0
-        for layer in layout.layers:
-            shape = (pages, layout.page_size, layer.kv_heads, layer.head_dim)
-            for part in (self.keys, self.values):
-                size = pages * layout.page_size * layer.kv_heads * layer.head_dim
-                part.append(memory[at : at + size].view(shape))
-                at += size
+        sizes = [pages * layout.page_size * width for width in layout.widths for _ in ("keys", "values")]
+        parts = [part.view(pages, layout.page_size, -1) for part in torch.split(memory, sizes)]
+        slots = {layer: slot for group in layout.groups for slot, layer in enumerate(group.layers)}
+        self.keys = [_as_layer(parts[2 * slots[i]], layer) for i, layer in enumerate(layout.layers)]
+        self.values = [_as_layer(parts[2 * slots[i] + 1], layer) for i, layer in enumerate(layout.layers)]
+
+
+def _as_layer(slot: Tensor, layer: PagedLayer) -> Tensor:
+    """A slot [pages, page_size, width] as the keys or values of `layer`, which may need less than its width."""
+    used = slot[:, :, : layer.kv_heads * layer.head_dim]
+    return used.view(*slot.shape[:2], layer.kv_heads, layer.head_dim)
 
 
 def _zeros(size: int, device: torch.device) -> Tensor:
