@@ -240,6 +240,16 @@ class Engine:
         """Turn once, which `generate` and streams do by themselves. False when there was nothing to do."""
         return self._desk().step()
 
+    def poll(self) -> list[Update]:
+        """What is there of everything that was submitted, nothing turned. What has ended is told once and forgotten."""
+        updates = []
+        for known, request in list(self._watched.items()):
+            updates += request.updates
+            request.updates.clear()
+            if request.is_done:
+                del self._watched[known]
+        return updates
+
     def stats(self) -> Stats:
         return self._desk().look(lambda wheel: wheel.stats(self.context))
 

@@ -15,12 +15,9 @@ from .params import SamplingParams
 from .results import Completion, FinishReason, Timings, TokenLogprob, Update, Usage
 from .sampler import Chooser, Sample
 from .sequence import Sequence
-from .text.detokenizer import Detokenizer
-from .text.stops import StopStrings
+from .text.narration import Narration
 from .text.tokenizer import Tokenizer
 from .wheel import Outcome
-
-PROMPT_TAIL = 8  # tokens: more than any character is cut into
 
 
 class Asker(Protocol):
@@ -100,8 +97,7 @@ class Request:
         self.completion: Completion | None = None
         self._watched = watched
         self._tokenizer = tokenizer
-        self._detokenizer = None if tokenizer is None else _continuing(tokenizer, sequence.tokens)
-        self._stops = StopStrings(params.stop_strings) if params.stop_strings else None
+        self._narration = Narration(tokenizer, sequence.tokens, params.stop_strings)
         self._wants_logprobs = params.logprobs is not None
         self._prompt_logprobs: list[TokenLogprob] | None = None if params.prompt_logprobs is None else []
         self._clock = Clock()
@@ -134,9 +130,9 @@ class Request:
         reason, text = outcome.finished, ""
         if reason != "stop":
             self._unread.append(chosen.token)
-        if self._watched or self._stops is not None or reason is not None:
+        if self._watched or self._narration.watches or reason is not None:
             text = self._read(to_end=reason is not None)
-            reason = "stop" if self._is_stopped else reason
+            reason = "stop" if self._narration.stopped else reason
         self._hand_out(text, 1, reason)
         return reason is None
 
@@ -159,20 +155,10 @@ class Request:
     def _piece(self, token: int) -> str:
         return "" if self._tokenizer is None else self._tokenizer.token(token)
 
-    @property
-    def _is_stopped(self) -> bool:
-        return self._stops is not None and self._stops.stopped
-
     def _read(self, *, to_end: bool) -> str:
-        """The text of what is unread, as far as it may be handed out; nothing is held back any more `to_end`."""
+        """The text of what is unread, as far as it may be handed out."""
         unread, self._unread = self._unread, []
-        text = ""
-        if self._detokenizer is not None:
-            text = self._detokenizer.push(unread) + (self._detokenizer.finish() if to_end else "")
-        if self._stops is None:
-            return text
-        safe, stopped = self._stops.push(text)
-        return safe + self._stops.finish() if to_end and not stopped else safe
+        return self._narration.push(unread, to_end=to_end)
 
     def _hand_out(self, text: str, tokens: int, reason: FinishReason | None, error: Exception | None = None) -> None:
         if text:
@@ -225,13 +211,6 @@ class Scoring:
 
     def end(self, reason: FinishReason, error: Exception | None = None) -> None:
         self.reason, self.error = reason, error
-
-
-def _continuing(tokenizer: Tokenizer, prompt: list[int]) -> Detokenizer:
-    """A detokenizer that has read the end of the prompt, so that an answer begins with the space that belongs there."""
-    detokenizer = Detokenizer(tokenizer)
-    detokenizer.push(prompt[-PROMPT_TAIL:])
-    return detokenizer
 
 
 def _rate(count: int, seconds: float) -> float:

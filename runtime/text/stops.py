@@ -17,7 +17,12 @@ class StopStrings:
         self._beginnings = {stop[:length] for stop in stops for length in range(1, len(stop))}
         self._longest = max(map(len, stops)) - 1
         self._held = ""
-        self.stopped = False
+        self.found: str | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string, the one that was `found`, ended the text."""
+        return self.found is not None
 
     def push(self, text: str) -> tuple[str, bool]:
         """What may be handed out now, and whether a stop string ended the text."""
@@ -25,7 +30,7 @@ class StopStrings:
         found = self._whole.search(text)
         safe = len(text) - self._hopeful(text)
         if found is not None and found.start() <= safe:
-            self._held, self.stopped = "", True
+            self._held, self.found = "", found[0]
             return text[: found.start()], True
         self._held = text[safe:]
         return text[:safe], False
@@ -34,8 +39,10 @@ class StopStrings:
         """What was held back, now that nothing follows. It may hold a stop string that waited for an earlier one."""
         held, self._held = self._held, ""
         found = self._whole.search(held)
-        self.stopped = self.stopped or found is not None
-        return held if found is None else held[: found.start()]
+        if found is None:
+            return held
+        self.found = found[0]
+        return held[: found.start()]
 
     def _hopeful(self, text: str) -> int:
         """The length of the longest end of `text` that a stop string begins with."""
