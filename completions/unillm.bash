@@ -35,15 +35,16 @@ _unillm() {
     if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
   done
   if [[ -z $verb ]]; then
-    COMPREPLY=($(compgen -W 'generate models list ls pull show rm cp create export import lock sync prune verify config bench --version --help -h' -- "$cur"))
+    COMPREPLY=($(compgen -W 'generate models list ls search pull show rm cp create export import lock sync prune verify config bench --version --help -h' -- "$cur"))
     return
   fi
   flags=
   case $verb in
     generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --verbose -v --json --quiet -q --debug --help -h' ;;
     models|list|ls) flags='--ollama --outdated --json --quiet -q --debug --help -h' ;;
+    search) flags='--limit --offline --json --quiet -q --debug --help -h' ;;
     pull) flags='--name --all --dry-run --offline --limit-rate --json --quiet -q --debug --help -h' ;;
-    show) flags='--template --json --quiet -q --debug --help -h' ;;
+    show) flags='--template --architectures --json --quiet -q --debug --help -h' ;;
     rm) flags='--dry-run --json --quiet -q --debug --help -h' ;;
     cp) flags='--json --quiet -q --debug --help -h' ;;
     create) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;
@@ -57,7 +58,7 @@ _unillm() {
     bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
-    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running") return ;;
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"search --limit"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running") return ;;
     "generate --model"|"generate -m") _unillm_models; return ;;
     "generate --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;

@@ -1,15 +1,19 @@
 """Which class computes an architecture, a line each; a class is imported when a model asks for it.
 
-Hugging Face's names are entries of config.json's `architectures`, GGUF's are its `general.architecture`.
+Hugging Face's names are entries of config.json's `architectures`, GGUF's are its `general.architecture`. The table can
+be read without torch, so that a search may say what would run here.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from .contract import Format, Model
 from .errors import UnknownArchitecture
+
+if TYPE_CHECKING:
+    from .contract import Format, Model
 
 HF: Final[Mapping[str, str]] = {
     "LLaMAForCausalLM": "text.llama:Llama",
@@ -27,7 +31,32 @@ GGUF: Final[Mapping[str, str]] = {
 }
 
 
-def find(architecture: str, format: Format) -> type[Model]:  # noqa: A002
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A row of the table: the `name` in files of these `formats`, and the `family` that computes it."""
+
+    name: str
+    family: str
+    formats: "tuple[Format, ...]"
+
+
+def architectures() -> list[Architecture]:
+    """Every row, by name."""
+    rows = [Architecture(name, _family(home), ("safetensors", "pytorch")) for name, home in HF.items()]
+    rows += [Architecture(name, _family(home), ("gguf",)) for name, home in GGUF.items()]
+    return sorted(rows, key=lambda row: row.name.lower())
+
+
+def is_known(architecture: str, format: "Format") -> bool:  # noqa: A002
+    """Whether some class computes an architecture of a weight format."""
+    return architecture in (GGUF if format == "gguf" else HF)
+
+
+def _family(home: str) -> str:
+    return home.partition(":")[2]
+
+
+def find(architecture: str, format: "Format") -> "type[Model]":  # noqa: A002
     """The class for an architecture of a weight format. Raises `UnknownArchitecture` with near names."""
     names = GGUF if format == "gguf" else HF
     home = names.get(architecture)

@@ -16,16 +16,8 @@ from .manifest import Details
 _LONGEST_TEMPLATE = 1 << 20
 
 
-def describe(files: ModelFiles, quant: str | None, listener: Listener = nobody) -> Details:
-    """Architecture, size and context of a model. Files that cannot be read say nothing, and the listener hears why."""
-    try:
-        return _described(files, quant)
-    except RegistryError as error:
-        listener(Notice(f"{files.name} is here, but says little of itself: {error}"))
-        return Details(quantisation=quant)
-
-
-def _described(files: ModelFiles, quant: str | None) -> Details:
+def read_details(files: ModelFiles, quant: str | None = None) -> Details:
+    """Architecture, size and context of a model. Raises what is wrong with its files."""
     if files.format == "gguf":
         return _of_gguf(files.weights, quant)
     config = read_json_object(files.files["config.json"]) if "config.json" in files.files else {}
@@ -39,6 +31,15 @@ def _described(files: ModelFiles, quant: str | None) -> Details:
         quantisation=_commonest(tensors) or _text(inner.get("torch_dtype") or inner.get("dtype")),
         chat_template=_template(files.files),
     )
+
+
+def describe(files: ModelFiles, quant: str | None, listener: Listener = nobody) -> Details:
+    """The same of a model that is being put on the shelf: files that cannot be read say nothing, the listener why."""
+    try:
+        return read_details(files, quant)
+    except RegistryError as error:
+        listener(Notice(f"{files.name} is here, but says little of itself: {error}"))
+        return Details(quantisation=quant)
 
 
 def _of_gguf(weights: Sequence[Path], quant: str | None) -> Details:

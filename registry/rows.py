@@ -59,6 +59,7 @@ class Row:
     file: str | None = None
     quant: str = DEFAULT_QUANT
     licence: str | None = None
+    architecture: str | None = None
     gated: Gating = "no"
     parameters: int | None = None
     gguf_size: int | None = None
@@ -94,6 +95,7 @@ def read_row(path: Path, name: str, tag: str, table: Table) -> Row:
         file=keys.take("file", _pattern),
         quant=(keys.take("quant", _word) or DEFAULT_QUANT).upper(),
         licence=keys.take("licence", _word),
+        architecture=keys.take("architecture", _word),
         gated=keys.take("gated", _gating) or "no",
         parameters=parameters,
         gguf_size=size.take("gguf", _amount),

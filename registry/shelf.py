@@ -4,7 +4,11 @@ The shelf knows no source. It lists, finds, copies, removes and checks; a manife
 broken and hurts no other.
 """
 
-from collections.abc import Iterator, Sequence
+import errno
+import gc
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +18,7 @@ from .digests import Digest, hash_file
 from .errors import BrokenManifest, ChecksumMismatch, FileMissing, FormatError, NameTaken, NotInstalled, RegistryError
 from .events import Listener, Progress, Verifying, nobody
 from .files import ModelFiles
+from .formats.reader import open_regular
 from .hub_cache import CachedFile, CachedRepo
 from .leftovers import Leftovers, Needed, mentioned, unneeded_blobs
 from .manifest import (
@@ -29,7 +34,9 @@ from .manifest import (
 )
 from .names import ModelRef
 from .settings import RegistrySettings
-from .store import Store, write_whole, writing
+from .store import Store, manifest_name, sync_folder, write_whole, writing
+
+UNTRUSTED = -1  # the time stamp of a file whose bytes were found wrong: no file has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,11 @@ class Entry:
                 return self.store.blob(file.digest)
             case origin:
                 return origin.folder / file.name
+
+    def check(self) -> None:
+        """Raises `FileMissing` where a file is not there, or not as long as it should be. Nothing is read."""
+        for file in self.sound.files:
+            _stat(self, file)
 
     def files(self) -> ModelFiles:
         """The model as it is loaded, unchecked."""
@@ -102,12 +114,14 @@ class Shelf:
 
     def entries(self) -> list[Entry]:
         """Every model by name, the broken ones among them."""
-        return sorted((self._read(path) for path in self._paths()), key=lambda entry: entry.name)
+        with _without_collecting():
+            found = (self._read(path) for path in self.store.manifest_files())
+            return sorted((one for one in found if one), key=lambda entry: entry.name)
 
     def find(self, ref: ModelRef) -> Entry | None:
         """The model of that name, whatever the case of its letters; its files may be gone all the same."""
         path = self.store.manifest(ref)
-        return self._read(path) if path.is_file() else None
+        return self._read(path)
 
     def need(self, ref: ModelRef) -> Entry:
         """The same, or `NotInstalled`."""
@@ -139,19 +153,23 @@ class Shelf:
         return self.add(replace(source.sound, ref=target, pulled=datetime.now(UTC).replace(microsecond=0)))
 
     def remove(self, entry: Entry) -> Removed:
-        """Take a model off the shelf, and free the files that nobody else needs."""
+        """Take a model off the shelf, and free the files that nobody else needs. Raises `NotInstalled`."""
         with self.store.changing():
-            left = self._left_by(entry, _bytes_of(entry.path), self.needed([entry]))
+            found = self._read(entry.path)  # somebody may have changed it, or taken it away, since it was looked up
+            if found is None:
+                raise NotInstalled(entry.name)
+            left = self._left_by(found, _content_of(found.path) or b"", self.needed([found]))
             self._keep_in_mind(left)
-            with writing(entry.path):
-                entry.path.unlink(missing_ok=True)
-            return _removed(entry, left.remove(self._brought))
+            with writing(found.path):
+                found.path.unlink(missing_ok=True)
+                sync_folder(found.path.parent)
+            return _removed(found, left.remove(self._brought))
 
     def foretell(self, entries: Sequence[Entry]) -> list[Removed]:
         """What removing them, one after the other, would free."""
         told, gone = list[Removed](), list[CachedFile]()
         for number, one in enumerate(entries):
-            left = self._left_by(one, _bytes_of(one.path), self.needed(entries[: number + 1]))
+            left = self._left_by(one, _content_of(one.path) or b"", self.needed(entries[: number + 1]))
             told.append(_removed(one, left.weigh(gone)))
             gone += left.cached
         return told
@@ -161,7 +179,8 @@ class Shelf:
         gone = {one.path for one in but}
         others = [one for one in self.entries() if one.path not in gone]
         places = frozenset[Path]().union(*(_places(one) for one in others if one.manifest))
-        return Needed(places, b"".join(_bytes_of(one.path) for one in others if one.broken))
+        unread = [_content_of(one.path) for one in others if one.broken]
+        return Needed(places, b"".join(one for one in unread if one), anything=None in unread)
 
     def remembered(self) -> dict[Path, ShelvedFile]:
         """What every installed model's manifest says of the files, by where they lie."""
@@ -169,13 +188,19 @@ class Shelf:
         for entry in self.entries():
             for file in entry.manifest.files if entry.manifest else ():
                 path = entry.place(file)
-                found[path] = replace(file, fetched=file.fetched or (path in found and found[path].fetched))
+                before = found.get(path, file)
+                doubted = UNTRUSTED in (file.modified, before.modified)
+                modified = UNTRUSTED if doubted else file.modified
+                found[path] = replace(file, fetched=file.fetched or before.fetched, modified=modified)
         return found
 
     def verify(self, entry: Entry, listener: Listener = nobody) -> list[Fault]:
-        """Read every byte of a model again. What is wrong comes back."""
+        """Read every byte of a model again. What is wrong comes back, and is not trusted any more until it is right."""
         found = [_examine(entry, one, listener) for one in entry.sound.files]
-        return [fault for fault in found if fault]
+        faults = [fault for fault in found if fault]
+        if faults:
+            self._remember_times(entry, {fault.file: UNTRUSTED for fault in faults})
+        return faults
 
     def ready(self, entry: Entry, listener: Listener = nobody) -> ModelFiles:
         """The model as it is loaded, its files as they were when they were verified.
@@ -189,27 +214,33 @@ class Shelf:
                 again = f"fetch it again: unillm pull {entry.name}"
                 raise ChecksumMismatch(f"{entry.name}: {fault.path}", str(fault.want), str(fault.got), hint=again)
         if changed:
-            self._remember_times(entry)
+            self._remember_times(entry, {one.name: _stat(entry, one) for one in changed})
         return entry.files()
 
-    def _remember_times(self, entry: Entry) -> None:
-        """So that the next load need not read them once more. Where we may not write, it will."""
-        files = tuple(replace(one, modified=_stat(entry, one)) for one in entry.sound.files)
+    def _remember_times(self, entry: Entry, times: Mapping[str, int]) -> None:
+        """So that the next load need not read them once more, or must. Where we may not write, it does as before."""
+        files = tuple(replace(one, modified=times.get(one.name, one.modified)) for one in entry.sound.files)
         try:
-            self.add(replace(entry.sound, files=files))
+            with self.store.changing():
+                found = self._read(entry.path)
+                if found and found.manifest == entry.manifest:
+                    write_whole(entry.path, to_json(replace(entry.sound, files=files)))
         except RegistryError:
             return
 
-    def _paths(self) -> Iterator[Path]:
-        return (path for path in self.store.manifests.glob("*.json") if not path.name.startswith("."))
-
-    def _read(self, path: Path) -> Entry:
+    def _read(self, path: Path) -> Entry | None:
+        """What lies there; None where nothing does, or no longer."""
         name = path.name.removesuffix(".json").replace("+", "/").replace("=", ":")
         try:
             manifest = from_json(_bytes_of(path))
+        except FormatError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            reason = "is a link, which is not followed here" if path.is_symlink() else error.reason
+            return Entry(name, path, self.store, broken=BrokenManifest(path, reason))
         except (OSError, ManifestUnreadable) as error:
             return Entry(name, path, self.store, broken=BrokenManifest(path, str(error)))
-        if self.store.manifest(manifest.ref) != path:
+        if manifest_name(manifest.ref) != path.name:
             return Entry(name, path, self.store, broken=BrokenManifest(path, f"is that of {manifest.ref}"))
         return Entry(str(manifest.ref), path, self.store, manifest)
 
@@ -236,6 +267,18 @@ class Shelf:
         """Note what is ours in the shared cache: if we are killed with the manifest gone, `prune` finds it."""
         for file in left.cached:
             self._brought.note(file)
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """What is made in here is kept, all of it: to look for cycles in between costs a third of reading a large shelf."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def cached_files(manifest: Manifest) -> list[CachedFile]:
@@ -277,6 +320,23 @@ def _examine(entry: Entry, file: ShelvedFile, listener: Listener) -> Fault | Non
     return None if got == file.digest else Fault(file.name, path, file.digest, got)
 
 
+def _content_of(path: Path) -> bytes | None:
+    """The bytes of a manifest, none of what is no file; None where it has some that we may not see."""
+    try:
+        return _bytes_of(path)
+    except FormatError as error:
+        return b"" if _is_nothing(error) else None
+    except OSError:
+        return None
+
+
+def _is_nothing(error: FormatError) -> bool:
+    """Whether there is no file to read: nothing at all, a link, a pipe, a folder."""
+    cause = error.__cause__
+    return cause is None or (isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ELOOP))
+
+
 def _bytes_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(MAX_BYTES + 1)
+    """The bytes of a manifest, one more than it may have where it is too long. Raises `FormatError`."""
+    with os.fdopen(open_regular(path, follow=False), "rb", buffering=0) as file:
+        return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)

@@ -43,6 +43,7 @@ class Verb:
 COMMANDS = (
     Verb("generate", "Answer a prompt."),
     Verb("models", "List the models on this machine.", ("list", "ls")),
+    Verb("search", "Look for models that could be fetched."),
     Verb("pull", "Fetch models and verify them."),
     Verb("show", "Tell what a model is, where it lies and what runs it."),
     Verb("rm", "Remove models."),

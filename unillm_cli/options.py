@@ -32,6 +32,7 @@ AnyModelsArgument = Annotated[
 PrefixArgument = Annotated[str | None, Argument(metavar="MODEL", help="Only names that begin so.", show_default=False)]
 NewNameArgument = Annotated[str, Argument(metavar="NAME", help="Its other name.")]
 NameOption = Annotated[str | None, Option("--name", metavar="NAME", help="What the model is called here.")]
+ArchitecturesOption = Annotated[bool, Option("--architectures", help="List the architectures that run.")]
 TemplateOption = Annotated[bool, Option("--template", help="Print the chat template and nothing else.")]
 
 DeviceOption = Annotated[
@@ -66,6 +67,8 @@ LockFileOption = Annotated[Path, Option("--file", "-f", metavar="PATH", help="Th
 OllamaOption = Annotated[bool, Option("--ollama", help="List the models in Ollama's store instead.")]
 ConfigArgument = Annotated[Literal["show"], Argument(metavar="show", help="What to do with the settings: show.")]
 OriginOption = Annotated[bool, Option("--origin", help="Tell where each was set.")]
+QueryArgument = Annotated[list[str], Argument(metavar="WORDS", help="What the name has, or its maker's.")]
+LimitOption = Annotated[int, Option("--limit", metavar="N", min=1, max=100, help="List at most so many models.")]
 PulledArgument = Annotated[list[str] | None, Argument(metavar="MODEL", help="The models' names.", show_default=False)]
 AllOption = Annotated[bool, Option("--all", help="Bring every installed model up to date.")]
 OutdatedOption = Annotated[bool, Option("--outdated", help="List those that the hub has in a newer version.")]

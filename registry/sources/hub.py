@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from ..digests import Digest, checked_commit, checked_digest
 from ..errors import (
@@ -31,6 +31,7 @@ from .reach import http_error, note_unreachable, why_unreachable
 
 MAX_ANSWER = 64 << 20
 NO_SUCH_RANGE = 416
+_SEARCHED = ("downloads", "tags", "gated", "config", "safetensors", "gguf")
 PASSING = frozenset({408, NO_SUCH_RANGE, 425, 429, 500, 502, 503, 504})  # what may be better a moment later
 
 
@@ -91,6 +92,17 @@ class Hub:
                     raise
                 time.sleep(failure.pause(wait))
         return _listing(repo, self._json(repo, revision, address))
+
+    def search(self, words: str, limit: int) -> list[Mapping[str, object]]:
+        """What the hub says of up to `limit` repositories of models that match, the most fetched first; unchecked."""
+        self.check_reach(words)
+        asked = [("search", words), ("limit", str(limit)), ("sort", "downloads"), ("direction", "-1")]
+        query = urlencode([*asked, *(("expand[]", field) for field in _SEARCHED)])
+        body = self._patient_body(words, None, f"{self._settings.endpoint}/api/models?{query}")
+        found = _json_of(self.place, body)
+        if not isinstance(found, list):
+            raise MalformedAnswer(self.place, "list of models", str(found))
+        return [_object(self.place, one) for one in found]
 
     def check_access(self, repo: str) -> None:
         """Raises `GatedModel` where the owner has not let the user in. A hub that does not say is no obstacle."""
@@ -166,14 +178,17 @@ class Hub:
                 return HubFailed(self.place, status, headers.get("Retry-After"))
 
     def _json(self, repo: str, revision: str | None, address: str) -> Mapping[str, object]:
+        return _parsed(self.place, self._patient_body(repo, revision, address))
+
+    def _patient_body(self, repo: str, revision: str | None, address: str) -> bytes:
+        """The whole answer. A hub that lets us wait in vain is remembered as out of reach."""
         began = time.monotonic()
         try:
-            body = self._body(repo, revision, address)
+            return self._body(repo, revision, address)
         except SourceUnreachable as error:
             if time.monotonic() - began >= self._settings.patience:  # nobody else need wait as long
                 note_unreachable(self._settings.endpoint, error.reason)
             raise
-        return _parsed(self.place, body)
 
     def _body(self, repo: str, revision: str | None, address: str) -> bytes:
         body = bytearray()
@@ -197,9 +212,20 @@ class Response(Protocol):
 
 def _parsed(source: str, body: bytes) -> Mapping[str, object]:
     try:
-        return _object(source, json.loads(body) if body else {})
-    except (ValueError, RecursionError, MalformedAnswer) as error:
-        raise SourceUnreachable(source, f"it answers with something else than a hub does: {body[:60]!r}") from error
+        return _object(source, _json_of(source, body))
+    except MalformedAnswer as error:
+        raise _not_a_hub(source, body) from error
+
+
+def _json_of(source: str, body: bytes) -> object:
+    try:
+        return json.loads(body) if body else {}
+    except (ValueError, RecursionError) as error:
+        raise _not_a_hub(source, body) from error
+
+
+def _not_a_hub(source: str, body: bytes) -> SourceUnreachable:
+    return SourceUnreachable(source, f"it answers with something else than a hub does: {body[:60]!r}")
 
 
 def _listing(repo: str, answer: Mapping[str, object]) -> Listing:
@@ -212,12 +238,13 @@ def _listing(repo: str, answer: Mapping[str, object]) -> Listing:
         repo=repo,
         commit=checked_commit(repo, answer.get("sha")),
         stated={str(one.get("rfilename")): one for one in files},
-        licence=_licence(answer.get("tags")),
+        licence=licence_of(answer.get("tags")),
         gated="no" if not gated else "auto" if gated == "auto" else "manual",
     )
 
 
-def _licence(tags: object) -> str | None:
+def licence_of(tags: object) -> str | None:
+    """The licence among a repository's tags."""
     words = [str(tag) for tag in tags] if isinstance(tags, list) else []
     return next((word.removeprefix("license:")[:80] for word in words if word.startswith("license:")), None)
 

@@ -24,7 +24,7 @@ def limit(rate: int) -> None:
         sleep(max(0.0, free - monotonic()))
         return count
 
-    socket.SocketIO.readinto = readinto  # type: ignore[method-assign]
+    socket.SocketIO.readinto = readinto  # type: ignore[assignment, method-assign]
 
 
 if __name__ == "__main__":

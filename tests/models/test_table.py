@@ -1,10 +1,13 @@
 """Architectures are found by their names, and near misses are named."""
 
+import subprocess
+import sys
+
 import pytest
 
 from unillm.models.contract import Model
 from unillm.models.errors import UnknownArchitecture
-from unillm.models.table import GGUF, HF, find
+from unillm.models.table import GGUF, HF, architectures, find, is_known
 
 
 @pytest.mark.parametrize("name", HF)
@@ -35,3 +38,18 @@ def test_an_architecture_like_no_other_has_no_near_ones() -> None:
         find("\x1b[31m", "gguf")
     assert caught.value.near == []
     assert caught.value.hint is None
+
+
+def test_the_table_can_be_listed_without_torch() -> None:
+    script = (
+        "import sys; from unillm.models.table import architectures as rows; print(len(rows()), 'torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [str(len(HF) + len(GGUF)), "False"]
+
+
+def test_a_listed_architecture_is_known_in_its_formats() -> None:
+    for row in architectures():
+        assert row.family
+        assert all(is_known(row.name, kind) for kind in row.formats)
+    assert not is_known("llama", "safetensors")

@@ -1,7 +1,7 @@
 """A hub on 127.0.0.1 for tests: repositories as dictionaries of bytes, and every way of going wrong on request.
 
-It answers the three addresses that unillm asks (the listing of a commit, whether a gated repository lets one in, and
-the bytes of a file) as huggingface.co does, large files by way of another host, and remembers what it was asked.
+It answers the addresses that unillm asks (a search, the listing of a commit, whether a gated repository lets one in,
+and the bytes of a file) as huggingface.co does, large files by way of another host, and remembers what it was asked.
 """
 
 import hashlib
@@ -72,6 +72,7 @@ class FakeHub:
         self.asked: list[Asked] = []
         self.sent = 0
         self.silent = False
+        self.searched: object = []
         hub = self
 
         class Handler(_Handler):
@@ -146,6 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", path):
             if repo := self._repo(found[1]):
                 self._list(repo, found[2] or "main")
+        elif path == "/api/models":
+            self._say(200, json.dumps(self.hub.searched).encode())
         elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             if repo := self._repo(found[1], gate=True):
                 self._resolve(repo, found[3])

@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...models.table import architectures as known_architectures
+from ...models.table import is_known
 from ...registry.aliases import Catalogue
 from ...registry.amounts import bytes_text, count_text
+from ...registry.errors import RegistryError
 from ...registry.finding import find_installed, not_installed
 from ...registry.manifest import Details
 from ...registry.names import Kind, ModelRef
@@ -13,6 +16,7 @@ from ...registry.offers import HubOffer, Offer, offers_here
 from ...registry.rows import Row
 from ...registry.shelf import Entry
 from .. import options as of
+from ..errors import UsageError
 from ..installed import Installed, as_data, files_as_data
 from ..session import Session
 
@@ -26,20 +30,32 @@ class Shown:
     files: Sequence[dict[str, Any]]
     data: dict[str, Any]
     template: str | None = None
+    fault: RegistryError | None = None
 
 
-def show(session: Session, model: of.ModelArgument, template: of.TemplateOption = False) -> None:
+def show(
+    session: Session,
+    model: of.OptionalModelArgument = None,
+    template: of.TemplateOption = False,
+    architectures: of.ArchitecturesOption = False,
+) -> None:
     """Tell what a model is, where its files lie, and which variant it is and why.
 
     Of a model that is not here it tells what the catalogue knows, and which variant this machine would get. Rows of
-    your own go into aliases.toml, in unillm's configuration folder.
+    your own go into aliases.toml, in unillm's configuration folder. A file that is broken or not whole is an error.
 
     \b
     Examples:
       unillm show smollm2:135m
       unillm show llama3:8b --json
       unillm show ./my-finetune
+      unillm show --architectures
     """
+    if architectures == (model is not None):
+        raise UsageError("name a model to show, or say --architectures")
+    if model is None:
+        _tell_architectures(session)
+        return
     shown = _found(Installed.of(session), model)
     if template:
         session.output.answer(shown.template or "")
@@ -47,6 +63,19 @@ def show(session: Session, model: of.ModelArgument, template: of.TemplateOption 
         session.output.data(shown.data)
     else:
         _tell(session, shown)
+    if shown.fault:
+        raise shown.fault
+
+
+def _tell_architectures(session: Session) -> None:
+    """What unillm computes, by the names that files have for it."""
+    rows = known_architectures()
+    if session.json:
+        listed = [{"name": one.name, "family": one.family, "formats": list(one.formats)} for one in rows]
+        session.output.data({"architectures": listed})
+        return
+    head = ["ARCHITECTURE", "FAMILY", "FORMATS"]
+    session.output.table(head, [[one.name, one.family, ", ".join(one.formats)] for one in rows])
 
 
 def _found(installed: Installed, model: str) -> Shown:
@@ -98,16 +127,25 @@ def _of_entry(entry: Entry) -> Shown:
         *(("message", f"{one.role}: {one.content}") for one in manifest.messages),
         ("modified", data["modified_at"]),
     ]
-    return Shown(entry.name, facts, files, {**data, **own, "files": files}, template)
+    return Shown(entry.name, facts, files, {**data, **own, "files": files}, template, _fault(entry))
+
+
+def _fault(entry: Entry) -> RegistryError | None:
+    """What is wrong with its files, as far as that shows without reading them."""
+    try:
+        entry.check()
+    except RegistryError as error:
+        return error
+    return None
 
 
 def _in_place(installed: Installed, model: str) -> Shown:
     """Files of the user's own: read now, for nobody has described them. What reads them is imported now too."""
-    from ...registry.describe import describe
+    from ...registry.describe import read_details
     from ...registry.locate import locate
 
     found = locate(model, installed.settings)
-    details = describe(found, None)
+    details = read_details(found)
     template = found.template or details.chat_template
     files = [
         {"name": name, "size": path.stat().st_size, "weights": path in found.weights, "path": str(path)}
@@ -140,6 +178,7 @@ def _of_row(name: str, row: Row, places: list[Offer]) -> Shown:
     where = first.repo if isinstance(first, HubOffer) else first.source.packages[0]
     packages = [one for source in row.sources for one in source.packages]
     facts = [
+        ("architecture", _judged(row.architecture)),
         ("parameters", count_text(row.parameters) if row.parameters else None),
         ("licence", row.licence),
         ("original", _place(row.original, row.original_size)),
@@ -152,6 +191,8 @@ def _of_row(name: str, row: Row, places: list[Offer]) -> Shown:
     data = {
         "name": name,
         "installed": False,
+        "architecture": row.architecture,
+        "supported": is_known(row.architecture, "safetensors") if row.architecture else None,
         "parameter_count": row.parameters,
         "license": row.licence,
         "gated": row.gated,
@@ -173,6 +214,12 @@ def _details(details: Details) -> list[tuple[str, str | None]]:
         ("context", f"{details.context:,} tokens" if details.context else None),
         ("quantisation", details.quantisation),
     ]
+
+
+def _judged(architecture: str | None) -> str | None:
+    if architecture is None or is_known(architecture, "safetensors"):
+        return architecture
+    return f"{architecture}, which unillm does not run"
 
 
 def _place(repo: str | None, size: int | None) -> str | None:
