@@ -92,7 +92,7 @@ class _Armed:
         """Whether it is to happen to these requests now."""
         numbers = set(requests)
         fault = self.fault
-        if len(numbers) <= fault.above and fault.above or fault.request is not None and fault.request not in numbers:
+        if (fault.above and len(numbers) <= fault.above) or fault.request not in (None, *numbers):
             return False
         passed = next(self.passes) - fault.after
         return passed >= 0 and (fault.times is None or passed < fault.times)

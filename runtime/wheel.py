@@ -4,9 +4,10 @@ The wheel knows token ids and scores; it knows neither text nor threads. What go
 that request and no other: a step that raises is cut in halves until the guilty one stands alone.
 """
 
-from collections.abc import Sequence as Many
+from collections.abc import Iterator, Sequence as Many
 from math import isnan
 from time import perf_counter
+from traceback import clear_frames
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -18,6 +19,8 @@ from .runner import Runner
 from .sampler import Chooser, Row, Sample, read_logprobs, sample
 from .scheduler import Chunk, Scheduler
 from .sequence import Sequence, State
+from .speculation.proposer import Proposer
+from .speculation.speculator import Speculator
 
 
 class Computed(NamedTuple):
@@ -26,6 +29,7 @@ class Computed(NamedTuple):
     scores: Tensor | None = None
     read: tuple[Sample, ...] = ()
     sample: Sample | None = None
+    more: tuple[Sample | NonFiniteLogits, ...] = ()  # what was chosen after it, where it had been guessed
 
 
 Result: TypeAlias = Computed | Exception
@@ -47,9 +51,10 @@ class Outcome(NamedTuple):
 class Wheel:
     """Turns over all sequences that were put on it, until each is finished or taken off."""
 
-    def __init__(self, scheduler: Scheduler, runner: Runner) -> None:
+    def __init__(self, scheduler: Scheduler, runner: Runner, proposer: Proposer | None = None) -> None:
         self.scheduler = scheduler
         self.runner = runner
+        self.speculator = None if proposer is None else Speculator(proposer, scheduler)
         self.steps = 0
         self.prompt_tokens = 0
         self.cached_tokens = 0
@@ -69,15 +74,21 @@ class Wheel:
             return
         self.scheduler.finish(sequence, trusted=trusted)
         self._choosers.pop(sequence.number, None)
+        self._forget_guesses(sequence)
         if sequence.cached is not None:
             self.prompt_tokens += sequence.num_prompt
             self.cached_tokens += sequence.cached
             self.completion_tokens += sequence.num_completion
 
+    def unsay(self, outcome: Outcome) -> None:
+        """A token counts for nothing: one that the same turn chose before it was the last that anybody wanted."""
+        self.completion_tokens -= outcome.result.sample is not None
+
     def truncate(self, sequence: Sequence, tokens: int) -> None:
         """Roll `sequence` back to its first `tokens` tokens: what comes next is as if it had never been longer."""
         gone = sequence.tokens[tokens:]
         self.scheduler.truncate(sequence, tokens)
+        self._forget_guesses(sequence)
         for token in gone:
             self._choosers[sequence.number].forget(token)
 
@@ -88,8 +99,10 @@ class Wheel:
         if not chunks:
             return []
         self.steps += 1
-        results = self._compute_apart(chunks)
-        return [self._take(chunk, result, began) for chunk, result in zip(chunks, results, strict=True)]
+        if self.speculator is not None:
+            chunks = self.speculator.extend(chunks, self._choosers)
+        results = self._compute_timed(chunks)
+        return [one for chunk, result in zip(chunks, results, strict=True) for one in self._take(chunk, result, began)]
 
     def stats(self, context: int) -> Stats:
         scheduler, cache = self.scheduler, self.scheduler.cache
@@ -110,13 +123,22 @@ class Wheel:
             evicted_pages=cache.evicted,
         )
 
+    def _compute_timed(self, chunks: Many[Chunk]) -> list[Result]:
+        started = perf_counter()
+        results = self._compute_apart(chunks)
+        if self.speculator is not None:
+            self.speculator.timed(chunks, perf_counter() - started)
+        return results
+
     def _compute_apart(self, chunks: Many[Chunk]) -> list[Result]:
         """A result a chunk. Computing one again is harmless: it writes the same places with the same values."""
         try:
             return self._compute(chunks)
         except Exception as error:  # a door: whatever a model or a sampler may raise belongs to some request
-            if len(chunks) == 1:
+            if len(chunks) == 1 and not chunks[0].guess:
                 return [error]
+        if len(chunks) == 1:
+            return self._compute_apart([chunks[0].plain])  # it may have come of the guess
         half = len(chunks) // 2
         return self._compute_apart(chunks[:half]) + self._compute_apart(chunks[half:])
 
@@ -129,11 +151,19 @@ class Wheel:
         choosing = [i for i, chunk in enumerate(chunks) if chunk.is_last and chunk.sequence.chooses]
         results = [self._read(chunk, piece) for chunk, piece in zip(chunks, pieces, strict=True)]
         if choosing:
-            last = logits if len(choosing) == len(logits) else torch.cat([pieces[i][-1:] for i in choosing])
-            rows = [Row(self._choosers[chunks[i].sequence.number], chunks[i].stop) for i in choosing]
-            for i, chosen in zip(choosing, self.sample(last, rows), strict=True):
-                results[i] = _with_sample(results[i], chosen)
+            counts = [1 + len(chunks[i].guess) for i in choosing]
+            whole = sum(counts) == len(logits)
+            last = logits if whole else torch.cat([pieces[i][-n:] for i, n in zip(choosing, counts, strict=True)])
+            samples = iter(self.sample(last, [row for i in choosing for row in self._rows(chunks[i])]))
+            for i in choosing:
+                results[i] = _with_samples(results[i], _as_one_by_one(samples, chunks[i].guess))
         return results
+
+    def _rows(self, chunk: Chunk) -> list[Row]:
+        """One for the next token, and one for each after a token of the guess, as if that had been chosen."""
+        chooser, guess = self._choosers[chunk.sequence.number], chunk.guess
+        place = chunk.stop - len(guess)
+        return [Row(chooser.after(guess[:count]), place + count) for count in range(len(guess) + 1)]
 
     def _read(self, chunk: Chunk, logits: Tensor) -> Result:
         """What is wanted of the scores of a prompt: they themselves, or how likely they make the prompt's tokens."""
@@ -148,30 +178,87 @@ class Wheel:
         wrong = next((i for i, one in enumerate(read) if isnan(one.logprob or 0)), None)
         return Computed(read=tuple(read)) if wrong is None else NonFiniteLogits(chunk.wanted[wrong] + 1)
 
-    def _take(self, chunk: Chunk, result: Result, began: float) -> Outcome:
+    def _take(self, chunk: Chunk, result: Result, began: float) -> list[Outcome]:
+        """What is to be told of a chunk: of each token that it chose, one after the other."""
         sequence = chunk.sequence
         if isinstance(result, Exception):
-            self.take_off(sequence, trusted=False)
-            return Outcome(sequence, began, error=result, finished="error")
-        finished = self._advance(chunk, result.sample)
+            return [self._fail(sequence, result, began)]
+        if result.sample is None:
+            return [self._take_unchosen(chunk, result, began)]
+        taken: list[Outcome] = []
+        for chosen in (result.sample, *result.more):
+            if isinstance(chosen, Exception):
+                break
+            finished = self._choose(sequence, chosen.token)
+            taken.append(Outcome(sequence, began, result._replace(sample=chosen, more=()), finished=finished))
+            result = Computed()
+            if finished:
+                break
+        self._advance(chunk, len(taken))
+        if isinstance(chosen, Exception):
+            taken.append(self._fail(sequence, chosen, began))
+        elif finished:
+            self.take_off(sequence)
+        return taken
+
+    def _take_unchosen(self, chunk: Chunk, result: Computed, began: float) -> Outcome:
+        sequence = chunk.sequence
+        self.scheduler.advance(chunk)
+        finished: FinishReason | None = "length" if chunk.is_last and not sequence.chooses else None
         if finished:
             self.take_off(sequence)
         return Outcome(sequence, began, result, finished=finished)
 
-    def _advance(self, chunk: Chunk, chosen: Sample | None) -> FinishReason | None:
-        """Note what was computed and chosen; why the sequence ends, if it does."""
-        sequence = chunk.sequence
-        self.scheduler.advance(chunk)
-        if chosen is None:
-            return "length" if chunk.is_last and not sequence.chooses else None
-        sequence.tokens.append(chosen.token)
-        self._choosers[sequence.number].saw(chosen.token)
-        if chosen.token in sequence.ends:
+    def _fail(self, sequence: Sequence, error: Exception, began: float) -> Outcome:
+        _empty_frames(error)
+        self.take_off(sequence, trusted=False)
+        return Outcome(sequence, began, error=error, finished="error")
+
+    def _choose(self, sequence: Sequence, token: int) -> FinishReason | None:
+        """Note a token that was chosen; why the sequence ends, if it does."""
+        sequence.tokens.append(token)
+        self._choosers[sequence.number].saw(token)
+        if token in sequence.ends:
             return "stop"
         return "length" if len(sequence.tokens) >= sequence.limit else None
 
+    def _advance(self, chunk: Chunk, chosen: int) -> None:
+        """Note that `chunk` was computed, and that `chosen` tokens came of it: all but the last had been guessed."""
+        sequence = chunk.sequence
+        self.scheduler.advance(chunk, chosen - 1)
+        if self.speculator is not None:
+            sequence.proposed += len(chunk.guess)
+            sequence.accepted += chosen - 1
+            self.speculator.heard(chunk, sequence.tokens[-chosen:])
 
-def _with_sample(result: Result, chosen: Sample | NonFiniteLogits) -> Result:
+    def _forget_guesses(self, sequence: Sequence) -> None:
+        if self.speculator is not None:
+            self.speculator.forget(sequence)
+
+
+def _empty_frames(error: BaseException | None) -> None:
+    """Where it was raised stays known; the tensors and the pool in those frames need not live as long as it does."""
+    while error is not None:
+        clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _as_one_by_one(samples: Iterator[Sample | NonFiniteLogits], guess: Many[int]) -> list[Sample | NonFiniteLogits]:
+    """Of `samples` those for this `guess` and the token before it; what is left of them without it.
+
+    A token counts only where all that was guessed before it is what was chosen there.
+    """
+    taken = [next(samples) for _ in range(1 + len(guess))]
+    right = 0
+    for one, guessed in zip(taken, guess, strict=False):
+        if isinstance(one, Exception) or one.token != guessed:
+            break
+        right += 1
+    return taken[: right + 1]
+
+
+def _with_samples(result: Result, chosen: list[Sample | NonFiniteLogits]) -> Result:
     if isinstance(result, Exception):
         return result
-    return chosen if isinstance(chosen, Exception) else result._replace(sample=chosen)
+    first, *more = chosen
+    return first if isinstance(first, Exception) else result._replace(sample=first, more=tuple(more))

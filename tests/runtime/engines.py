@@ -1,9 +1,10 @@
 """Engines over the fake model, small enough that pages run out and prompts are cut into chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from unillm.runtime.engine import Engine
+from unillm.runtime.faults import Fault
 from unillm.runtime.kv.pages import Sharing
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
@@ -26,6 +27,7 @@ def make_engine(
     context: int | None = None,
     tokenizer: ByteTokenizer | None = None,
     prefix_cache: Sharing = "radix",
+    faults: Iterable[Fault] = (),
 ) -> Engine:
     page_bytes = 2 * 4 * model.layers * page_size
     options = EngineOptions(
@@ -35,6 +37,7 @@ def make_engine(
         sequences=sequences,
         context=context,
         prefix_cache=prefix_cache,
+        faults=tuple(faults),
     )
     return Engine(model, tokenizer, options=options)
 
