@@ -36,6 +36,7 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
     started = perf_counter()
     _wait_politely()
     from ..runtime.engine import Engine
+    from ..runtime.faults import read_faults
     from ..runtime.options import EngineOptions
     from .pulling import PullReport
 
@@ -45,6 +46,7 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
         exact=settings.exact,
         context=settings.context or files.parameters.get("context"),
         prefix_cache=settings.prefix_cache,
+        faults=read_faults(settings.faults or ""),
     ).with_batch(settings.max_batch_tokens, settings.max_running)
     with PullReport(session.output) as listener:
         loaded = Engine.load(files, options=options, listener=listener)

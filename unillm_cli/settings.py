@@ -13,6 +13,8 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import platformdirs
 
 from ..registry.amounts import read_rate
+from ..runtime.errors import InvalidParameter
+from ..runtime.faults import read_faults
 from .errors import SettingsError
 
 PrefixCache: TypeAlias = Literal["radix", "hash", "off"]
@@ -33,6 +35,14 @@ def _switch(value: str) -> bool:
     if value.lower() not in words:
         raise ValueError(f"{value!r} is neither true nor false")
     return words[value.lower()]
+
+
+def _faults(value: str) -> str:
+    try:
+        read_faults(value)
+    except InvalidParameter as error:
+        raise ValueError(str(error)) from error
+    return value
 
 
 def _sharing(value: str) -> str:
@@ -60,6 +70,7 @@ KEYS: Mapping[str, Key] = {
     "max_batch_tokens": Key("UNILLM_MAX_BATCH_TOKENS", _whole, "the most tokens that are computed at once"),
     "max_running": Key("UNILLM_MAX_RUNNING", _whole, "the most requests that are answered at once"),
     "limit_rate": Key("UNILLM_LIMIT_RATE", read_rate, "the most bytes a second that downloads take, as in 5M"),
+    "faults": Key("UNILLM_FAULTS", _faults, "for debugging, what is made to go wrong: forward=memory,after=20"),
     "home": Key("UNILLM_HOME", _text, "the folder of installed models"),
     "offline": Key("UNILLM_OFFLINE", _switch, "never ask the network"),
 }
@@ -86,6 +97,7 @@ class Settings:
     max_batch_tokens: int | None
     max_running: int | None
     limit_rate: int | None
+    faults: str | None
     home: str | None
     offline: bool
     environment: Mapping[str, str]
@@ -97,7 +109,7 @@ class Settings:
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
         values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False}
         values |= {"context": None, "home": None, "offline": False, "limit_rate": None}
-        values |= {"prefix_cache": "radix", "max_batch_tokens": None, "max_running": None}
+        values |= {"prefix_cache": "radix", "faults": None, "max_batch_tokens": None, "max_running": None}
         values |= {name: _parsed(KEYS[name], one) for name, one in given.items()}
         return cls(**values, environment=environment)
 

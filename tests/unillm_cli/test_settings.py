@@ -47,6 +47,7 @@ def test_an_empty_variable_is_as_good_as_none(tmp_path: Path) -> None:
         ("context = 1.5", ["config.toml: context", "1.5"]),
         ("prefix_cache = 'tree'", ["config.toml: prefix_cache", "radix, hash, off"]),
         ("max_running = 0", ["config.toml: max_running", "above 0"]),
+        ("faults = 'nowhere'", ["config.toml: faults", "'nowhere'", "encode, render"]),
         ("offline = 'perhaps'", ["config.toml: offline", "'perhaps'"]),
         ("model = ['a']", ["config.toml: model"]),
         ("model = ", ["config.toml", "not TOML"]),
