@@ -135,6 +135,8 @@ class PagedView:
     values: Tensor  # [pages, page_size, kv_heads, head_dim]
     table: Tensor  # [sequences, most pages of one] int32
     slots: Tensor  # [tokens] int64
+    key_scales: Tensor | None = None  # [pages, page_size, kv_heads] fp32: of int8 pages, what their numbers are times
+    value_scales: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

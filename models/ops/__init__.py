@@ -15,11 +15,11 @@ from ..blocks import PACKED_KINDS
 from ..contract import AttentionSpec, Batch, PagedView, Weight
 from ..quantized import TILED
 from . import reference, reference_attention
-from .cpu.kernels import NUMBERS, Kernels
+from .cpu.kernels import NUMBERS, PAGES, Kernels
 from .operands import Norm, Rotation
 from .table import COMPILED, DENSE, Entry, Table, kind_of, place_of
 
-__all__ = ["Norm", "Rotation", "attention", "embedding", "linear", "rms_norm", "silu_mul"]
+__all__ = ["Norm", "Rotation", "attention", "embedding", "linear", "rms_norm", "silu_mul", "turns"]
 
 _Run: TypeAlias = Callable[..., Tensor]
 
@@ -34,6 +34,7 @@ _FILE: Final = frozenset(PACKED_KINDS)
 _TILED: Final = frozenset({TILED})
 _HERE: Final = frozenset({COMPILED})
 _FLOATS: Final = frozenset(str(dtype) for dtype in NUMBERS)
+_PAGES: Final = frozenset(str(dtype) for dtype in PAGES)
 
 _LINEAR: Table[_Run] = Table(
     (
@@ -51,8 +52,11 @@ _EMBEDDING: Table[_Run] = Table(
 )
 _RMS_NORM: Table[_Run] = Table((Entry(Kernels.rms_norm, _FLOATS, _HERE), Entry(_plain(reference.rms_norm))))
 _SILU_MUL: Table[_Run] = Table((Entry(Kernels.silu_mul, _FLOATS, _HERE), Entry(_plain(reference.silu_mul))))
+_TURNS: Table[Callable[..., tuple[Tensor, Tensor]]] = Table(
+    (Entry(Kernels.turns, devices=_HERE), Entry(lambda _, *operands: reference.turns(*operands)))
+)
 _ATTENTION: Table[_Run] = Table(
-    (Entry(Kernels.attention, _FLOATS, _HERE), Entry(_plain(reference_attention.attention)))
+    (Entry(Kernels.attention, _PAGES, _HERE), Entry(_plain(reference_attention.attention)))
 )
 
 
@@ -86,6 +90,14 @@ def rms_norm(x: Tensor, norm: Norm, kernels: Kernels | None = None) -> Tensor:
 def silu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:
     """silu(gate) * up, of [rows, gate and up side by side]."""
     return _SILU_MUL.choose(str(gate_up.dtype), place_of(gate_up, kernels), gate_up.shape[0])(kernels, gate_up)
+
+
+def turns(positions: Tensor, frequencies: Tensor, factor: float, kernels: Kernels | None = None) -> tuple[Tensor, Tensor]:
+    """Cosines and sines, fp32 [tokens, pairs], of positions [tokens] times frequencies [pairs] or [tokens, pairs], each
+    times `factor`.
+    """
+    run = _TURNS.choose(DENSE, place_of(positions, kernels), positions.shape[0])
+    return run(kernels, positions, frequencies, factor)
 
 
 def attention(

@@ -1,5 +1,6 @@
 // The operations between the products, as jobs: rows shared out where there are enough of them.
 #include <algorithm>
+#include <cmath>
 
 #include "context.h"
 
@@ -8,6 +9,9 @@ namespace {
 
 // Numbers below which waking a thread costs more than it saves.
 constexpr long worth_sharing = 16384;
+
+// A sine and a cosine, in the time that others take for a number.
+constexpr long turn_cost = 32;
 
 // Calls work(row, thread) for all rows.
 template <class WORK>
@@ -49,7 +53,8 @@ void unillm_rotate(unillm_context* context, const unillm_rotation* from) {
   const unillm::RotateCall call{
       from->queries, from->keys, from->values, from->kind, static_cast<long>(from->query_stride),
       static_cast<long>(from->key_stride), static_cast<long>(from->value_stride), from->key_pages, from->value_pages,
-      from->cache_kind, unillm::strides_of(from->key_strides), unillm::strides_of(from->value_strides), from->slots,
+      from->cache_kind, unillm::strides_of(from->key_strides), unillm::strides_of(from->value_strides), from->key_scales,
+      from->value_scales, unillm::strides_of(from->scale_strides), from->slots,
       from->page_size, from->heads, from->kv_heads, from->head_dim, from->rotated, from->cosines, from->sines,
       from->query_norm, from->key_norm, from->epsilon, from->norm_offset, from->neighbours != 0};
   const size_t bytes = static_cast<size_t>(from->head_dim + 16) * sizeof(float);
@@ -60,25 +65,42 @@ void unillm_rotate(unillm_context* context, const unillm_rotation* from) {
   });
 }
 
-void unillm_embed(unillm_context* context, int32_t kind, const void* packed, int64_t columns, const int64_t* ids,
-                  int64_t count, float* out, int64_t out_stride) {
+void unillm_turns(unillm_context* context, const unillm_turning* from) {
   const std::lock_guard<std::mutex> lock(context->mutex);
-  const unillm::BlockLayout& layout = *unillm::block_layout(kind);
-  unillm::TileProduct table{};
-  table.weight = static_cast<const uint8_t*>(packed);
-  table.columns = static_cast<long>(columns);
-  table.head_bytes = layout.head_bytes;
-  table.tile_stride = layout.head_bytes + (table.columns + layout.columns - 1) / layout.columns * layout.tile_bytes();
-  const size_t bytes = static_cast<size_t>(layout.columns) * unillm::tile_rows * sizeof(float);
-  unillm::for_rows(*context, static_cast<long>(count), table.columns * unillm::tile_rows, [&](long row, int thread) {
-    auto* scratch = reinterpret_cast<float*>(context->thread_memory[static_cast<size_t>(thread)].at_least(bytes));
-    context->kernels.embed(kind, table, static_cast<long>(ids[row]), scratch, out + row * out_stride);
+  const long pairs = static_cast<long>(from->pairs);
+  unillm::for_rows(*context, static_cast<long>(from->tokens), pairs * unillm::turn_cost, [&](long token, int) {
+    const float position = static_cast<float>(from->positions[token]);
+    const float* frequencies = from->frequencies + token * from->frequency_stride;
+    for (long pair = 0; pair < pairs; ++pair) {
+      const float angle = position * frequencies[pair];
+      from->cosines[token * pairs + pair] = std::cos(angle) * from->factor;
+      from->sines[token * pairs + pair] = std::sin(angle) * from->factor;
+    }
   });
 }
 
-void unillm_argmax(unillm_context* context, const float* x, int64_t stride, int64_t rows, int64_t columns, int64_t* indices) {
+void unillm_embed(unillm_context* context, const unillm_rows* from) {
   const std::lock_guard<std::mutex> lock(context->mutex);
-  unillm::for_rows(*context, static_cast<long>(rows), static_cast<long>(columns), [&](long row, int) {
-    indices[row] = context->kernels.largest(x + row * stride, static_cast<long>(columns));
+  const unillm::BlockLayout& layout = *unillm::block_layout(from->kind);
+  unillm::TileProduct table{};
+  table.weight = static_cast<const uint8_t*>(from->packed);
+  table.columns = static_cast<long>(from->columns);
+  table.head_bytes = layout.head_bytes;
+  table.tile_stride = layout.head_bytes + (table.columns + layout.columns - 1) / layout.columns * layout.tile_bytes();
+  const size_t bytes = static_cast<size_t>(layout.columns) * unillm::tile_rows * sizeof(float);
+  const long numbers = table.columns * unillm::tile_rows;
+  unillm::for_rows(*context, static_cast<long>(from->count), numbers, [&](long row, int thread) {
+    auto* scratch = reinterpret_cast<float*>(context->thread_memory[static_cast<size_t>(thread)].at_least(bytes));
+    context->kernels.embed(from->kind, table, static_cast<long>(from->ids[row]), scratch, from->out + row * from->out_stride);
+  });
+}
+
+void unillm_argmax(unillm_context* context, const unillm_choice* from) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  unillm::for_rows(*context, static_cast<long>(from->rows), static_cast<long>(from->columns), [&](long row, int) {
+    const float* x = from->x + row * from->stride;
+    const long index = context->kernels.largest(x, static_cast<long>(from->columns));
+    from->indices[row] = std::max(index, 0L);
+    if (from->largest) from->largest[row] = index < 0 ? std::nanf("") : x[index];
   });
 }

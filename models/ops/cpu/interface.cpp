@@ -1,4 +1,5 @@
-// The doors of the library: contexts, and which instruction set they use.
+// The doors of the library: contexts, which instruction set they use, and recorded calls.
+#include <chrono>
 #include <cstring>
 #include <new>
 
@@ -42,6 +43,15 @@ unillm_context* unillm_open(int32_t threads, const char* instruction_set) {
 }
 
 void unillm_close(unillm_context* context) { delete context; }
+
+void unillm_replay(unillm_context* context, const unillm_step* steps, int64_t count, int64_t* nanoseconds) {
+  using Clock = std::chrono::steady_clock;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto began = nanoseconds ? Clock::now() : Clock::time_point{};
+    steps[i].run(context, steps[i].operands);
+    if (nanoseconds) nanoseconds[i] += std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - began).count();
+  }
+}
 
 // An extension module's entry: build tools and Windows linkers ask for it. Nobody imports the library; it is loaded.
 extern "C" UNILLM_API void* PyInit__kernels() { return nullptr; }

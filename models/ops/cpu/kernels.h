@@ -57,6 +57,9 @@ struct AttentionCall {
   const void* values;
   int cache_kind;
   CacheStrides key_strides, value_strides;
+  const float* key_scales;    // of a cache of I8, else null
+  const float* value_scales;
+  CacheStrides scale_strides;
   long page_size;
   int heads, kv_heads;
   long head_dim;
@@ -84,7 +87,7 @@ struct QueryBlock {
 // Memory of one block, for heads padded to 16.
 constexpr long attention_scratch_bytes(long head_dim) {
   const long width = (head_dim + 15) / 16 * 16;
-  return 4 * (2 * 32 * width + most_query_rows * (2 * width + 32 + 2 * 16 + 2) + width);
+  return 4 * (2 * 32 * width + most_query_rows * (2 * width + 32 + 2 * 16 + 2) + width + 2 * 32);
 }
 
 // out = norm(x) * (weight + offset), where x has first had the addend added, in place; see unillm_rms_norm.
@@ -117,6 +120,9 @@ struct RotateCall {
   void* value_pages;
   int cache_kind;
   CacheStrides key_strides, value_strides;
+  float* key_scales;  // of a cache of I8, else null
+  float* value_scales;
+  CacheStrides scale_strides;
   const int64_t* slots;
   long page_size;
   int heads, kv_heads;
@@ -151,6 +157,8 @@ struct Kernels {
   void (*rotate)(const RotateCall& call, long token, float* head);
   void (*embed)(int kind, const TileProduct& table, long row, float* scratch, float* out);
   long (*largest)(const float* row, long columns);
+  long (*read)(const uint8_t* from, long bytes);
+  long (*dots)(long rounds);
 };
 
 // Null where this build or this machine has not got the instructions.

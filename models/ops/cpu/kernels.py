@@ -4,10 +4,11 @@ This file knows tensors and the C structures; which call it serves is for the ta
 made by whoever loads a model and reaches the operations through the model's layers.
 """
 
-from collections.abc import Sequence
-from ctypes import byref, c_int64
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from ctypes import Array, Structure, byref, c_int64
 from dataclasses import replace
-from typing import Final, Self
+from typing import Any, Final, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from ..operands import Norm, Rotation
 from . import library as c
 
 NUMBERS: Final = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 30}
+PAGES: Final = NUMBERS | {torch.int8: 24}  # what pages of the cache may hold
 
 _KINDS: Final = {
     "Q4_0": 2,
@@ -36,12 +38,19 @@ _SILU: Final = 0
 _Strides: Final = c_int64 * 3
 
 
+class Tape(Protocol):
+    """Where calls are noted: `tape.py`."""
+
+    def add(self, function: Any, operands: Structure) -> None: ...
+
+
 class Kernels:
     """The kernels with their threads. `exact`: products take activations as they are, not rounded to 8 bits."""
 
     def __init__(self, context: c.Context, name: str, *, exact: bool = False) -> None:
         self.name, self.exact = name, exact
         self._context, self._library = context, context.library
+        self._tape: Tape | None = None
 
     @classmethod
     def open(cls, threads: int, *, exact: bool = False, instruction_set: str | None = None) -> Self | None:
@@ -107,55 +116,78 @@ class Kernels:
             product.accumulate, product.columns = accumulate, size
             product.y, product.y_stride = address, stride
             address += out.element_size() * size
-        self._library.unillm_matmul(
-            self._context.handle,
-            products,
-            len(weights),
-            x.data_ptr(),
-            NUMBERS[x.dtype],
-            x.stride(0),
-            *x.shape,
-            self.exact,
+        rows, depth = x.shape
+        self._call(
+            self._library.unillm_matmul,
+            c.Multiplication(
+                products, x.data_ptr(), x.stride(0), rows, depth, len(weights), NUMBERS[x.dtype], self.exact
+            ),
         )
 
     def embedding(self, ids: Tensor, table: QuantizedTensor, dtype: torch.dtype) -> Tensor:
         """Rows of a packed table: exactly the numbers that are in the file."""
         ids = ids.contiguous()
-        out = torch.empty(len(ids), table.shape[1])
-        self._library.unillm_embed(
-            self._context.handle,
-            _KINDS[table.kind],
-            table.data.data_ptr(),
-            table.shape[1],
-            ids.data_ptr(),
-            len(ids),
-            out.data_ptr(),
-            out.stride(0),
+        columns = table.shape[1]
+        out = torch.empty(len(ids), columns)
+        self._call(
+            self._library.unillm_embed,
+            c.Rows(
+                table.data.data_ptr(), ids.data_ptr(), out.data_ptr(), columns, len(ids), columns, _KINDS[table.kind]
+            ),
         )
         return out.to(dtype)
+
+    def turns(self, positions: Tensor, frequencies: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of positions [tokens] times frequencies [pairs] or [tokens, pairs]."""
+        positions, frequencies = positions.contiguous(), frequencies.contiguous()
+        tokens, pairs = positions.shape[0], frequencies.shape[-1]
+        cosines, sines = torch.empty(tokens, pairs), torch.empty(tokens, pairs)
+        self._call(
+            self._library.unillm_turns,
+            c.Turning(
+                positions.data_ptr(),
+                frequencies.data_ptr(),
+                cosines.data_ptr(),
+                sines.data_ptr(),
+                tokens,
+                pairs,
+                pairs if frequencies.dim() == 2 else 0,
+                factor,
+            ),
+        )
+        return cosines, sines
+
+    def largest(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest of each row, NaN where one is not a number, and its place: the first, if there are several."""
+        scores = _rows(scores)
+        rows, columns = scores.shape
+        indices, largest = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
+        self._call(
+            self._library.unillm_argmax,
+            c.Choice(scores.data_ptr(), indices.data_ptr(), largest.data_ptr(), scores.stride(0), rows, columns),
+        )
+        return largest, indices
 
     def rms_norm(self, x: Tensor, norm: Norm) -> Tensor:
         x = _rows(x)
         out = torch.empty_like(x)
         rows, columns = x.shape
         weight = norm.weight.float()
-        self._library.unillm_rms_norm(
-            self._context.handle,
-            byref(
-                c.RmsNorm(
-                    x.data_ptr(),
-                    None,
-                    weight.data_ptr(),
-                    out.data_ptr(),
-                    rows,
-                    columns,
-                    x.stride(0),
-                    0,
-                    out.stride(0),
-                    NUMBERS[x.dtype],
-                    norm.eps,
-                    0.0,
-                )
+        self._call(
+            self._library.unillm_rms_norm,
+            c.RmsNorm(
+                x.data_ptr(),
+                None,
+                weight.data_ptr(),
+                out.data_ptr(),
+                rows,
+                columns,
+                x.stride(0),
+                0,
+                out.stride(0),
+                NUMBERS[x.dtype],
+                norm.eps,
+                0.0,
             ),
         )
         return out
@@ -166,11 +198,9 @@ class Kernels:
         out = gate_up.new_empty(rows, columns)
         gate, stride = gate_up.data_ptr(), gate_up.stride(0)
         up = gate + columns * gate_up.element_size()
-        self._library.unillm_gated(
-            self._context.handle,
-            byref(
-                c.Gate(gate, up, out.data_ptr(), rows, columns, stride, stride, columns, NUMBERS[gate_up.dtype], _SILU)
-            ),
+        self._call(
+            self._library.unillm_gated,
+            c.Gate(gate, up, out.data_ptr(), rows, columns, stride, stride, columns, NUMBERS[gate_up.dtype], _SILU),
         )
         return out
 
@@ -208,6 +238,7 @@ class Kernels:
             (None, None) if rotation is None else (rotation.cos.float().contiguous(), rotation.sin.float().contiguous())
         )
         slots = cache.slots.contiguous()
+        scales, scale_strides = _scales(cache)
         weights = [None if norm is None else norm.weight.float() for norm in norms]
         q_norm = norms[0]
         call = c.Rotation(
@@ -216,6 +247,7 @@ class Kernels:
             v.data_ptr(),
             cache.keys.data_ptr(),
             cache.values.data_ptr(),
+            *scales,
             slots.data_ptr(),
             None if cos is None else cos.data_ptr(),
             None if sin is None else sin.data_ptr(),
@@ -226,8 +258,9 @@ class Kernels:
             v.stride(0),
             _Strides(*cache.keys.stride()[:3]),
             _Strides(*cache.values.stride()[:3]),
+            scale_strides,
             NUMBERS[q.dtype],
-            NUMBERS[cache.keys.dtype],
+            PAGES[cache.keys.dtype],
             cache.keys.shape[1],
             q.shape[1],
             k.shape[1],
@@ -237,11 +270,12 @@ class Kernels:
             0.0 if q_norm is None else q_norm.eps,
             0.0,
         )
-        self._library.unillm_rotate(self._context.handle, byref(call))
+        self._call(self._library.unillm_rotate, call)
 
     def _attend(self, q: Tensor, spec: AttentionSpec, cache: PagedView, batch: Batch) -> Tensor:
         """Every new token over what it sees in the pages."""
         out = torch.empty(q.shape, dtype=q.dtype)
+        scales, scale_strides = _scales(cache)
         sinks, alibi = (None if each is None else each.float().contiguous() for each in (spec.sinks, spec.alibi))
         call = c.Attention(
             q.data_ptr(),
@@ -253,15 +287,17 @@ class Kernels:
             batch.lengths.data_ptr(),
             None if sinks is None else sinks.data_ptr(),
             None if alibi is None else alibi.data_ptr(),
+            *scales,
             q.stride(0),
             out.stride(0),
             _Strides(*cache.keys.stride()[:3]),
             _Strides(*cache.values.stride()[:3]),
+            scale_strides,
             cache.table.stride(0),
             spec.window if spec.window is not None and spec.causal else 0,
             NUMBERS[q.dtype],
             NUMBERS[out.dtype],
-            NUMBERS[cache.keys.dtype],
+            PAGES[cache.keys.dtype],
             len(batch.queries),
             cache.keys.shape[1],
             q.shape[1],
@@ -272,8 +308,27 @@ class Kernels:
             spec.scale,
             spec.softcap or 0.0,
         )
-        self._library.unillm_attend(self._context.handle, byref(call))
+        self._call(self._library.unillm_attend, call)
         return out
+
+    def _call(self, function: Any, operands: Structure) -> None:
+        """The one way to a kernel of a forward pass, so that a recorded step holds all of them."""
+        if self._tape is not None:
+            self._tape.add(function, operands)
+        function(self._context.handle, byref(operands))
+
+    @contextmanager
+    def recording(self, tape: Tape) -> Iterator[None]:
+        """Calls are made, and noted on `tape` too."""
+        self._tape = tape
+        try:
+            yield
+        finally:
+            self._tape = None
+
+    def replay(self, steps: "Array[c.Step]", nanoseconds: "Array[c_int64] | None" = None) -> None:
+        """Make recorded calls again; what each takes is added to `nanoseconds`."""
+        self._library.unillm_replay(self._context.handle, steps, len(steps), nanoseconds)
 
     def _packed_bytes(self, weight: QuantizedTensor) -> int:
         kind = _KINDS.get(weight.kind)
@@ -283,6 +338,14 @@ class Kernels:
 def _heads(x: Tensor) -> Tensor:
     """x [tokens, heads, head_dim] as the kernels take it: a token's numbers lie together."""
     return x if x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
+
+
+def _scales(cache: PagedView) -> tuple[tuple[int | None, int | None], Any]:
+    """Where the scales of a cache of 8-bit integers lie, and how far apart; of another there are none."""
+    if cache.key_scales is None or cache.value_scales is None:
+        return (None, None), _Strides()
+    strides = _Strides(*cache.key_scales.stride())
+    return (cache.key_scales.data_ptr(), cache.value_scales.data_ptr()), strides
 
 
 def _rows(x: Tensor) -> Tensor:

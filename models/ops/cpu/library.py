@@ -25,6 +25,21 @@ class Product(ctypes.Structure):
     )
 
 
+class Multiplication(ctypes.Structure):
+    """Products of the same activations."""
+
+    _fields_ = (
+        ("products", ctypes.POINTER(Product)),
+        ("x", c_void_p),
+        ("x_stride", c_int64),
+        ("rows", c_int64),
+        ("depth", c_int64),
+        ("count", c_int32),
+        ("x_kind", c_int32),
+        ("exact", c_int32),
+    )
+
+
 class Attention(ctypes.Structure):
     """One layer's attention over paged keys and values."""
 
@@ -38,10 +53,13 @@ class Attention(ctypes.Structure):
         ("lengths", c_void_p),
         ("sinks", c_void_p),
         ("alibi", c_void_p),
+        ("key_scales", c_void_p),
+        ("value_scales", c_void_p),
         ("query_stride", c_int64),
         ("out_stride", c_int64),
         ("key_strides", c_int64 * 3),
         ("value_strides", c_int64 * 3),
+        ("scale_strides", c_int64 * 3),
         ("table_stride", c_int64),
         ("window", c_int64),
         ("query_kind", c_int32),
@@ -104,6 +122,8 @@ class Rotation(ctypes.Structure):
         ("values", c_void_p),
         ("key_pages", c_void_p),
         ("value_pages", c_void_p),
+        ("key_scales", c_void_p),
+        ("value_scales", c_void_p),
         ("slots", c_void_p),
         ("cosines", c_void_p),
         ("sines", c_void_p),
@@ -115,6 +135,7 @@ class Rotation(ctypes.Structure):
         ("value_stride", c_int64),
         ("key_strides", c_int64 * 3),
         ("value_strides", c_int64 * 3),
+        ("scale_strides", c_int64 * 3),
         ("kind", c_int32),
         ("cache_kind", c_int32),
         ("page_size", c_int32),
@@ -128,22 +149,69 @@ class Rotation(ctypes.Structure):
     )
 
 
+class Turning(ctypes.Structure):
+    """Cosines and sines of positions."""
+
+    _fields_ = (
+        ("positions", c_void_p),
+        ("frequencies", c_void_p),
+        ("cosines", c_void_p),
+        ("sines", c_void_p),
+        ("tokens", c_int64),
+        ("pairs", c_int64),
+        ("frequency_stride", c_int64),
+        ("factor", c_float),
+    )
+
+
+class Rows(ctypes.Structure):
+    """Rows out of a packed table."""
+
+    _fields_ = (
+        ("packed", c_void_p),
+        ("ids", c_void_p),
+        ("out", c_void_p),
+        ("columns", c_int64),
+        ("count", c_int64),
+        ("out_stride", c_int64),
+        ("kind", c_int32),
+    )
+
+
+class Choice(ctypes.Structure):
+    """The largest of each row."""
+
+    _fields_ = (
+        ("x", c_void_p),
+        ("indices", c_void_p),
+        ("largest", c_void_p),
+        ("stride", c_int64),
+        ("rows", c_int64),
+        ("columns", c_int64),
+    )
+
+
+class Step(ctypes.Structure):
+    """A call to be made again: the function's address, and that of its structure."""
+
+    _fields_ = (("run", c_void_p), ("operands", c_void_p))
+
+
 _SIGNATURES = {
     "unillm_instruction_sets": (c_int32, (c_char_p, c_int32)),
     "unillm_open": (c_void_p, (c_int32, c_char_p)),
     "unillm_close": (None, (c_void_p,)),
     "unillm_packed_bytes": (c_int64, (c_int32, c_int64, c_int64)),
     "unillm_pack": (None, (c_void_p, c_int32, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p)),
-    "unillm_matmul": (
-        None,
-        (c_void_p, ctypes.POINTER(Product), c_int32, c_void_p, c_int32, c_int64, c_int64, c_int64, c_int32),
-    ),
+    "unillm_matmul": (None, (c_void_p, ctypes.POINTER(Multiplication))),
     "unillm_attend": (None, (c_void_p, ctypes.POINTER(Attention))),
     "unillm_rms_norm": (None, (c_void_p, ctypes.POINTER(RmsNorm))),
     "unillm_gated": (None, (c_void_p, ctypes.POINTER(Gate))),
     "unillm_rotate": (None, (c_void_p, ctypes.POINTER(Rotation))),
-    "unillm_embed": (None, (c_void_p, c_int32, c_void_p, c_int64, c_void_p, c_int64, c_void_p, c_int64)),
-    "unillm_argmax": (None, (c_void_p, c_void_p, c_int64, c_int64, c_int64, c_void_p)),
+    "unillm_turns": (None, (c_void_p, ctypes.POINTER(Turning))),
+    "unillm_embed": (None, (c_void_p, ctypes.POINTER(Rows))),
+    "unillm_argmax": (None, (c_void_p, ctypes.POINTER(Choice))),
+    "unillm_replay": (None, (c_void_p, c_void_p, c_int64, c_void_p)),
 }
 
 

@@ -1,28 +1,12 @@
 // The products of a layer: what is quantised once, who computes which tiles, how much stays in a cache.
-#include <algorithm>
-
 #include "context.h"
+#include "products.h"
 
 namespace unillm {
 namespace {
 
-// A core's second-level cache, less what the tiles need; shared by two hardware threads on some machines.
-constexpr long cached_activations = 384 * 1024;
-constexpr long chunks_per_thread = 8;
-
-long blocks_of(long depth) { return (depth + block_columns - 1) / block_columns; }
-long tiles_of(long rows) { return (rows + tile_rows - 1) / tile_rows; }
-
 bool same(const ActivationForm& a, const ActivationForm& b) {
   return a.per16 == b.per16 && a.shifted == b.shifted && a.offset == b.offset;
-}
-
-// Rows whose activations stay cached while a tile's rows sweep them; a whole number of panels.
-long rows_at_once(long rows, long row_bytes) {
-  const long fit = cached_activations / row_bytes / 16 * 16;
-  const long most = std::clamp(fit, 64L, most_rows_at_once);
-  const long parts = (rows + most - 1) / most;
-  return std::min(most, ((rows + parts - 1) / parts + 15) / 16 * 16);
 }
 
 struct Call {
@@ -85,16 +69,16 @@ struct Call {
 }  // namespace
 }  // namespace unillm
 
-void unillm_matmul(unillm_context* context, const unillm_product* products, int32_t count, const void* x, int32_t x_kind,
-                   int64_t x_stride, int64_t rows, int64_t depth, int32_t exact) {
+void unillm_matmul(unillm_context* context, const unillm_multiplication* from) {
   const std::lock_guard<std::mutex> lock(context->mutex);
-  unillm::Call call{*context, {x, x_kind, static_cast<long>(x_stride), static_cast<long>(depth)}, static_cast<long>(rows),
-                    exact != 0};
-  for (int32_t first = 0; first < count;) {
-    const unillm::ActivationForm form = context->kernels.form(products[first].kind);
+  const bool exact = from->exact != 0;
+  unillm::Call call{*context, {from->x, from->x_kind, static_cast<long>(from->x_stride), static_cast<long>(from->depth)},
+                    static_cast<long>(from->rows), exact};
+  for (int32_t first = 0; first < from->count;) {
+    const unillm::ActivationForm form = context->kernels.form(from->products[first].kind);
     int32_t last = first + 1;
-    while (last < count && (exact || unillm::same(form, context->kernels.form(products[last].kind)))) ++last;
-    call.multiply(products + first, last - first, form);
+    while (last < from->count && (exact || unillm::same(form, context->kernels.form(from->products[last].kind)))) ++last;
+    call.multiply(from->products + first, last - first, form);
     first = last;
   }
 }

@@ -32,6 +32,8 @@ enum unillm_kind {
   UNILLM_Q4_K = 12,
   UNILLM_Q5_K = 13,
   UNILLM_Q6_K = 14,
+  UNILLM_IQ4_NL = 20,
+  UNILLM_IQ4_XS = 23,
   UNILLM_I8 = 24,
   UNILLM_BF16 = 30,
   UNILLM_MXFP4 = 39
@@ -65,8 +67,32 @@ typedef struct unillm_product {
 } unillm_product;
 
 /* y = x W' for every product. `exact`: fp32 activations; else int8 in blocks of 32. */
-UNILLM_API void unillm_matmul(unillm_context* context, const unillm_product* products, int32_t count, const void* x,
-                              int32_t x_kind, int64_t x_stride, int64_t rows, int64_t depth, int32_t exact);
+typedef struct unillm_multiplication {
+  const unillm_product* products;
+  const void* x;
+  int64_t x_stride, rows, depth;
+  int32_t count;         /* of products */
+  int32_t x_kind, exact;
+} unillm_multiplication;
+
+UNILLM_API void unillm_matmul(unillm_context* context, const unillm_multiplication* multiplication);
+
+/* y[i] = x[i / choices] W' with W the matrix of the expert that chosen[i] names, for all i of rows * choices. */
+typedef struct unillm_experts_product {
+  const void* weights;          /* packed, one matrix behind the other */
+  const void* x;                /* [rows, depth] */
+  const int64_t* chosen;        /* [rows, choices]: in 0..experts - 1 */
+  float* y;                     /* [rows * choices, columns] */
+  int64_t x_stride, y_stride, rows, choices, depth, columns;
+  int32_t experts, kind, x_kind, exact;
+} unillm_experts_product;
+
+UNILLM_API void unillm_experts(unillm_context* context, const unillm_experts_product* product);
+
+/* What the machine can do at most, to be timed: read so many bytes, a multiple of 1 MiB, or make small integer dot products
+ * on every thread, of which the number of multiplications and additions is returned. */
+UNILLM_API int64_t unillm_read(unillm_context* context, const void* from, int64_t bytes);
+UNILLM_API int64_t unillm_dots(unillm_context* context, int64_t rounds);
 
 /* One layer's attention, for the new tokens of every sequence in a batch, on the pages that hold their keys and values
  * (the new ones included). Strides count numbers; the numbers of one head are adjacent. */
@@ -80,9 +106,12 @@ typedef struct unillm_attention {
   const int32_t* lengths;       /* [sequences]: its tokens, the new ones included */
   const float* sinks;           /* [heads] or null */
   const float* alibi;           /* [heads] or null: score += slope * (key's position - query's position) */
+  const float* key_scales;      /* of a cache of I8: what its numbers are multiplied by, one a token and head; else null */
+  const float* value_scales;
   int64_t query_stride, out_stride;
   int64_t key_strides[3];       /* between pages, tokens of a page, heads */
   int64_t value_strides[3];
+  int64_t scale_strides[3];     /* of both scales */
   int64_t table_stride;
   int64_t window;               /* a token sees itself and the window - 1 before it; 0: all before it */
   int32_t query_kind, out_kind, cache_kind;
@@ -130,13 +159,15 @@ typedef struct unillm_rotation {
   const void* values;           /* [tokens, kv_heads, head_dim] */
   void* key_pages;
   void* value_pages;
+  float* key_scales;            /* of a cache of I8, one a token and head; else null */
+  float* value_scales;
   const int64_t* slots;         /* [tokens]: page * page_size + offset */
   const float* cosines;
   const float* sines;
   const float* query_norm;      /* [head_dim] or null */
   const float* key_norm;
   int64_t tokens, query_stride, key_stride, value_stride;
-  int64_t key_strides[3], value_strides[3];
+  int64_t key_strides[3], value_strides[3], scale_strides[3];
   int32_t kind, cache_kind;
   int32_t page_size, heads, kv_heads, head_dim, rotated, neighbours;
   float epsilon, norm_offset;
@@ -144,13 +175,48 @@ typedef struct unillm_rotation {
 
 UNILLM_API void unillm_rotate(unillm_context* context, const unillm_rotation* rotation);
 
-/* Rows of a packed table, dequantised exactly: out [count, columns] fp32. */
-UNILLM_API void unillm_embed(unillm_context* context, int32_t kind, const void* packed, int64_t columns, const int64_t* ids,
-                             int64_t count, float* out, int64_t out_stride);
+/* cosines and sines [tokens, pairs] of position * frequency, times `factor`. */
+typedef struct unillm_turning {
+  const int64_t* positions;     /* [tokens] */
+  const float* frequencies;     /* [pairs], or [tokens, pairs] */
+  float* cosines;
+  float* sines;
+  int64_t tokens, pairs;
+  int64_t frequency_stride;     /* 0: the same for all tokens */
+  float factor;
+} unillm_turning;
 
-/* The first of the largest of each row. */
-UNILLM_API void unillm_argmax(unillm_context* context, const float* x, int64_t stride, int64_t rows, int64_t columns,
-                              int64_t* indices);
+UNILLM_API void unillm_turns(unillm_context* context, const unillm_turning* turning);
+
+/* Rows of a packed table, dequantised exactly: out [count, columns] fp32. */
+typedef struct unillm_rows {
+  const void* packed;
+  const int64_t* ids;
+  float* out;
+  int64_t columns, count, out_stride;
+  int32_t kind;
+} unillm_rows;
+
+UNILLM_API void unillm_embed(unillm_context* context, const unillm_rows* rows);
+
+/* The first of the largest of each row; `largest`, where not null, gets that itself, or NaN where the row has one. */
+typedef struct unillm_choice {
+  const float* x;
+  int64_t* indices;
+  float* largest;
+  int64_t stride, rows, columns;
+} unillm_choice;
+
+UNILLM_API void unillm_argmax(unillm_context* context, const unillm_choice* choice);
+
+/* One of the calls above, with what it takes. */
+typedef struct unillm_step {
+  void (*run)(unillm_context* context, const void* operands);
+  const void* operands;
+} unillm_step;
+
+/* Make the calls in their order. `nanoseconds`: what each took is added to it; null: nobody asks. */
+UNILLM_API void unillm_replay(unillm_context* context, const unillm_step* steps, int64_t count, int64_t* nanoseconds);
 
 #ifdef __cplusplus
 }

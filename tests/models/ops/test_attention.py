@@ -9,6 +9,8 @@ from torch import Tensor
 
 from unillm.models import ops
 from unillm.models.contract import AttentionSpec, Batch, PagedView
+from unillm.models.ops.cpu.kernels import Kernels
+from unillm.models.ops.reference_attention import quantize
 
 HEADS, KV_HEADS, DIM, PAGE = 6, 2, 16, 16
 
@@ -45,9 +47,11 @@ class Case:
         )
         self._fill(tables)
 
-    def run(self, spec: AttentionSpec, rotation: ops.Rotation | None = None) -> Tensor:
+    def run(self, spec: AttentionSpec, rotation: ops.Rotation | None = None, kernels: Kernels | None = None) -> Tensor:
         q, k, v = self._new()
-        return ops.attention(q, k, v, spec=spec, cache=self.view, batch=self._batch(), rotation=rotation)
+        return ops.attention(
+            q, k, v, spec=spec, cache=self.view, batch=self._batch(), rotation=rotation, kernels=kernels
+        )
 
     def expected(self, spec: AttentionSpec) -> Tensor:
         rows = []
@@ -97,6 +101,32 @@ class Case:
             lengths=torch.tensor(contexts, dtype=torch.int32),
             cache=[self.view],
         )
+
+
+def narrow(case: Case, dtype: torch.dtype) -> None:
+    """Let the case's pages be of `dtype`, what was never written still not a number."""
+    view = case.view
+    if dtype is not torch.int8:
+        case.view = replace(view, keys=view.keys.to(dtype), values=view.values.to(dtype))
+        return
+    (keys, key_scales), (values, value_scales) = quantize(view.keys), quantize(view.values)
+    case.view = replace(
+        view, keys=keys.to(dtype), values=values.to(dtype), key_scales=key_scales, value_scales=value_scales
+    )
+
+
+def expected_of_stored(case: Case, spec: AttentionSpec) -> Tensor:
+    """Plain attention over what the pages hold once they are written."""
+    view, rows = case.view, []
+    keys, values = view.keys.double(), view.values.double()
+    if view.key_scales is not None and view.value_scales is not None:
+        keys, values = keys * view.key_scales[..., None], values * view.value_scales[..., None]
+    for table, (fresh, context), tokens in zip(view.table, case.sizes, case.tokens, strict=True):
+        slots = case._slots(table, 0, context)
+        q, _, _ = case._parts(tokens.double())
+        stored = (keys.flatten(0, 1)[slots], values.flatten(0, 1)[slots])
+        rows.append(plain_attention(q, *stored, spec)[context - fresh :])
+    return torch.cat(rows)
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, spec: AttentionSpec) -> Tensor:
@@ -178,3 +208,58 @@ def test_a_narrow_cache_is_computed_with_as_it_is_stored() -> None:
     q, k, v = case._new()
     wanted = plain_attention(q.double(), k.bfloat16().double(), v.bfloat16().double(), SPECS["plain"])
     torch.testing.assert_close(got.double(), wanted, rtol=1e-5, atol=1e-5)
+
+
+def opened_kernels() -> Kernels:
+    kernels = Kernels.open(2, exact=True)
+    if kernels is None:
+        pytest.skip("the CPU kernels are not built here")
+    return kernels
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain torch", "kernels"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8], ids=str)
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_every_dtype_of_pages_is_computed_with_as_it_is_stored(
+    spec: AttentionSpec, dtype: torch.dtype, compiled: bool
+) -> None:
+    case = Case(((1, 1), (1, 37), (60, 60), (5, 40), (30, 90), (1, 17)))
+    narrow(case, dtype)
+    got = case.run(spec, kernels=opened_kernels() if compiled else None)
+    torch.testing.assert_close(got.double(), expected_of_stored(case, spec), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain torch", "kernels"])
+def test_integers_are_within_half_a_step_of_what_was_stored(compiled: bool) -> None:
+    case = Case(((40, 40), (1, 9)))
+    narrow(case, torch.int8)
+    case.run(SPECS["plain"], kernels=opened_kernels() if compiled else None)
+    _, k, v = case._new()
+    slots = case.view.slots
+    view = case.view
+    for new, pages, scales in ((k, view.keys, view.key_scales), (v, view.values, view.value_scales)):
+        assert scales is not None
+        steps = scales.flatten(0, 1)[slots]
+        torch.testing.assert_close(steps, new.abs().amax(-1) / 127)
+        assert ((pages.flatten(0, 1)[slots] * steps[..., None] - new).abs() <= steps[..., None] * 0.5001).all()
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain torch", "kernels"])
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf, -torch.inf])
+def test_a_number_that_is_none_is_not_hidden_by_integers(broken: float, compiled: bool) -> None:
+    case = Case(((4, 4), (1, 9)))
+    narrow(case, torch.int8)
+    case.tokens[0][1, -1, 5] = broken
+    got = case.run(SPECS["plain"], kernels=opened_kernels() if compiled else None)
+    assert got[1:4, 3:].isnan().all()
+    assert got[4].isfinite().all()
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain torch", "kernels"])
+def test_keys_of_nothing_are_stored_as_nothing(compiled: bool) -> None:
+    case = Case(((4, 4),))
+    narrow(case, torch.int8)
+    case.tokens[0][:2, HEADS:] *= 1e-37
+    got = case.run(SPECS["plain"], kernels=opened_kernels() if compiled else None)
+    assert not got[0].any()
+    assert got.isfinite().all()

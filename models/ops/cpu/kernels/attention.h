@@ -5,6 +5,9 @@
 // one, or by itself, and whatever else is in the batch. A tile is laid out once (keys by dimension, values by token) and
 // then used by every query of the block: the heads that share a key head, times its tokens.
 //
+// A cache of 8-bit integers is read as the whole numbers that it holds: a key's scale multiplies its scores, a value's its
+// weight, a number a token where the tile would have cost one a dimension.
+//
 // `Single` computes in fp32. `Paired` keeps two bfloat16 in a word and sums both products in fp32.
 
 namespace unillm::UNILLM_ISA {
@@ -29,6 +32,8 @@ struct AttentionBlock {
   float* largest;         // [rows]
   float* correction;      // [rows]
   float* zeros;           // [width]
+  float* key_scales;      // [32]: of a tile, where the cache has them
+  float* value_scales;    // [32]
 
   AttentionBlock(const AttentionCall& from, float* memory)
       : call(from), words(words_of(from.head_dim, MATH::pack)), width(words_of(from.head_dim, 1)) {
@@ -42,6 +47,8 @@ struct AttentionBlock {
     largest = tile_totals + most_query_rows * 16;
     correction = largest + most_query_rows;
     zeros = correction + most_query_rows;
+    key_scales = zeros + width;
+    value_scales = key_scales + tile_keys;
   }
 };
 
@@ -57,6 +64,7 @@ template <class USE>
 inline void with_kind(int kind, USE use) {
   if (kind == UNILLM_F32) return use(std::integral_constant<int, UNILLM_F32>());
   if (kind == UNILLM_F16) return use(std::integral_constant<int, UNILLM_F16>());
+  if (kind == UNILLM_I8) return use(std::integral_constant<int, UNILLM_I8>());
   use(std::integral_constant<int, UNILLM_BF16>());
 }
 
@@ -78,6 +86,21 @@ inline void find_rows(const AttentionBlock<MATH>& memory, const QueryBlock& bloc
     const long page = block.table[token / call.page_size];
     const long index = page * strides.page + token % call.page_size * strides.token + block.kv_head * strides.head;
     rows[i] = number_at(base, call.cache_kind, index);
+  }
+}
+
+// The scales of a tile of a cache of I8. Those of tokens outside are zeros, like their rows.
+template <class MATH>
+inline void find_scales(AttentionBlock<MATH>& memory, const QueryBlock& block, long token, long first, long last) {
+  const AttentionCall& call = memory.call;
+  const CacheStrides& strides = call.scale_strides;
+  for (int i = 0; i < tile_keys; ++i, ++token) {
+    memory.key_scales[i] = memory.value_scales[i] = 0.0f;
+    if (token < first || token >= last) continue;
+    const long page = block.table[token / call.page_size];
+    const long index = page * strides.page + token % call.page_size * strides.token + block.kv_head * strides.head;
+    memory.key_scales[i] = call.key_scales[index];
+    memory.value_scales[i] = call.value_scales[index];
   }
 }
 
@@ -322,14 +345,19 @@ inline void soften_row(AttentionBlock<MATH>& memory, const QueryBlock& block, in
                      (call.window <= 0 || tile > position - call.window);
   Floats halves[2];
   for (int i = 0; i < 2; ++i) {
-    halves[i] = finish_scores(call, load(scores + 16 * i), head, position, tile + 16 * i);
+    Floats products = load(scores + 16 * i);
+    if (call.key_scales) products = multiply(products, load(memory.key_scales + 16 * i));
+    halves[i] = finish_scores(call, products, head, position, tile + 16 * i);
     if (!whole) halves[i] = mask_scores(call, halves[i], position, tile + 16 * i, last);
   }
   const float before = memory.largest[row], here = largest_lane(larger(halves[0], halves[1]));
   const float now = here > before ? here : before;
   for (Floats& half : halves) half = exponential(subtract(half, broadcast(now)));
-  MATH::store_weights(scores, halves[0], halves[1]);
   store(memory.tile_totals + row * 16, add(halves[0], halves[1]));
+  if (call.value_scales) {
+    for (int i = 0; i < 2; ++i) halves[i] = multiply(halves[i], load(memory.value_scales + 16 * i));
+  }
+  MATH::store_weights(scores, halves[0], halves[1]);
   memory.largest[row] = now;
   memory.correction[row] = before - now;
 }
@@ -413,6 +441,7 @@ inline void attend_block(const AttentionCall& call, const QueryBlock& block, flo
   for (long tile = begins; tile < last; tile += tile_keys) {
     rows.advance();
     rows.find_next(memory, block, tile + tile_keys, first, last);
+    if (call.key_scales) find_scales(memory, block, tile, first, last);
     add_tile(memory, block, rows, tile, last);
   }
   write_outputs(memory, block);

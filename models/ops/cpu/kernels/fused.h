@@ -103,6 +103,22 @@ inline void copy_head(const void* from, int from_kind, void* to, int to_kind, lo
   for (long k = 0; k < dims; k += 16) store_at(to, to_kind, k, dims, load_at(from, from_kind, k, dims));
 }
 
+// The largest of a head over 127 for each step, ties to even; the step is not a number where one of the head is not.
+inline void quantize_head(const float* head, int8_t* to, float* scale, long dims) {
+  Floats largest = zero(), poison = zero();
+  for (long k = 0; k < dims; k += 16) {
+    const Floats numbers = load_at(head, UNILLM_F32, k, dims);
+    largest = larger(largest, absolute(numbers));
+    poison = multiply_add(numbers, zero(), poison);
+  }
+  const float top = largest_lane(largest);
+  const Floats inverse = broadcast(top > 1e-30f ? 127.0f / top : 0.0f);
+  *scale = top / 127.0f + sum_lanes(poison);
+  for (long k = 0; k < dims; k += 16) {
+    store_at(to, UNILLM_I8, k, dims, multiply(load_at(head, UNILLM_F32, k, dims), inverse));
+  }
+}
+
 // `head` is memory for one head. Queries are turned in place; keys and values go to the cache.
 inline void rotate_token(const RotateCall& call, long token, float* head) {
   const int bytes = number_bytes(call.kind), cache_bytes = number_bytes(call.cache_kind);
@@ -122,9 +138,17 @@ inline void rotate_token(const RotateCall& call, long token, float* head) {
   for (int i = 0; i < call.kv_heads; ++i) {
     copy_head(at(call.keys, call.key_stride, i), call.kind, head, UNILLM_F32, call.head_dim);
     turn_head(call, token, head, call.key_norm);
-    copy_head(head, UNILLM_F32, place(call.key_pages, call.key_strides, i), call.cache_kind, call.head_dim);
-    copy_head(at(call.values, call.value_stride, i), call.kind, place(call.value_pages, call.value_strides, i), call.cache_kind,
-              call.head_dim);
+    char* key = place(call.key_pages, call.key_strides, i);
+    char* value = place(call.value_pages, call.value_strides, i);
+    if (call.cache_kind == UNILLM_I8) {
+      const long scale = page * call.scale_strides.page + offset * call.scale_strides.token + i * call.scale_strides.head;
+      quantize_head(head, reinterpret_cast<int8_t*>(key), call.key_scales + scale, call.head_dim);
+      copy_head(at(call.values, call.value_stride, i), call.kind, head, UNILLM_F32, call.head_dim);
+      quantize_head(head, reinterpret_cast<int8_t*>(value), call.value_scales + scale, call.head_dim);
+    } else {
+      copy_head(head, UNILLM_F32, key, call.cache_kind, call.head_dim);
+      copy_head(at(call.values, call.value_stride, i), call.kind, value, call.cache_kind, call.head_dim);
+    }
   }
 }
 
@@ -140,17 +164,18 @@ inline void embed_row(const TileProduct& table, long row, float* columns, float*
   }
 }
 
-// The first of the largest.
+// The first of the largest; -1 where one is not a number.
 inline long largest_index(const float* row, long columns) {
-  Floats largest = broadcast(-__builtin_inff());
-  for (long k = 0; k < columns; k += 16) {
-    const int here = static_cast<int>(columns - k < 16 ? columns - k : 16);
-    if (here == 16) {
-      largest = larger(largest, load(row + k));
-    } else {
-      for (int i = 0; i < here; ++i) largest = larger(largest, broadcast(row[k + i]));
-    }
-  }
+  const Ints infinite = as_ints(broadcast(__builtin_inff()));
+  Floats largest = broadcast(-__builtin_inff()), strange = zero();
+  const auto take = [&](Floats numbers) {
+    largest = larger(largest, numbers);
+    strange = where_less(infinite, as_ints(absolute(numbers)), broadcast(1.0f), strange);
+  };
+  for (long k = 0; k + 16 <= columns; k += 16) take(load(row + k));
+  if (columns >= 16) take(load(row + columns - 16));  // numbers taken twice change nothing
+  for (long k = 0; columns < 16 && k < columns; ++k) take(broadcast(row[k]));
+  if (largest_lane(strange) > 0.0f) return -1;
   const float found = largest_lane(largest);
   for (long k = 0; k < columns; ++k) {
     if (row[k] == found) return k;

@@ -2,8 +2,13 @@
 
 namespace unillm::UNILLM_ISA {
 
+inline Floats load_signed_bytes(const uint8_t* sixteen) {
+  return to_floats(shift_right_signed(shift_left(bytes_to_ints(sixteen), 24), 24));
+}
+
 inline Floats load_numbers(const void* from, int kind, long index) {
   if (kind == UNILLM_F32) return load(static_cast<const float*>(from) + index);
+  if (kind == UNILLM_I8) return load_signed_bytes(static_cast<const uint8_t*>(from) + index);
   const uint16_t* words = static_cast<const uint16_t*>(from) + index;
   return kind == UNILLM_F16 ? load_halves(words) : load_bfloats(words);
 }
@@ -17,12 +22,13 @@ inline Ints round_to_bfloat(Floats numbers) {
 
 inline void store_numbers(void* to, int kind, long index, Floats numbers) {
   if (kind == UNILLM_F32) return store(static_cast<float*>(to) + index, numbers);
+  if (kind == UNILLM_I8) return store_low_bytes(static_cast<int8_t*>(to) + index, to_ints(numbers));
   uint16_t* words = static_cast<uint16_t*>(to) + index;
   if (kind == UNILLM_F16) return store_halves(words, numbers);
   store_words(words, round_to_bfloat(numbers));
 }
 
-inline int number_bytes(int kind) { return kind == UNILLM_F32 ? 4 : 2; }
+inline int number_bytes(int kind) { return kind == UNILLM_F32 ? 4 : kind == UNILLM_I8 ? 1 : 2; }
 
 // The first `lanes` of sixteen numbers, zeros behind them.
 inline Floats load_first_numbers(const void* from, int kind, long index, int lanes) {

@@ -8,7 +8,7 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 from torch import Tensor
 
-from unillm.models.ops.cpu.library import Context, Product
+from unillm.models.ops.cpu.library import Context, Multiplication, Product
 from unillm.tests.models.ops.cpu.machine import NUMBERS
 
 I8 = 24
@@ -60,17 +60,10 @@ class Packed:
     def times(self, x: Tensor, *, exact: bool = False, onto: Tensor | None = None) -> Tensor:
         y = torch.full((len(x), self.rows), torch.nan) if onto is None else onto
         product = Product(self.data.data_ptr(), self.kind, onto is not None, self.rows, y.data_ptr(), y.stride(0))
-        self.context.library.unillm_matmul(
-            self.context.handle,
-            ctypes.byref(product),
-            1,
-            x.data_ptr(),
-            NUMBERS[x.dtype],
-            x.stride(0),
-            len(x),
-            self.columns,
-            exact,
+        call = Multiplication(
+            ctypes.pointer(product), x.data_ptr(), x.stride(0), len(x), self.columns, 1, NUMBERS[x.dtype], exact
         )
+        self.context.library.unillm_matmul(self.context.handle, ctypes.byref(call))
         return y
 
 

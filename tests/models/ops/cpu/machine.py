@@ -14,7 +14,7 @@ import torch
 
 from unillm.models.ops.cpu.library import Context, instruction_sets, library, library_file
 
-NUMBERS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 30}
+NUMBERS = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 30, torch.int8: 24}
 
 
 def found() -> ctypes.CDLL | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from unillm.models.ops.cpu.library import Attention, Context
+from unillm.models.ops.reference_attention import quantize
 from unillm.tests.models.ops.cpu import machine
 from unillm.tests.models.ops.cpu.machine import NUMBERS, pointer
 
@@ -32,6 +33,8 @@ class Case:
     starts: Tensor
     lengths: Tensor
     options: dict[str, Any]
+    key_scales: Tensor | None = None
+    value_scales: Tensor | None = None
 
     def token(self, sequence: int, index: int) -> "Case":
         """One of a sequence's new tokens, as a batch of its own."""
@@ -59,6 +62,15 @@ def make(heads: tuple[int, int, int], dtype: torch.dtype, page: int, head_major:
     lengths = torch.tensor([length for _, length in SEQUENCES], dtype=torch.int32)
     q = torch.randn(int(starts[-1]), count, dims)
     return Case(q, keys, values, table, starts, lengths, {"scale": 2 * dims**-0.5, **options})
+
+
+def make_of_integers(heads: tuple[int, int, int], page: int, head_major: bool, **options: Any) -> Case:
+    """The scales are what is not a number where no token may read; 8-bit integers always are one."""
+    case = make(heads, torch.float32, page, head_major, **options)
+    (keys, key_scales), (values, value_scales) = quantize(case.keys), quantize(case.values)
+    return replace(
+        case, keys=keys.to(torch.int8), values=values.to(torch.int8), key_scales=key_scales, value_scales=value_scales
+    )
 
 
 def pages_of(
@@ -95,10 +107,13 @@ def attend(context: Context, case: Case, exact: bool = True) -> Tensor:
         pointer(case.lengths),
         pointer(options.get("sinks")),
         pointer(options.get("alibi")),
+        pointer(case.key_scales),
+        pointer(case.value_scales),
         case.q.stride(0),
         out.stride(0),
         strides(*case.keys.stride()[:3]),
         strides(*case.values.stride()[:3]),
+        strides() if case.key_scales is None else strides(*case.key_scales.stride()),
         case.table.stride(0),
         options.get("window", 0),
         NUMBERS[case.q.dtype],
@@ -125,7 +140,10 @@ def expected(case: Case) -> Tensor:
 def expected_sequence(case: Case, row: int) -> Tensor:
     length, options = int(case.lengths[row]), case.options
     pages = case.table[row, : math.ceil(length / case.keys.shape[1])].long()
-    keys, values = (cache[pages].flatten(0, 1)[:length].double() for cache in (case.keys, case.values))
+    keys, values = (
+        (cache[pages].double() * (1 if scales is None else scales[pages][..., None])).flatten(0, 1)[:length]
+        for cache, scales in ((case.keys, case.key_scales), (case.values, case.value_scales))
+    )
     q = case.q[int(case.starts[row]) : int(case.starts[row + 1])].double()
     group = q.shape[1] // keys.shape[1]
     scores = torch.einsum("thd,shd->hts", q, keys.repeat_interleave(group, 1)) * options["scale"]
@@ -170,6 +188,17 @@ def test_paged_attention_is_a_softmax_over_what_each_token_sees(
 
 
 @machine.each_set
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+def test_paged_attention_reads_integers_with_their_scales(instruction_set: str, heads: tuple[int, int, int]) -> None:
+    context = machine.open_context(instruction_set)
+    for page, head_major in ((16, True), (24, False)):
+        for options in options_for(heads[0]):
+            case = make_of_integers(heads, page, head_major, **options)
+            assert (attend(context, case) - expected(case)).abs().max() < 3e-5
+            assert torch.equal(attend(context, case, exact=False), attend(context, case))
+
+
+@machine.each_set
 def test_a_bfloat16_cache_may_be_computed_in_its_own_precision(instruction_set: str) -> None:
     context = machine.open_context(instruction_set)
     case = make((16, 8, 128), torch.bfloat16, 16, True)
@@ -178,11 +207,14 @@ def test_a_bfloat16_cache_may_be_computed_in_its_own_precision(instruction_set: 
 
 @machine.each_set
 @pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8], ids=str)
 def test_a_token_has_the_same_bits_in_a_prompt_and_alone(instruction_set: str, dtype: torch.dtype, exact: bool) -> None:
     context = machine.open_context(instruction_set)
     for options in options_for(16)[:-1]:
-        case = make((16, 8, 128), dtype, 16, True, **options)
+        if dtype is torch.int8:
+            case = make_of_integers((16, 8, 128), 16, True, **options)
+        else:
+            case = make((16, 8, 128), dtype, 16, True, **options)
         together = attend(context, case, exact)
         for sequence, index in ((3, 0), (3, 17), (3, 39), (4, 69), (5, 1)):
             alone = attend(context, case.token(sequence, index), exact)

@@ -7,7 +7,8 @@ import torch
 from gguf import GGMLQuantizationType
 from torch import Tensor
 
-from unillm.models.ops.cpu.library import Context, Gate, RmsNorm, Rotation
+from unillm.models.ops.cpu.library import Choice, Context, Gate, RmsNorm, Rotation, Rows, Turning
+from unillm.models.ops.reference_attention import quantize
 from unillm.tests.models.ops.cpu import machine
 from unillm.tests.models.ops.cpu.blocks import KINDS, numbers_of, pack, random_blocks
 from unillm.tests.models.ops.cpu.machine import NUMBERS, pointer
@@ -87,6 +88,7 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor, neighbours: bool, weight: Tensor
 
 
 @machine.each_set
+@pytest.mark.parametrize("stored", [torch.float32, torch.int8], ids=str)
 @dtypes
 @pytest.mark.parametrize(
     ("heads", "kv_heads", "dims", "rotated", "neighbours", "normed"),
@@ -100,6 +102,7 @@ def turned(x: Tensor, cos: Tensor, sin: Tensor, neighbours: bool, weight: Tensor
 def test_queries_turn_in_place_and_keys_on_their_way_to_the_cache(
     context: Context,
     dtype: torch.dtype,
+    stored: torch.dtype,
     heads: int,
     kv_heads: int,
     dims: int,
@@ -112,7 +115,8 @@ def test_queries_turn_in_place_and_keys_on_their_way_to_the_cache(
     angles = torch.randn(tokens, rotated // 2)
     cos, sin = angles.cos(), angles.sin()
     norms = (torch.rand(dims), torch.rand(dims)) if normed else (None, None)
-    pages = [torch.zeros(9, kv_heads, 16, dims).transpose(1, 2) for _ in range(2)]
+    pages = [torch.zeros(9, kv_heads, 16, dims, dtype=stored).transpose(1, 2) for _ in range(2)]
+    scales = [torch.ones(9, kv_heads, 16).transpose(1, 2) for _ in range(2)]
     slots = torch.randperm(9 * 16)[:tokens]
     queries = q.clone()
     strides = ctypes.c_int64 * 3
@@ -121,6 +125,7 @@ def test_queries_turn_in_place_and_keys_on_their_way_to_the_cache(
         pointer(k),
         pointer(v),
         *map(pointer, pages),
+        *map(pointer, scales),
         pointer(slots),
         pointer(cos),
         pointer(sin),
@@ -131,8 +136,9 @@ def test_queries_turn_in_place_and_keys_on_their_way_to_the_cache(
         v.stride(0),
         strides(*pages[0].stride()[:3]),
         strides(*pages[1].stride()[:3]),
+        strides(*scales[0].stride()),
         NUMBERS[dtype],
-        NUMBERS[torch.float32],
+        NUMBERS[pages[0].dtype],
         16,
         heads,
         kv_heads,
@@ -144,8 +150,15 @@ def test_queries_turn_in_place_and_keys_on_their_way_to_the_cache(
     )
     context.library.unillm_rotate(context.handle, ctypes.byref(call))
     assert close(queries, turned(q, cos, sin, neighbours, norms[0]), dtype)
-    assert close(pages[0][slots // 16, slots % 16], turned(k, cos, sin, neighbours, norms[1]), torch.float32)
-    assert torch.equal(pages[1][slots // 16, slots % 16], v.float())
+    keys, values = (pages[i][slots // 16, slots % 16] * scales[i][slots // 16, slots % 16][..., None] for i in range(2))
+    if stored is torch.int8:
+        wanted = turned(k, cos, sin, neighbours, norms[1])
+        assert ((keys - wanted).abs() <= wanted.abs().amax(-1, keepdim=True) * 0.0041).all()  # half of a 127th
+        numbers, steps = quantize(v)
+        assert torch.equal(values, numbers * steps[..., None])
+    else:
+        assert close(keys, turned(k, cos, sin, neighbours, norms[1]), torch.float32)
+        assert torch.equal(values, v.float())
 
 
 @machine.each_set
@@ -154,16 +167,8 @@ def test_embedding_rows_are_the_blocks_numbers_bit_for_bit(context: Context, kin
     blocks = random_blocks(kind, 50, 512)
     table, ids = pack(context, kind, blocks, 512), torch.tensor([0, 49, 17, 17, 31])
     out = torch.empty(len(ids), 512)
-    context.library.unillm_embed(
-        context.handle,
-        GGMLQuantizationType[kind].value,
-        pointer(table.data),
-        512,
-        pointer(ids),
-        len(ids),
-        pointer(out),
-        512,
-    )
+    call = Rows(pointer(table.data), pointer(ids), pointer(out), 512, len(ids), 512, GGMLQuantizationType[kind].value)
+    context.library.unillm_embed(context.handle, ctypes.byref(call))
     assert torch.equal(out, numbers_of(kind, blocks)[ids])
 
 
@@ -172,6 +177,37 @@ def test_of_equal_largest_scores_the_first_is_chosen(context: Context) -> None:
     scores = torch.randn(3, 151_937)
     scores[1, [77, 5000]] = 9
     scores[2, -1] = 9
-    found = torch.empty(3, dtype=torch.int64)
-    context.library.unillm_argmax(context.handle, pointer(scores), scores.stride(0), *scores.shape, pointer(found))
-    assert found.tolist() == [int(scores[0].argmax()), 77, 151_936]
+    found, largest = choose(context, scores)
+    assert found == [int(scores[0].argmax()), 77, 151_936]
+    assert torch.equal(largest, scores.amax(-1))
+
+
+@machine.each_set
+@pytest.mark.parametrize("columns", [1, 5, 16, 17, 40])
+def test_what_is_not_a_number_is_never_overlooked(context: Context, columns: int) -> None:
+    scores = -torch.rand(columns, columns) - 1
+    assert choose(context, scores)[0] == scores.argmax(-1).tolist()
+    scores.diagonal().fill_(torch.nan)
+    assert choose(context, scores)[1].isnan().all()
+    scores.diagonal().fill_(-torch.inf)
+    assert choose(context, scores)[0] == scores.argmax(-1).tolist()
+
+
+@machine.each_set
+@pytest.mark.parametrize("neighbours", [1, 40], ids=["one set", "a set a token"])
+def test_turns_are_cosines_and_sines_of_positions(context: Context, neighbours: int) -> None:
+    positions, frequencies = torch.randint(0, 100_000, (40,)), torch.rand(neighbours, 33)
+    cosines, sines = torch.full((2, 40, 33), torch.nan)
+    stride = 33 if neighbours > 1 else 0
+    call = Turning(*(pointer(x) for x in (positions, frequencies, cosines, sines)), *(40, 33, stride), 1.5)
+    context.library.unillm_turns(context.handle, ctypes.byref(call))
+    angles = (positions[:, None].float() * frequencies).double()
+    assert (cosines - 1.5 * angles.cos()).abs().max() < 3e-7
+    assert (sines - 1.5 * angles.sin()).abs().max() < 3e-7
+
+
+def choose(context: Context, scores: Tensor) -> tuple[list[int], Tensor]:
+    found, largest = torch.empty(len(scores), dtype=torch.int64), torch.empty(len(scores))
+    call = Choice(pointer(scores), pointer(found), pointer(largest), scores.stride(0), *scores.shape)
+    context.library.unillm_argmax(context.handle, ctypes.byref(call))
+    return found.tolist(), largest
