@@ -20,17 +20,21 @@ _STORED = re.compile(rb"sha256:([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """What the models that stay need: the `places` of their files, and every word of the `unread` manifests."""
+    """What the models that stay need: the `places` of their files, and every word of the `unread` manifests.
+
+    `anything`: there is a manifest whose very bytes cannot be had, and it may need whatever there is.
+    """
 
     places: frozenset[Path]
     unread: bytes = b""
+    anything: bool = False
 
     def also(self, places: set[Path]) -> Self:
         """The same, and the files at these places."""
         return replace(self, places=self.places | places)
 
     def has(self, path: Path, digest: Digest) -> bool:
-        return path in self.places or digest.hex.encode() in self.unread
+        return self.anything or path in self.places or digest.hex.encode() in self.unread
 
 
 @dataclass(frozen=True, slots=True)

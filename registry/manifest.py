@@ -9,9 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
-from typing import Any, TypeAlias, TypeVar, cast
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 from .digests import Digest
 from .errors import InvalidName
@@ -316,19 +317,17 @@ def _file(fields: "_Fields") -> ShelvedFile:
     )
 
 
+@lru_cache(maxsize=4096)  # a shelf of thousands has the same few names in every model
 def checked_name(name: str) -> str:
     """A file name that stays in its folder on every platform. Raises `ValueError`."""
-    parts = PurePosixPath(name).parts
+    parts = name.split("/")
     sound = (
-        name
-        and len(name) <= 250
+        len(name) <= 250
         and name.isprintable()
-        and name == "/".join(parts)
         and len(parts) <= 8
-        and not name.startswith("/")
         and "\\" not in name
         and not _DRIVE.match(name)
-        and not any(part in (".", "..") or part.endswith((".", " ")) for part in parts)
+        and all(part and not part.endswith((".", " ")) for part in parts)
     )
     if not sound:
         raise ValueError(f"{name[:120]!r} is not the name of a file in a repository")
@@ -355,18 +354,19 @@ class _Fields:
     def __init__(self, where: str, value: object) -> None:
         if not isinstance(value, dict):
             raise ManifestUnreadable(f"{where} is not an object")
-        self._where, self._fields = where, cast(Json, value)
+        self._where, self._fields = where, cast("Mapping[str, Any]", value)
 
     def take(self, name: str, kind: type[T]) -> T | None:
-        value = self._fields.get(name)
-        if value is None:
-            return None
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise ManifestUnreadable(f"{self._where}: {name} is not of type {kind.__name__}")
-        return value
+        value: T | None = self._fields.get(name)
+        if value is None or type(value) is kind:  # JSON makes nothing but the plain types; True is no int
+            return value
+        return self._refused(name, kind)
 
     def need(self, name: str, kind: type[T]) -> T:
-        value = self.take(name, kind)
+        value: T | None = self._fields.get(name)
         if value is None:
             raise ManifestUnreadable(f"{self._where}: {name} is missing")
-        return value
+        return value if type(value) is kind else self._refused(name, kind)
+
+    def _refused(self, name: str, kind: type[T]) -> NoReturn:
+        raise ManifestUnreadable(f"{self._where}: {name} is not of type {kind.__name__}")

@@ -39,7 +39,12 @@ class Store:
 
     def manifest(self, ref: ModelRef) -> Path:
         """Where the manifest of `ref` lies. Names that differ only in case share it."""
-        return self.manifests / f"{_key(ref)}.json"
+        return self.manifests / manifest_name(ref)
+
+    def manifest_files(self) -> Iterator[Path]:
+        """Every manifest, by name, read or not."""
+        names = (one.name for one in _listed(self.manifests))
+        yield from (self.manifests / name for name in names if name.endswith(".json") and not name.startswith("."))
 
     def blob(self, digest: Digest) -> Path:
         return self.home / "blobs" / blob_name(digest)
@@ -53,9 +58,10 @@ class Store:
 
     def blobs(self) -> Iterator[tuple[Path, Digest]]:
         """Every file of the store whose name is one that we give."""
-        for path in sorted((self.home / "blobs").glob("sha256-*")):
-            if (found := _BLOB.fullmatch(path.name)) and path.is_file() and not path.is_symlink():
-                yield path, Digest("sha256", found[1])
+        folder = self.home / "blobs"
+        for one in _listed(folder):
+            if (found := _BLOB.fullmatch(one.name)) and one.is_file(follow_symlinks=False):
+                yield folder / one.name, Digest("sha256", found[1])
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -82,6 +88,20 @@ class Store:
     def fetching(self, digest: Digest) -> AbstractContextManager[None]:
         """Held while the file of that digest is fetched, so that it is fetched once."""
         return held(self._locks / f"{blob_name(digest)}.lock")
+
+
+def _listed(folder: Path) -> list["os.DirEntry[str]"]:
+    """What lies in a folder, by name; nothing, where there is none."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda one: one.name)
+    except FileNotFoundError:
+        return []
+
+
+def manifest_name(ref: ModelRef) -> str:
+    """What the manifest of `ref` is called. Names that differ only in case share it."""
+    return f"{_key(ref)}.json"
 
 
 def _key(ref: ModelRef) -> str:

@@ -23,9 +23,14 @@ Numbers: TypeAlias = "array[int] | array[float]"
 _U32, _U64 = Struct("<I"), Struct("<Q")
 
 
-def open_regular(path: Path) -> int:
-    """A descriptor of a regular file; a pipe or a device is refused without waiting for it."""
+def open_regular(path: Path, *, follow: bool = True) -> int:
+    """A descriptor of a regular file; a pipe or a device is refused without waiting for it, a link where not `follow`.
+
+    The `FormatError` is caused by what the operating system says.
+    """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    if not follow:
+        flags |= getattr(os, "O_NOFOLLOW", 0)
     try:
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
