@@ -4,6 +4,7 @@ from ..models.contract import Model
 from ..models.ops.table import kind_of
 from ..models.quantized import TILED
 from .device import available_memory
+from .kv.groups import windows_of
 from .kv.pages import PageCache
 from .kv.pool import KVPool, PageLayout
 from .kv.sizing import plan_room
@@ -16,6 +17,7 @@ from .wheel import Wheel
 def assemble(model: Model, options: EngineOptions) -> tuple[Wheel, int]:
     """A wheel for `model` with a cache of its own, and the context that this cache holds."""
     layout = PageLayout.of(model.cache_spec(), options.page_size, model.place.dtype)
+    windows = windows_of(layout.groups)
     room = plan_room(
         page_bytes=layout.page_bytes,
         page_size=options.page_size,
@@ -23,8 +25,9 @@ def assemble(model: Model, options: EngineOptions) -> tuple[Wheel, int]:
         trained=model.config.context,
         context=options.context,
         sequences=options.sequences,
+        windows=windows,
     )
-    cache = PageCache(room.pages, options.page_size, sharing=options.prefix_cache)
+    cache = PageCache(room.pages, options.page_size, windows=windows, sharing=options.prefix_cache)
     scheduler = Scheduler(cache, batch_tokens=options.batch_tokens, sequences=options.sequences)
     pool = KVPool(layout, room.pages, model.place.device)
     runner = Runner(model, pool, sequences=options.sequences, context=room.context)

@@ -1,8 +1,9 @@
 """Makes tensors of a step's chunks and runs the model on them.
 
 All that differs between steps is gathered in two arrays, one a width of integer, and crosses to the device in two
-copies; the tensors of the batch are slices of these. The page table lives here as one array and is updated only where a
-sequence's pages changed.
+copies; the tensors of the batch are slices of these. The page tables live here as one array, a table for each group of
+layers, and are updated only where a sequence's pages changed. Where a window was left behind they keep what they had:
+nothing reads that.
 """
 
 from collections.abc import Sequence as Many
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.contract import Batch, Model, PagedView
+from .kv.lease import Lease
 from .kv.pool import KVPool
+from .replay import Replays
 from .scheduler import Chunk
 from .sequence import Sequence
 
@@ -26,11 +29,18 @@ class Runner:
         self.pool = pool
         self.device = model.place.device
         self._page_size = pool.layout.page_size
-        self._table = np.zeros((sequences, -(-context // self._page_size)), dtype=np.int32)
+        groups = pool.layout.groups
+        self._group_of = [i for _, i in sorted((layer, i) for i, group in enumerate(groups) for layer in group.layers)]
+        self._tables = np.zeros((len(groups), sequences, -(-context // self._page_size)), dtype=np.int32)
+        self.replays = Replays(model, self._tables.shape[2])
 
     def run(self, chunks: Many[Chunk]) -> Tensor | None:
         """Scores [wanted tokens, vocabulary] fp32, chunk by chunk; None when no chunk wants any."""
         batch = self.batch(chunks)
+        if not any(chunk.sequence.scored_from is not None for chunk in chunks):
+            replayed = self.replays.run(batch)
+            if replayed is not None:
+                return replayed
         hidden = self.model(batch)
         wanted = len(batch.rows)
         if not wanted:
@@ -46,35 +56,37 @@ class Runner:
         lengths = np.array(contexts, dtype=np.int64)
         ends = counts.cumsum()
         tokens = int(ends[-1])
-        table = self._table_of([chunk.sequence for chunk in chunks], -(-max(contexts) // self._page_size))
+        tables = self._tables_of([chunk.sequence for chunk in chunks], -(-max(contexts) // self._page_size))
         positions = np.arange(tokens, dtype=np.int64) + (lengths - ends).repeat(counts)
-        pages = table[np.arange(len(chunks)).repeat(counts), positions // self._page_size]
+        pages = tables[:, np.arange(len(chunks)).repeat(counts), positions // self._page_size]
         slots = pages.astype(np.int64) * self._page_size + positions % self._page_size
-        wide = self._to_device(_ids(chunks), positions, slots, _rows(chunks, ends))
-        starts, shown, flat = self._to_device(_from_zero(ends), lengths, table.reshape(-1), dtype=np.int32)
-        return self._assemble(wide, queries, contexts, starts, shown, flat.view(table.shape))
+        ids, places, rows, *slots_of = self._to_device(_ids(chunks), positions, _rows(chunks, ends), *slots)
+        starts, shown, flat = self._to_device(_from_zero(ends), lengths, tables.reshape(-1), dtype=np.int32)
+        views = self._views(list(flat.view(tables.shape)), slots_of)
+        return Batch(ids, places, rows, tuple(queries), tuple(contexts), starts, shown, views)
 
-    def _assemble(
-        self,
-        wide: list[Tensor],
-        queries: list[int],
-        contexts: list[int],
-        starts: Tensor,
-        lengths: Tensor,
-        table: Tensor,
-    ) -> Batch:
-        ids, positions, slots, rows = wide
-        views = [PagedView(k, v, table, slots) for k, v in zip(self.pool.keys, self.pool.values, strict=True)]
-        return Batch(ids, positions, rows, tuple(queries), tuple(contexts), starts, lengths, views)
+    def _views(self, tables: list[Tensor], slots: list[Tensor]) -> list[PagedView]:
+        """The pages of each layer, with the table and the slots of its group."""
+        pool = self.pool
+        return [
+            PagedView(keys, values, tables[group], slots[group])
+            for keys, values, group in zip(pool.keys, pool.values, self._group_of, strict=True)
+        ]
 
-    def _table_of(self, sequences: list[Sequence], width: int) -> NDArray[np.int32]:
-        """The pages of `sequences`, a row each, after noting what changed since they last ran."""
+    def _tables_of(self, sequences: list[Sequence], width: int) -> NDArray[np.int32]:
+        """The pages of `sequences` [groups, sequences, width], after noting what changed since they last ran."""
         for sequence in sequences:
             lease = sequence.lease
-            if lease is not None and lease.written < len(lease.pages):
-                self._table[sequence.row, lease.written : len(lease.pages)] = lease.pages[lease.written :]
-                lease.written = len(lease.pages)
-        return self._table[[sequence.row for sequence in sequences], :width]
+            if lease is not None and lease.changed:
+                self._note(lease, sequence.row)
+        return self._tables[:, [sequence.row for sequence in sequences], :width]
+
+    def _note(self, lease: Lease, row: int) -> None:
+        for numbers, table in zip(self._tables, lease.tables, strict=True):
+            since = max(table.written, table.first)
+            numbers[row, since : table.stop] = table.pages[since - table.first :]
+            table.written = table.stop
+        lease.changed = False
 
     def _to_device(self, *arrays: NDArray[np.integer], dtype: type[np.integer] = np.int64) -> list[Tensor]:
         """One copy of all `arrays`, and the slices of it."""
@@ -89,7 +101,7 @@ def _ids(chunks: Many[Chunk]) -> NDArray[np.int64]:
         if chunk.count == 1:
             ids.append(chunk.sequence.tokens[chunk.start])
         else:
-            ids += chunk.sequence.tokens[chunk.start : chunk.stop]
+            ids += chunk.tokens
     return np.array(ids, dtype=np.int64)
 
 

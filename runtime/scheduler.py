@@ -6,12 +6,14 @@ left goes to prompts, in chunks. The scheduler counts tokens and pages; it knows
 Fairness: half of the prompt budget is the eldest prompt's, so that nobody waits for ever; the rest goes to the shortest
 first, so that a short request does not stand behind a long one. A sequence that waits for pages may be overtaken a
 bounded number of times. A higher priority goes before all of this: its sequences come first, and those of a lower one
-give way to them. Pages for a whole prompt are taken at once, then one by one; when there are none left, the
-youngest gives way and comes back before all that came later.
+give way to them. Pages for a whole prompt are taken at once, as far as windows reach, then one by one; when there are
+none left, the youngest gives way and comes back before all that came later. A chunk whose window must move on over
+pages that others hold is as long as there are pages for it.
 """
 
 from bisect import insort
-from dataclasses import dataclass
+from collections.abc import Sequence as Many
+from dataclasses import dataclass, replace
 
 from .errors import InvalidParameter, PoolTooSmall
 from .kv.pages import Lease, PageCache
@@ -24,11 +26,12 @@ PATIENCE = 64  # how often a sequence that waits for pages is overtaken before a
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next `count` tokens of `sequence`, from `start` on."""
+    """The next `count` tokens of `sequence`, from `start` on; the last of them may be a `guess` of what will follow it."""
 
     sequence: Sequence
     start: int
     count: int
+    guess: tuple[int, ...] = ()
 
     @property
     def stop(self) -> int:
@@ -37,7 +40,16 @@ class Chunk:
     @property
     def is_last(self) -> bool:
         """Nothing of the sequence is left to compute after this chunk."""
-        return self.start + self.count == len(self.sequence.tokens)
+        return self.stop - len(self.guess) == len(self.sequence.tokens)
+
+    @property
+    def tokens(self) -> list[int]:
+        return [*self.sequence.tokens[self.start : self.stop - len(self.guess)], *self.guess]
+
+    @property
+    def plain(self) -> "Chunk":
+        """This chunk without its guess."""
+        return replace(self, count=self.count - len(self.guess), guess=())
 
     @property
     def wanted(self) -> range:
@@ -45,7 +57,7 @@ class Chunk:
         stop = self.start + self.count
         if self.sequence.scored_from is not None:
             return range(max(self.start, self.sequence.scored_from), stop)
-        return range(stop - 1, stop) if stop == len(self.sequence.tokens) else NOTHING
+        return range(stop - len(self.guess) - 1, stop) if self.is_last else NOTHING
 
 
 class Scheduler:
@@ -71,7 +83,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Put `sequence` at the end of the line; raises `PoolTooSmall` for one that could not even run alone."""
         cached = sequence.limit - sequence.chooses  # the last token chosen needs no place
-        if cached > self.cache.capacity:
+        if self.cache.needed(cached) > self.cache.pages:
             raise PoolTooSmall(cached, self.cache.capacity)
         self.waiting.push(sequence)
 
@@ -79,35 +91,56 @@ class Scheduler:
         """What to compute now: decodes first, then prompts. Empty when nothing waits or runs."""
         self._let_in_urgent()
         chunks = self._decodes()
-        return chunks + self._prompts(self.batch_tokens - len(chunks))
+        chunks += self._prompts(self.batch_tokens - len(chunks))
+        while not chunks and self.running:  # windows of prompts stand in each other's way
+            self._give_way(self.running[-1])
+            chunks = self._prompts(self.batch_tokens)
+        return chunks
 
-    def advance(self, chunk: Chunk) -> None:
-        """Note that `chunk` was computed. Full pages of prompts are shared from now on."""
-        chunk.sequence.computed = chunk.stop
-        chunk.sequence.read_to(chunk.stop)
-        if chunk.count > 1:
-            self.cache.commit(_lease(chunk.sequence), chunk.sequence.tokens, chunk.stop)
+    def with_guess(self, chunk: Chunk, guess: Many[int]) -> Chunk:
+        """`chunk`, and as much of a `guess` of what follows as there is room for that nobody else may want soon."""
+        sequence = chunk.sequence
+        lease = _lease(sequence)
+        if chunk.stop + len(guess) > lease.room:
+            cached = self.cache.available - self.cache.free  # not to be taken for a guess
+            self.cache.make_room(lease, chunk.start, chunk.stop + len(guess), spare=self._spare + cached)
+        kept = tuple(guess[: max(lease.room - chunk.stop, 0)])
+        return replace(chunk, count=chunk.count + len(kept), guess=kept)
+
+    def advance(self, chunk: Chunk, guessed: int = 0) -> None:
+        """Note that `chunk` was computed, `guessed` tokens of its guess being right. Full pages of prompts are shared
+        from now on; what was guessed wrong will be written over.
+        """
+        stop = chunk.stop - len(chunk.guess) + guessed
+        chunk.sequence.computed = stop
+        chunk.sequence.read_to(stop)
+        if chunk.count > 1 and not chunk.guess:
+            self.cache.commit(_lease(chunk.sequence), chunk.sequence.tokens, stop)
 
     def truncate(self, sequence: Sequence, tokens: int) -> None:
-        """Roll `sequence` back to its first `tokens` tokens, the whole prompt at least, in whatever state it is.
+        """Roll `sequence` back to its first `tokens` tokens, the whole prompt at least, in whatever state it is."""
+        self.rewrite(sequence, tokens, ())
 
-        Where that cuts into pages that are shared with others, it goes back to the line, and finds its prefix there.
+    def rewrite(self, sequence: Sequence, start: int, tokens: Many[int]) -> None:
+        """Put `tokens` in place of all that `sequence` has from `start` on, which is not within its prompt.
+
+        Where that cuts into pages that are shared with others, or a token would see what has left a window, it goes
+        back to the line, and finds there what is left of its prefix.
         """
-        if not sequence.num_prompt <= tokens <= len(sequence.tokens):
-            raise AssertionError(
-                f"{tokens} tokens are not between the prompt and the end of sequence {sequence.number}"
-            )
+        if not sequence.num_prompt <= start <= len(sequence.tokens):
+            raise AssertionError(f"{start} tokens are not between the prompt and the end of sequence {sequence.number}")
+        kept = min(sequence.computed, start, start + len(tokens) - 1)  # the last one's scores are wanted, again or yet
         if sequence.state is State.WAITING:
             self.waiting.remove(sequence)
-        elif sequence.state is State.RUNNING and tokens <= _lease(sequence).shared * self.cache.page_size:
+        elif sequence.state is State.RUNNING and not self._holds(sequence, kept):
             self._vacate(sequence, trusted=True)
-            sequence.computed, sequence.state = 0, State.WAITING
-        del sequence.tokens[tokens:]
+            kept, sequence.state = 0, State.WAITING
+        sequence.tokens[start:] = tokens
+        sequence.computed = kept
         if sequence.state is State.WAITING:
             self.waiting.push(sequence)
         elif sequence.state is State.RUNNING:
-            sequence.computed = min(sequence.computed, tokens - 1)  # the last one's scores are wanted again
-            self.cache.shorten(_lease(sequence), self.cache.pages_for(tokens))
+            self.cache.shorten(_lease(sequence), self.cache.pages_for(len(sequence.tokens)))
 
     def finish(self, sequence: Sequence, *, trusted: bool = True) -> None:
         """Take `sequence` out, in whatever state it is. What it computed stays in the cache if it can be `trusted`."""
@@ -116,6 +149,11 @@ class Scheduler:
         elif sequence.state is State.RUNNING:
             self._vacate(sequence, trusted=trusted)
         sequence.state = State.FINISHED
+
+    def _holds(self, sequence: Sequence, start: int) -> bool:
+        """Whether what token `start` sees is there, and its own page nobody else's."""
+        lease = _lease(sequence)
+        return start >= lease.shared * self.cache.page_size and self.cache.covers(lease, start)
 
     def check(self) -> None:
         """Raise `AssertionError` unless every page and every row is accounted for."""
@@ -133,7 +171,7 @@ class Scheduler:
                 continue
             stay = [sequence for sequence in self.running if sequence.priority >= first.priority]
             held = sum(len(_lease(sequence).pages) for sequence in stay)
-            wanted = self.cache.pages_for(len(first.tokens)) + len(stay)
+            wanted = self.cache.needed(len(first.tokens)) + len(stay) * len(self.cache.groups)
             if len(stay) == self.sequences or held + wanted > self.cache.pages:
                 return
             self._give_way(self.running[-1])
@@ -149,12 +187,12 @@ class Scheduler:
     def _make_room(self, sequence: Sequence) -> bool:
         """See that the next token has a page. The youngest give way for it; False when that was `sequence` itself."""
         lease = _lease(sequence)
-        while sequence.computed >= len(lease.pages) * self.cache.page_size:
-            if not self.cache.grow(lease):
-                youngest = self.running[-1]
-                self._give_way(youngest)
-                if youngest is sequence:
-                    return False
+        start = sequence.computed
+        while start >= lease.room and self.cache.make_room(lease, start, start + 1) == start:
+            youngest = self.running[-1]
+            self._give_way(youngest)
+            if youngest is sequence:
+                return False
         return True
 
     def _give_way(self, sequence: Sequence) -> None:
@@ -180,11 +218,24 @@ class Scheduler:
         started = [sequence for sequence in self.running if sequence.pending > 1]
         eldest, stuck = self._eldest(started)
         others = sorted((s for s in started if s is not eldest), key=lambda s: (s.priority, -s.pending, -s.number))
-        kept = min(eldest.pending, budget - budget // 2) if eldest is not None else 0
+        kept = 0 if eldest is None else self._chunk(eldest, budget - budget // 2).count
         chunks, left = self._shortest_first(others, budget - kept, stuck)
         if eldest is not None:
-            chunks.insert(0, Chunk(eldest, eldest.computed, min(eldest.pending, kept + left)))
-        return chunks
+            chunks.insert(0, self._chunk(eldest, kept + left))
+        return [chunk for chunk in chunks if chunk.count]
+
+    def _chunk(self, sequence: Sequence, most: int) -> Chunk:
+        """The next tokens of a prompt, `most` at most, and no more than there are pages for: perhaps none."""
+        start, lease = sequence.computed, _lease(sequence)
+        count = min(sequence.pending, most)
+        if start + count > lease.room:
+            count = min(count, self.cache.make_room(lease, start, start + count, spare=self._spare) - start)
+        return Chunk(sequence, start, count)
+
+    @property
+    def _spare(self) -> int:
+        """Pages by which those that run may want to grow soon."""
+        return len(self.running) * len(self.cache.groups)
 
     def _eldest(self, started: list[Sequence]) -> tuple[Sequence | None, Sequence | None]:
         """The eldest prompt that can run, and the one that should but cannot be let in yet."""
@@ -203,9 +254,8 @@ class Scheduler:
                 if not started:
                     break
                 sequence = started.pop()
-            count = min(sequence.pending, budget)
-            chunks.append(Chunk(sequence, sequence.computed, count))
-            budget -= count
+            chunks.append(self._chunk(sequence, budget))
+            budget -= chunks[-1].count
         return chunks, budget
 
     def _admit_shorter(self, other: Sequence | None, stuck: Sequence | None) -> Sequence | None:
@@ -227,7 +277,7 @@ class Scheduler:
         """Give `sequence` a row and pages for all its tokens, and leave a page for each that runs to grow by."""
         if not self._rows:
             return False
-        lease = self.cache.lease(sequence.tokens, reusable=sequence.reusable, spare=len(self.running))
+        lease = self.cache.lease(sequence.tokens, reusable=sequence.reusable, spare=self._spare)
         if lease is None:
             return False
         self.waiting.remove(sequence)

@@ -34,6 +34,8 @@ class Sequence:
     cached: int | None = None  # prompt tokens found in the cache when it first ran
     overtaken: int = 0  # how many younger ones were let in before it while it waited for pages
     row: int = -1  # of the runner's page table
+    proposed: int = 0  # tokens that were guessed before they were chosen
+    accepted: int = 0  # those of them that were chosen then
     lease: Lease | None = None
     num_prompt: int = field(init=False)
 

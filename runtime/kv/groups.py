@@ -4,8 +4,10 @@ A page holds some tokens of every layer of one group, each in its slot, and all 
 serves full attention and windows of any size. Layers are numbers here, in their order.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from sys import maxsize
 from typing import Final
 
 MOST_WASTE: Final = 1 / 8  # of the slots of the layers that see equally far
@@ -44,6 +46,25 @@ def slots_of(counts: Sequence[int]) -> int:
 
 def windows_of(groups: Sequence[Group]) -> tuple[int | None, ...]:
     return tuple(group.window for group in groups)
+
+
+def pages_needed(windows: Sequence[int | None], page_size: int, tokens: int) -> int:
+    """Pages without which a sequence of `tokens` tokens cannot be, one token computed after the other."""
+    places = -(-tokens // page_size)
+    return sum(min(places, most_places(window, page_size)) for window in windows)
+
+
+def most_places(window: int | None, page_size: int) -> int:
+    """On how many pages a token and all that it sees can lie."""
+    return maxsize if window is None else (window + page_size - 2) // page_size + 1
+
+
+def tokens_in(windows: Sequence[int | None], page_size: int, pages: int) -> int:
+    """Tokens of the longest sequence that so many pages hold; `sys.maxsize` where windows bound what it needs."""
+    if pages_needed(windows, page_size, maxsize) <= pages:
+        return maxsize
+    places = range(pages + 1)
+    return page_size * (bisect_right(places, pages, key=lambda n: pages_needed(windows, page_size, n * page_size)) - 1)
 
 
 def _waste(counts: Sequence[int], size: int) -> float:

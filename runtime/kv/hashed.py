@@ -10,6 +10,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
+from itertools import count
 
 from .radix import Node
 
@@ -20,11 +21,12 @@ class HashedPrefixes:
     In the line of idle pages each stands before the one it follows in a prefix: a path is put there from its end up.
     """
 
-    def __init__(self, page_size: int) -> None:
+    def __init__(self, page_size: int, clock: Iterator[int] | None = None) -> None:
         self.page_size = page_size
         self.root = Node(None, [], [])
         self._known: dict[bytes, Node] = {}
         self._idle: OrderedDict[int, Node] = OrderedDict()  # by page
+        self._clock = count(1) if clock is None else clock
 
     @property
     def pages(self) -> int:
@@ -33,6 +35,11 @@ class HashedPrefixes:
     @property
     def idle(self) -> int:
         return len(self._idle)
+
+    @property
+    def oldest(self) -> int | None:
+        """When the page was used that `evict` would take."""
+        return next(iter(self._idle.values())).used if self._idle else None
 
     def match(self, tokens: Sequence[int], most: int) -> tuple[Node, list[int]]:
         """The node of the longest known prefix, at most `most` pages of it, and the pages on the way there.
@@ -72,6 +79,7 @@ class HashedPrefixes:
             part.holds -= 1
             if not part.holds:
                 self._idle[part.pages[0]] = part
+                part.used = next(self._clock)
 
     def evict(self, wanted: int) -> list[int]:
         """Take up to `wanted` pages out of the table, least recently used first."""
@@ -100,6 +108,7 @@ class HashedPrefixes:
     def _add(self, parent: Node, key: bytes, page: int) -> Node:
         node = Node(parent, [key], [page])
         parent.children[key] = self._known[key] = self._idle[page] = node
+        node.used = next(self._clock)
         return node
 
     def _remove(self, node: Node) -> int:
@@ -114,6 +123,7 @@ class HashedPrefixes:
         for part in node.path():
             if not part.holds:
                 self._idle.move_to_end(part.pages[0])
+                part.used = next(self._clock)
 
 
 def _digest(node: Node) -> bytes:

@@ -2,21 +2,31 @@
 
 A page belongs to a lease (one sequence's), to the prefix cache (a radix tree or a hash table), or to the free list, and
 the three always add up to all pages; `check` proves it. Pages are numbers here: what lies in them is the pool's
-business.
+business. Layers that see equally far share a page, so that a sequence has a table for each such group: with full
+attention all its pages, with a window those that its next token sees and what comes behind.
+
+Under pressure what was last needed longest ago goes first: the last page of a prefix that nobody holds, in all groups,
+or a page that every window has left. Both come from the head of a line; nothing is searched. The pages that a finished
+sequence still had in its windows were needed later than its prefix, so they go with it, not before.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal, Protocol, TypeAlias
 
+from .cached import CachedPages
+from .groups import most_places, pages_needed, tokens_in
 from .hashed import HashedPrefixes
+from .lease import Lease, Table
 from .radix import Node, RadixTree
+
+__all__ = ["Lease", "PageCache", "Prefixes", "Sharing", "Table"]
 
 Sharing: TypeAlias = Literal["radix", "hash", "off"]
 
 
 class Prefixes(Protocol):
-    """What is known of prefixes: `pages` of them, of which nobody holds `idle`. See `RadixTree`."""
+    """What is known of prefixes: `pages` entries, of which nobody holds `idle`. See `RadixTree`."""
 
     root: Node
 
@@ -24,6 +34,8 @@ class Prefixes(Protocol):
     def pages(self) -> int: ...
     @property
     def idle(self) -> int: ...
+    @property
+    def oldest(self) -> int | None: ...
     def match(self, tokens: Sequence[int], most: int) -> tuple[Node, list[int]]: ...
     def extend(self, node: Node, tokens: Sequence[int], start: int, pages: Sequence[int]) -> tuple[Node, list[int]]: ...
     def hold(self, node: Node) -> None: ...
@@ -33,119 +45,157 @@ class Prefixes(Protocol):
     def walk(self) -> Iterator[Node]: ...
 
 
-@dataclass(slots=True, eq=False)
-class Lease:
-    """The pages of one sequence in order. The first `shared` are the tree's, down to `node`; the rest are its own.
+class PageCache:
+    """Hands out pages, finds prefixes that are already computed, and takes the oldest back when pages run out.
 
-    `written` is how many of `pages` its holder's page table already shows; whatever changes below that takes it back.
+    `windows` has an entry for each group of layers: how many tokens they see, or None for all.
     """
 
-    node: Node
-    pages: list[int] = field(default_factory=list)
-    shared: int = 0
-    written: int = 0
-
-
-class PageCache:
-    """Hands out pages, finds prefixes that are already computed, and takes the oldest back when pages run out."""
-
-    def __init__(self, pages: int, page_size: int, *, sharing: Sharing = "radix") -> None:
+    def __init__(
+        self, pages: int, page_size: int, *, windows: Sequence[int | None] = (None,), sharing: Sharing = "radix"
+    ) -> None:
+        clock = count(1)
         self.pages = pages
         self.page_size = page_size
-        self.prefixes: Prefixes = HashedPrefixes(page_size) if sharing == "hash" else RadixTree(page_size)
+        self.prefixes: Prefixes = (HashedPrefixes if sharing == "hash" else RadixTree)(page_size, clock)
+        self.groups = [CachedPages(window, clock) for window in windows]
         self.evicted = 0
+        self._windows = tuple(windows)
+        self._windowed = [group for group in self.groups if group.window is not None]
         self._share = sharing != "off"
         self._unused = 0  # pages from here on were never handed out: no list of them is needed
         self._returned: list[int] = []
+        self._entries = count()
 
     @property
     def free(self) -> int:
         return len(self._returned) + self.pages - self._unused
 
     @property
+    def cached(self) -> int:
+        """Pages of the prefix cache, held or not."""
+        return sum(len(group.pages) for group in self.groups)
+
+    @property
     def available(self) -> int:
-        """Pages that a lease could still get: the free ones and those of the tree that nobody holds."""
-        return self.free + self.prefixes.idle
+        """Pages that a lease could still get: the free ones and those of the prefix cache that nobody needs."""
+        full = len(self.groups) - len(self._windowed)
+        return self.free + full * self.prefixes.idle + sum(len(group.idle) for group in self._windowed)
 
     @property
     def capacity(self) -> int:
-        """Tokens that fit when one sequence has every page."""
-        return self.pages * self.page_size
+        """Tokens that fit when one sequence has every page; `sys.maxsize` where windows make that all there are."""
+        return tokens_in(self._windows, self.page_size, self.pages)
 
     def pages_for(self, tokens: int) -> int:
+        """Places of `tokens` tokens: pages in each group, where nothing has left a window."""
         return -(-tokens // self.page_size)
+
+    def needed(self, tokens: int) -> int:
+        """Pages without which a sequence of `tokens` tokens cannot be, one token computed after the other."""
+        return pages_needed(self._windows, self.page_size, tokens)
 
     def lease(self, tokens: Sequence[int], *, reusable: int, spare: int = 0) -> Lease | None:
         """Pages for all of `tokens`, or None when there are not enough with `spare` more left over.
 
-        At most the first `reusable` tokens are taken from what is already computed: `shared` pages of them.
+        Where a group has a window these are as many as it can reach over; `make_room` moves them on. At most the first
+        `reusable` tokens are taken from what is already computed: `shared` pages of them.
         """
-        most = reusable // self.page_size if self._share else 0
-        node, pages = self.prefixes.match(tokens, most)
-        self.prefixes.hold(node)
-        wanted = self.pages_for(len(tokens)) - len(pages)
-        if wanted + spare > self.available:
-            self.prefixes.release(node)
+        node, entries = self._match(tokens, reusable)
+        lease = self._stand_on(node, entries)
+        places = self.pages_for(len(tokens))
+        stops = [
+            min(places, table.first + most_places(window, self.page_size))
+            for window, table in zip(self._windows, lease.tables, strict=True)
+        ]
+        if sum(stops) - len(stops) * lease.shared + spare > self.available:
+            self.release(lease)
             return None
-        return Lease(node, pages + self._take(wanted), shared=len(pages))
+        self._extend(lease, stops)
+        return lease
+
+    def make_room(self, lease: Lease, start: int, stop: int, *, spare: int = 0) -> int:
+        """Let windows move on to token `start`, the next one, and see that tokens before `stop` have a place.
+
+        Returns how many tokens have one. There may be none for any new one; more than a page's worth of them is given
+        only where `spare` pages are left over.
+        """
+        self._leave_behind(lease, start)
+        places, least = self.pages_for(stop), start // self.page_size + 1
+        while (wanted := _missing(lease, places)) and wanted + (spare if places > least else 0) > self.available:
+            places -= 1
+        if wanted:
+            self._extend(lease, [max(places, table.stop) for table in lease.tables])
+        return lease.room
 
     def grow(self, lease: Lease) -> bool:
-        """One more page for `lease`; False when there is none to be had."""
-        if not self.available:
-            return False
-        lease.pages += self._take(1)
-        return True
+        """Room for another page's worth of tokens in `lease`, nothing left behind; False when there is none."""
+        room = lease.room
+        return self.make_room(lease, 0, room + 1) > room
+
+    def covers(self, lease: Lease, start: int) -> bool:
+        """Whether everything that token `start` sees is still in `lease`."""
+        return all(
+            table.first <= self._first_seen(group.window, start)
+            for group, table in zip(self.groups, lease.tables, strict=True)
+        )
 
     def commit(self, lease: Lease, tokens: Sequence[int], computed: int) -> None:
-        """Give the tree the pages that the first `computed` of `tokens` fill, for others to share."""
+        """Give the prefix cache the pages that the first `computed` of `tokens` fill, for others to share."""
         full = computed // self.page_size
         if not self._share or full <= lease.shared:
             return
-        own = lease.pages[lease.shared : full]
-        node, pages = self.prefixes.extend(lease.node, tokens, lease.shared, own)
+        names = [next(self._entries) for _ in range(lease.shared, full)]
+        node, entries = self.prefixes.extend(lease.node, tokens, lease.shared, names)
         self.prefixes.hold(node)
         self.prefixes.release(lease.node)
-        twice = [mine for mine, theirs in zip(own, pages, strict=True) if mine != theirs]
-        if twice:
-            self._returned += twice
-            lease.written = min(lease.written, lease.shared)
-        lease.pages[lease.shared : full] = pages
-        lease.node, lease.shared = node, full
+        for group, table in zip(self.groups, lease.tables, strict=True):
+            self._donate(group, table, entries, lease)
+        lease.node = node
+        lease.entries += entries
+        if len(self._windowed) == len(self.groups):
+            self._forget_spent()
 
-    def shorten(self, lease: Lease, pages: int) -> None:
-        """Take back all but the first `pages` of `lease`, which are not fewer than it shares."""
-        self._returned += lease.pages[pages:]
-        del lease.pages[pages:]
-        lease.written = min(lease.written, pages)
+    def shorten(self, lease: Lease, places: int) -> None:
+        """Take back all but the first `places` places of `lease`, which are not fewer than it shares."""
+        for table in lease.tables:
+            self._returned += table.cut(places)
+        lease.room = min(lease.room, places * self.page_size)
 
     def release(self, lease: Lease) -> None:
-        """End `lease`: its own pages are free again, the tree keeps what was committed."""
+        """End `lease`: its own pages are free again, the prefix cache keeps what was committed."""
         self.prefixes.release(lease.node)
-        self._returned += lease.pages[lease.shared :]
-        lease.node, lease.pages, lease.shared, lease.written = self.prefixes.root, [], 0, 0
+        for group, table in zip(self.groups, lease.tables, strict=True):
+            group.let_go(table.shared(lease.entries))
+            self._returned += table.own(lease.shared)
+        lease.node, lease.entries, lease.room = self.prefixes.root, [], 0
+        lease.tables = tuple(Table() for _ in self.groups)
 
     def discard(self, lease: Lease) -> None:
         """End `lease` and forget what it shared with nobody: its contents are not to be trusted."""
         node = lease.node
         self.release(lease)
-        self._returned += self.prefixes.drop(node)
+        self._returned += self._forget(self.prefixes.drop(node))
 
     def check(self, leases: Iterable[Lease]) -> None:
-        """Raise `AssertionError` unless every page has exactly one owner and the tree's counts are true."""
+        """Raise `AssertionError` unless every page has exactly one owner and the counts of what is shared are true."""
         leases = list(leases)
-        owned = [page for lease in leases for page in lease.pages[lease.shared :]]
-        in_tree = self._check_tree(leases)
+        owned = [page for lease in leases for table in lease.tables for page in table.own(lease.shared)]
+        self._check_prefixes(leases)
+        for number, group in enumerate(self.groups):
+            self._check_group(number, group, leases)
+        in_cache = [page for group in self.groups for page in group.pages.values()]
         fresh = range(self._unused, self.pages)
-        everything = [*self._returned, *fresh, *owned, *in_tree]
+        everything = [*self._returned, *fresh, *owned, *in_cache]
         _require(len(everything) == self.pages, f"{len(everything)} pages have an owner, there are {self.pages}")
         _require(set(everything) == set(range(self.pages)), "a page has two owners")
 
-    def _check_tree(self, leases: list[Lease]) -> list[int]:
+    def _check_prefixes(self, leases: list[Lease]) -> None:
         holds: dict[int, int] = {}
         for lease in leases:
             path = list(lease.node.path())
-            spelled = [page for node in reversed(path) for page in node.pages]
-            _require(spelled == lease.pages[: lease.shared], "a lease and the tree disagree on its shared pages")
+            spelled = [entry for node in reversed(path) for entry in node.pages]
+            _require(spelled == lease.entries, "a lease and the prefixes disagree on what it shares")
             for node in path:
                 holds[id(node)] = holds.get(id(node), 0) + 1
         nodes = list(self.prefixes.walk())
@@ -153,16 +203,95 @@ class PageCache:
             _require(node.holds == holds.get(id(node), 0), "a node counts another number of holds than there are")
             _require(len(node.keys) == len(node.pages) > 0, "a node's keys and pages differ in number")
             _require(node.parent is not None and node.parent.children.get(node.keys[0]) is node, "a node hangs loose")
-        in_tree = [page for node in nodes for page in node.pages]
+        entries = [entry for node in nodes for entry in node.pages]
         idle = sum(len(node.pages) for node in nodes if not node.holds)
-        _require((self.prefixes.pages, self.prefixes.idle) == (len(in_tree), idle), "the tree miscounts its pages")
-        return in_tree
+        _require((self.prefixes.pages, self.prefixes.idle) == (len(entries), idle), "the prefixes miscount")
+        for group in self.groups:
+            missing = set(entries) ^ set(group.pages)
+            _require(missing <= set(entries), "a page stands for nothing")
+            _require(group.window is not None or not missing, "a prefix has lost a page")
+
+    def _check_group(self, number: int, group: CachedPages, leases: list[Lease]) -> None:
+        keeps: dict[int, int] = {}
+        for lease in leases:
+            table = lease.tables[number]
+            entries = table.shared(lease.entries)
+            found = [group.pages.get(entry) for entry in entries]
+            _require(found == table.pages[: len(entries)], "a lease and the prefix cache disagree on its shared pages")
+            _require(lease.room <= table.stop * self.page_size, "a lease promises more room than it has")
+            for entry in entries:
+                keeps[entry] = keeps.get(entry, 0) + 1
+        if group.window is not None:
+            _require(group.keeps == keeps, "a page is kept by another number of leases than there are")
+            _require(set(group.idle) == set(group.pages) - set(keeps), "a page is idle and kept, or neither")
+
+    def _match(self, tokens: Sequence[int], reusable: int) -> tuple[Node, list[int]]:
+        """The longest known prefix that has all a token behind it sees."""
+        node, entries = self.prefixes.match(tokens, reusable // self.page_size if self._share else 0)
+        usable = self._usable(entries)
+        return (node, entries) if usable == len(entries) else self.prefixes.match(tokens, usable)
+
+    def _usable(self, entries: list[int]) -> int:
+        """How many of `entries` there are up to one behind which no window has a hole."""
+        stop, again = len(entries), bool(self._windowed)
+        reached = [stop] * len(self._windowed)  # from where on each group has all
+        while again:
+            again = False
+            for number, group in enumerate(self._windowed):
+                first, place = self._first_seen(group.window, stop * self.page_size), min(reached[number], stop)
+                while place > first and entries[place - 1] in group.pages:
+                    place -= 1
+                reached[number] = place
+                if place > first:
+                    stop, again = place - 1, True
+        return stop
+
+    def _stand_on(self, node: Node, entries: list[int]) -> Lease:
+        """A lease of what `node` stands for, and of nothing more."""
+        self.prefixes.hold(node)
+        tables = []
+        for group in self.groups:
+            first = self._first_seen(group.window, len(entries) * self.page_size)
+            group.keep(entries[first:])
+            tables.append(Table([group.pages[entry] for entry in entries[first:]], first))
+        return Lease(node, entries, tuple(tables), len(entries) * self.page_size)
+
+    def _leave_behind(self, lease: Lease, start: int) -> None:
+        """Part with pages that token `start` does not see any more."""
+        for group, table in zip(self.groups, lease.tables, strict=True):
+            first = min(self._first_seen(group.window, start), table.stop)
+            if first <= table.first:
+                continue
+            group.let_go(lease.entries[table.first : first])
+            self._returned += table.pages[max(lease.shared - table.first, 0) : first - table.first]
+            del table.pages[: first - table.first]
+            table.first = first
+
+    def _extend(self, lease: Lease, stops: Sequence[int]) -> None:
+        """Pages up to these places, of which the caller has seen that they are available."""
+        taken = iter(self._take(sum(stops) - sum(table.stop for table in lease.tables)))
+        for table, stop in zip(lease.tables, stops, strict=True):
+            table.pages += [next(taken) for _ in range(table.stop, stop)]
+        lease.room = self.page_size * min(stops, default=0)
+        lease.changed = True
+
+    def _donate(self, group: CachedPages, table: Table, entries: list[int], lease: Lease) -> None:
+        """Let the pages of `table` stand for `entries`, which come behind those of `lease`."""
+        start = max(lease.shared, table.first)
+        kept = entries[start - lease.shared :]
+        for place, entry in enumerate(kept, start - table.first):
+            mine = table.pages[place]
+            table.pages[place] = group.add(entry, mine)
+            if table.pages[place] != mine:
+                self._returned.append(mine)
+                table.written = min(table.written, start)
+                lease.changed = True
+        group.keep(kept)
 
     def _take(self, wanted: int) -> list[int]:
         """`wanted` pages, the caller having seen that they are available. A pool fills from its start."""
-        short = wanted - self.free
-        if short > 0:
-            evicted = self.prefixes.evict(short)
+        while (short := wanted - self.free) > 0:
+            evicted = self._evict(short)
             self.evicted += len(evicted)
             self._returned += evicted
         kept = max(len(self._returned) - wanted, 0)
@@ -172,6 +301,36 @@ class PageCache:
         taken += range(self._unused, self._unused + fresh)
         self._unused += fresh
         return taken
+
+    def _evict(self, wanted: int) -> list[int]:
+        """Some of the `wanted` pages, of those that were needed longest ago."""
+        if not self._windowed:
+            return self._forget(self.prefixes.evict(-(-wanted // len(self.groups))))
+        ages = [(group.oldest, group) for group in self._windowed]
+        left = min(((age, group) for age, group in ages if age is not None), key=lambda one: one[0], default=None)
+        oldest = self.prefixes.oldest
+        if left is not None and (oldest is None or left[0] < oldest):
+            return [left[1].evict()]
+        return self._forget(self.prefixes.evict(1))
+
+    def _forget(self, entries: list[int]) -> list[int]:
+        return [page for group in self.groups for page in group.forget(entries)]
+
+    def _forget_spent(self) -> None:
+        """Where all groups have windows, prefixes may outlive their pages: not by more than there are pages."""
+        spent = self.prefixes.pages - 2 * self.pages
+        if spent > 0:
+            gone = self._forget(self.prefixes.evict(spent))
+            self.evicted += len(gone)
+            self._returned += gone
+
+    def _first_seen(self, window: int | None, token: int) -> int:
+        """The first place that `token` sees."""
+        return 0 if window is None else max(token - window + 1, 0) // self.page_size
+
+
+def _missing(lease: Lease, places: int) -> int:
+    return sum(max(places - table.stop, 0) for table in lease.tables)
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -3,7 +3,8 @@
 A path from the root spells a token sequence, a page at a time; each node holds a run of pages, and siblings differ in
 their first one. A node that a lease stands on, or stands below, is held and stays; the rest may be evicted, least
 recently used leaf first, from its tail. Which leaf that is comes from a heap, never from a walk over the tree. The tree
-knows pages by number and never touches what is in them.
+knows pages by number and never touches what is in them; where several groups of layers have pages of their own, the
+number is an entry's, which stands for one page of each.
 """
 
 import heapq
@@ -42,15 +43,26 @@ class Node:
 class RadixTree:
     """The prefix cache of one model. `pages` counts all it has, `idle` those that nobody holds."""
 
-    def __init__(self, page_size: int) -> None:
+    def __init__(self, page_size: int, clock: Iterator[int] | None = None) -> None:
+        """`clock` says when something is used, where that is compared with the use of others."""
         self.page_size = page_size
         self.root = Node(None, [], [])
         self.pages = 0
         self.idle = 0
-        self._clock = count(1)
+        self._clock = count(1) if clock is None else clock
         self._ties = count()
         self._leaves: list[tuple[int, int, Node]] = []
         self._nodes = 0
+
+    @property
+    def oldest(self) -> int | None:
+        """When the leaf was used that `evict` would take from."""
+        while self._leaves:
+            used, _, node = self._leaves[0]
+            if node.evictable and used == node.used:
+                return used
+            heapq.heappop(self._leaves)
+        return None
 
     def match(self, tokens: Sequence[int], most: int) -> tuple[Node, list[int]]:
         """The deepest node of the longest known prefix, at most `most` pages of it, and the pages on the way there.
@@ -92,12 +104,8 @@ class RadixTree:
     def evict(self, wanted: int) -> list[int]:
         """Take up to `wanted` pages out of the tree, least recently used leaf first."""
         taken: list[int] = []
-        while len(taken) < wanted and self._leaves:
-            used, _, node = self._leaves[0]
-            if not node.evictable or used != node.used:
-                heapq.heappop(self._leaves)
-            else:
-                taken += self._cut(node, wanted - len(taken))
+        while len(taken) < wanted and self.oldest is not None:
+            taken += self._cut(self._leaves[0][2], wanted - len(taken))
         return taken
 
     def drop(self, node: Node) -> list[int]:

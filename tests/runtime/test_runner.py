@@ -2,6 +2,7 @@
 
 import torch
 
+from unillm.runtime.kv.groups import windows_of
 from unillm.runtime.kv.pages import PageCache
 from unillm.runtime.kv.pool import KVPool, PageLayout
 from unillm.runtime.runner import Runner
@@ -13,7 +14,7 @@ from unillm.tests.runtime.fakes import FakeModel
 def runner_and_scheduler(pages: int = 16, page_size: int = 4) -> tuple[Runner, Scheduler]:
     model = FakeModel(layers=3)
     pool = KVPool(PageLayout.of(model.cache_spec(), page_size, torch.float32), pages, torch.device("cpu"))
-    cache = PageCache(pages, page_size)
+    cache = PageCache(pages, page_size, windows=windows_of(pool.layout.groups))
     return Runner(model, pool, sequences=4, context=64), Scheduler(cache, batch_tokens=12, sequences=4)
 
 

@@ -56,11 +56,11 @@ def test_two_that_computed_the_same_end_up_with_the_same_pages(sharing: Sharing)
     cache = PageCache(8, 4, sharing=sharing)
     tokens = list(range(9))
     first, second = lease(cache, tokens), lease(cache, tokens)
-    first.written = second.written = 3
+    first.tables[0].written = second.tables[0].written = 3
     cache.commit(first, tokens, 8)
     cache.commit(second, tokens, 8)
     assert first.pages[:2] == second.pages[:2]
-    assert (first.written, second.written) == (3, 0)
+    assert (first.tables[0].written, second.tables[0].written) == (3, 0)
     assert cache.free == 8 - 4
     cache.check([first, second])
 
@@ -116,10 +116,11 @@ def test_without_sharing_nothing_is_found_and_everything_comes_back() -> None:
 def test_check_sees_a_page_that_was_lost_and_one_that_has_two_owners() -> None:
     cache = PageCache(4, 4)
     only = lease(cache, [0] * 8)
-    lost = only.pages.pop()
+    lost = only.tables[0].pages.pop()
+    only.room = 4
     with pytest.raises(AssertionError, match="3 pages have an owner"):
         cache.check([only])
-    only.pages += [lost]
+    only.tables[0].pages += [lost]
     cache._returned += [lost]
     with pytest.raises(AssertionError, match="5 pages"):
         cache.check([only])
