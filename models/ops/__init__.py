@@ -55,9 +55,7 @@ _SILU_MUL: Table[_Run] = Table((Entry(Kernels.silu_mul, _FLOATS, _HERE), Entry(_
 _TURNS: Table[Callable[..., tuple[Tensor, Tensor]]] = Table(
     (Entry(Kernels.turns, devices=_HERE), Entry(lambda _, *operands: reference.turns(*operands)))
 )
-_ATTENTION: Table[_Run] = Table(
-    (Entry(Kernels.attention, _PAGES, _HERE), Entry(_plain(reference_attention.attention)))
-)
+_ATTENTION: Table[_Run] = Table((Entry(Kernels.attention, _PAGES, _HERE), Entry(_plain(reference_attention.attention))))
 
 
 def linear(
@@ -92,7 +90,9 @@ def silu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:
     return _SILU_MUL.choose(str(gate_up.dtype), place_of(gate_up, kernels), gate_up.shape[0])(kernels, gate_up)
 
 
-def turns(positions: Tensor, frequencies: Tensor, factor: float, kernels: Kernels | None = None) -> tuple[Tensor, Tensor]:
+def turns(
+    positions: Tensor, frequencies: Tensor, factor: float, kernels: Kernels | None = None
+) -> tuple[Tensor, Tensor]:
     """Cosines and sines, fp32 [tokens, pairs], of positions [tokens] times frequencies [pairs] or [tokens, pairs], each
     times `factor`.
     """

@@ -97,6 +97,11 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
+def turns(positions: Tensor, frequencies: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    angles = positions[:, None].float() * frequencies
+    return angles.cos() * factor, angles.sin() * factor
+
+
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Turn the pairs of each head of x [tokens, heads, head_dim]."""
     cos, sin = rotation.cos.unsqueeze(1), rotation.sin.unsqueeze(1)

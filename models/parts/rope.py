@@ -9,7 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from .. import ops
 from ..ops import Rotation
+from ..ops.cpu.kernels import Kernels
 from .checkpoint import Checkpoint
 from .scaling import Divided, Long, Scaling
 
@@ -27,16 +29,15 @@ class RopeConfig:
 class Rope(nn.Module):
     """The turns of a batch's positions. Frequencies that do not follow positions are computed once."""
 
-    def __init__(self, config: RopeConfig, device: torch.device) -> None:
+    def __init__(self, config: RopeConfig, device: torch.device, kernels: Kernels | None = None) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.kernels = config, kernels
         self.frequencies = self._frequencies(torch.zeros(1, dtype=torch.int64, device=device))
 
     def forward(self, positions: Tensor) -> Rotation:
         frequencies = self.frequencies if self.frequencies.dim() == 1 else self._frequencies(positions)
-        angles = positions[:, None].float() * frequencies
-        factor = self.config.scaling.factor
-        return Rotation(angles.cos() * factor, angles.sin() * factor, self.config.interleaved)
+        cos, sin = ops.turns(positions, frequencies, self.config.scaling.factor, self.kernels)
+        return Rotation(cos, sin, self.config.interleaved)
 
     def _frequencies(self, positions: Tensor) -> Tensor:
         return self.config.scaling.frequencies(self.config.theta, self.config.dim, positions)
@@ -44,7 +45,7 @@ class Rope(nn.Module):
     @classmethod
     def load(cls, root: Checkpoint, config: RopeConfig) -> Self:
         """With the divisors that a GGUF holds as tensors."""
-        return cls(replace(config, scaling=_with_tensors(root, config)), root.place.device)
+        return cls(replace(config, scaling=_with_tensors(root, config)), root.place.device, root.place.kernels)
 
 
 def _with_tensors(root: Checkpoint, config: RopeConfig) -> Scaling:

@@ -112,11 +112,11 @@ class Tape:
         return times
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sends what torch is asked for past a tape."""
 
     def __init__(self, tape: Tape, workspace: Workspace) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._tape, self._workspace = tape, workspace
 
     def __torch_dispatch__(

@@ -1,4 +1,4 @@
-"""Memory for what lives only within a step: given out, taken back when the last tensor over it is gone, given out again.
+"""Memory for what lives only within a step: given out, taken back when the last tensor over it is gone, and again.
 
 A recorded step keeps its addresses, so this memory is never freed while there are recordings over it. One workspace
 serves all of them: steps run one after the other.

@@ -1,0 +1,154 @@
+"""Steps in which every sequence brings one token, recorded once for each number of sequences and then replayed.
+
+A recorded step finds its inputs where they were when it was recorded, so each batch is copied there first; how long its
+sequences are, the kernels read from these inputs. What cannot be recorded runs as it always did, and is counted.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, NoReturn, TypeAlias
+
+import torch
+from torch import Tensor
+
+from ..models.contract import Batch, Model
+from ..models.ops.cpu.tape import NotRecordable, Recorder, Tape
+from ..models.ops.cpu.workspace import Workspace
+
+MOST_SEQUENCES: Final = 64  # beyond, calls cost little beside what they do
+MOST_KEPT: Final = 32
+
+Place: TypeAlias = tuple[str, int | None]  # a field of the batch, or of one of its cache's views
+_CHANGING: Final = ("table", "slots")  # of a view; the other fields are the pool's own
+
+
+class _Unread(tuple[int, ...]):
+    """Lengths that a recorded step must read from its inputs."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> NoReturn:
+        raise NotRecordable("it reads the sequences' lengths on the host")
+
+    def __getitem__(self, index: Any) -> NoReturn:
+        raise NotRecordable("it reads the sequences' lengths on the host")
+
+
+@dataclass(slots=True)
+class _Recording:
+    """A tape, where its inputs lie, and what it leaves."""
+
+    tape: Tape
+    inputs: dict[Place, Tensor]
+    scores: Tensor
+
+    def fill(self, batch: Batch) -> None:
+        for place, fixed in self.inputs.items():
+            given = _at(batch, place)
+            (fixed[:, : given.shape[1]] if place[0] == "table" else fixed).copy_(given)
+
+
+class Replays:
+    """The recorded steps of `model`, whose page tables are at most `width` pages wide.
+
+    `replayed` counts the steps that were; `refused` says why others were not, and how often.
+    """
+
+    def __init__(self, model: Model, width: int) -> None:
+        self.replayed = 0
+        self.refused: dict[str, int] = {}
+        self.torch_calls: tuple[str, ...] = ()
+        self._model, self._width = model, width
+        self._kernels = model.place.kernels
+        self._workspace = Workspace()
+        self._tables: dict[Place, Tensor] = {}
+        self._kept: OrderedDict[int, _Recording] = OrderedDict()
+        self._pages: list[Tensor] = []
+        self._unable: str | None = None
+
+    def run(self, batch: Batch) -> Tensor | None:
+        """Scores of every sequence's next token; None where this batch is not for replaying."""
+        count = len(batch.queries)
+        if self._kernels is None or len(batch.rows) != count or count > MOST_SEQUENCES or max(batch.queries) != 1:
+            return None
+        if self._unable is not None:
+            self.refused[self._unable] += 1
+            return None
+        self._follow_pool(batch)
+        known = self._kept.get(count)
+        if known is None:
+            return self._record(batch)
+        known.fill(batch)
+        known.tape.replay(self._kernels.replay)
+        self._kept.move_to_end(count)
+        self.replayed += 1
+        return known.scores
+
+    def forget(self) -> None:
+        """Record anew: addresses have changed."""
+        self._kept.clear()
+
+    def _follow_pool(self, batch: Batch) -> None:
+        pages = [view.keys for view in batch.cache]
+        if len(pages) != len(self._pages) or any(a is not b for a, b in zip(pages, self._pages, strict=True)):
+            self.forget()
+            self._pages = pages
+
+    def _record(self, batch: Batch) -> Tensor | None:
+        """Compute a step, and keep how."""
+        inputs = {place: self._fixed(batch, place) for place in _places(batch)}
+        recording = _Recording(Tape(), inputs, batch.ids)
+        recording.fill(batch)
+        try:
+            recording.scores = self._compute(recording.tape, _on(batch, inputs))
+        except NotRecordable as why:
+            self._unable = str(why)
+            self.refused[self._unable] = 1
+            return None
+        recording.tape.close()
+        self.torch_calls = tuple(recording.tape.torch_calls)
+        self._kept[len(batch.queries)] = recording
+        if len(self._kept) > MOST_KEPT:
+            self._kept.popitem(last=False)
+        return recording.scores
+
+    def _compute(self, tape: Tape, batch: Batch) -> Tensor:
+        assert self._kernels is not None
+        with self._kernels.recording(tape), Recorder(tape, self._workspace):
+            scores: Tensor = self._model.logits(self._model(batch))
+        return self._workspace.lent(scores)
+
+    def _fixed(self, batch: Batch, place: Place) -> Tensor:
+        given = _at(batch, place)
+        if place[0] != "table":
+            return torch.empty_like(given)
+        if place not in self._tables:
+            self._tables[place] = torch.zeros(MOST_SEQUENCES, self._width, dtype=given.dtype)
+        return self._tables[place][: len(given)]
+
+
+def _at(batch: Batch, place: Place) -> Any:
+    field, layer = place
+    return getattr(batch if layer is None else batch.cache[layer], field)
+
+
+def _places(batch: Batch) -> list[Place]:
+    """Where the tensors are that differ between steps, each once."""
+    seen: set[int] = set()
+    places: list[Place] = [(field.name, None) for field in fields(batch) if field.name != "cache"]
+    places += [(field, layer) for layer in range(len(batch.cache)) for field in _CHANGING]
+    found = []
+    for place in places:
+        value = _at(batch, place)
+        if isinstance(value, Tensor) and id(value) not in seen:
+            seen.add(id(value))
+            found.append(place)
+    return found
+
+
+def _on(batch: Batch, inputs: dict[Place, Tensor]) -> Batch:
+    """The batch with its inputs where the recording has them."""
+    fixed = {id(_at(batch, place)): tensor for place, tensor in inputs.items()}
+    views = [replace(view, table=fixed[id(view.table)], slots=fixed[id(view.slots)]) for view in batch.cache]
+    own: dict[str, Any] = {field: tensor for (field, layer), tensor in inputs.items() if layer is None}
+    return replace(batch, **own, contexts=_Unread(batch.contexts), cache=views)
