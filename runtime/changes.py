@@ -7,6 +7,7 @@ what was chosen; a bias is added to the tokens that it names.
 from array import array
 from collections import Counter
 from collections.abc import Iterable
+from copy import copy
 from typing import Self
 
 from .params import SamplingParams
@@ -49,6 +50,13 @@ class Changes:
     def forget(self, token: int) -> None:
         """Take back that `token` was chosen, once."""
         self._count(token, -1)
+
+    def copy(self) -> "Changes":
+        """The same, to be changed by itself."""
+        other = copy(self)
+        other._chosen, other._places = self._chosen.copy(), self._places.copy()
+        other.tokens, other.factors, other.shifts = self.tokens[:], self.factors[:], self.shifts[:]
+        return other
 
     def _count(self, token: int, change: int) -> None:
         """From the count, not added up, so that what a token gets is the same whatever went before."""

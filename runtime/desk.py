@@ -120,7 +120,10 @@ class Desk:
             raise
 
     def _tell(self, outcome: Outcome) -> None:
-        asker = self._askers[outcome.sequence.number]
+        asker = self._askers.get(outcome.sequence.number)
+        if asker is None:
+            self._wheel.unsay(outcome)
+            return
         try:
             goes_on = asker.take(outcome)
         except Exception as error:  # a door: what one request does with its tokens may fail that request alone

@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from array import array
 from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -78,6 +79,24 @@ class Chooser:
         """Take back that `token` was chosen."""
         if self.changes is not None:
             self.changes.forget(token)
+
+    def after(self, tokens: Sequence[int]) -> "Chooser":
+        """How it will choose once it has seen `tokens` too."""
+        if self.changes is None or not tokens:
+            return self
+        later = copy(self)
+        later.changes = self.changes.copy()
+        for token in tokens:
+            later.saw(token)
+        return later
+
+    def silent(self) -> "Chooser":
+        """The same without logarithmic probabilities."""
+        if self.logprobs is None:
+            return self
+        other = copy(self)
+        other.logprobs = None
+        return other
 
     def uniform(self, place: int) -> float:
         """A number in [0, 1) for the token at `place`."""

@@ -26,7 +26,7 @@ PATIENCE = 64  # how often a sequence that waits for pages is overtaken before a
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The next `count` tokens of `sequence`, from `start` on; the last of them may be a `guess` of what will follow it."""
+    """The next `count` tokens of `sequence`, from `start` on; the last may be a `guess` of what will follow it."""
 
     sequence: Sequence
     start: int

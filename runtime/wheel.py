@@ -4,7 +4,8 @@ The wheel knows token ids and scores; it knows neither text nor threads. What go
 that request and no other: a step that raises is cut in halves until the guilty one stands alone.
 """
 
-from collections.abc import Iterator, Sequence as Many
+from collections.abc import Iterator
+from collections.abc import Sequence as Many
 from math import isnan
 from time import perf_counter
 from traceback import clear_frames
