@@ -25,7 +25,7 @@ from .manifest import MAX_BYTES, ArchiveOrigin, Manifest, ManifestUnreadable, Sh
 from .names import ModelRef
 from .settings import RegistrySettings
 from .shelf import Entry, Shelf
-from .store import Store, blob_name, check_space, put_in_place, writing
+from .store import Store, blob_name, check_space, make_folder, put_in_place, writing
 
 MANIFEST = "unillm.json"
 _BLOCK = 512
@@ -173,7 +173,7 @@ def _take(path: Path, archive: IO[bytes], file: ShelvedFile, store: Store, liste
 def _draft(store: Store) -> Iterator[Path]:
     draft = store.home / "partial" / f"import-{secrets.token_hex(8)}"
     with writing(draft):
-        draft.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(draft.parent)
         try:
             yield draft
         finally:

@@ -16,7 +16,7 @@ from .errors import InvalidName
 from .hub_cache import CachedFile, CachedRepo
 from .manifest import checked_name
 from .names import Kind, ModelRef
-from .store import remove_if_empty, writing
+from .store import remove_if_empty, write_whole, writing
 
 _LONGEST = 8192
 
@@ -29,10 +29,7 @@ class Brought:
     cache: Path
 
     def note(self, file: CachedFile) -> None:
-        path = self._path(file)
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(f"{file.digest}\n{file.repo.root}\n", "utf-8")
+        write_whole(self._path(file), f"{file.digest}\n{file.repo.root}\n".encode())
 
     def forget(self, files: Iterable[CachedFile]) -> None:
         for file in files:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from .digests import Digest
-from .store import put_in_place, remove_if_empty, sync_folder, write_whole, writing
+from .store import make_folder, put_in_place, remove_if_empty, sync_folder, write_whole, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class CachedRepo:
         if pointer.exists():
             return
         with writing(pointer):
-            pointer.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(pointer.parent)
             pointer.unlink(missing_ok=True)
             try:
                 pointer.symlink_to(os.path.relpath(blob, pointer.parent))
@@ -118,10 +118,10 @@ class CachedRepo:
     def _unlink(self, file: "CachedFile") -> int:
         place = file.bytes_at()
         size = place.stat().st_size if place else 0
-        file.pointer.unlink(missing_ok=True)
+        _unlink_for_good(file.pointer)
         if place is None or self.links_to(place):
             return 0
-        place.unlink(missing_ok=True)  # gone already where links cannot be made: it was the pointer itself
+        _unlink_for_good(place)  # gone already where links cannot be made: it was the pointer itself
         return size
 
     def links_to(self, blob: Path) -> set[Path]:
@@ -141,7 +141,7 @@ class CachedRepo:
             return
         for ref in [path for path in (self.folder / "refs").rglob("*") if path.is_file()]:
             if ref.read_text("ascii", errors="replace").strip() == commit:
-                ref.unlink()
+                _unlink_for_good(ref)
         for name in ("refs", "blobs"):
             remove_if_empty(self.folder / name)
         remove_if_empty(self.folder)
@@ -168,6 +168,13 @@ class CachedFile:
             return blob if inside and blob.is_file() else None
         places = (self.pointer, self.repo.blob(self.digest))
         return next((place for place in places if place.is_file()), None)
+
+
+def _unlink_for_good(path: Path) -> None:
+    """Its note goes next: after a power loss there must not be a file that nobody remembers."""
+    if path.parent.is_dir():
+        path.unlink(missing_ok=True)
+        sync_folder(path.parent)
 
 
 def _is_hash(text: str, kind: Literal["sha256", "git"]) -> bool:

@@ -63,7 +63,10 @@ def _remove(unused: Unused, settings: RegistrySettings, shelf: Shelf) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
-        remove_if_empty(path.parent)
+        for folder in path.parents:
+            if folder in (settings.home, settings.cache_dir):
+                break
+            remove_if_empty(folder)
 
 
 def _drafts(settings: RegistrySettings, shelf: Shelf) -> Iterator[Path]:
@@ -71,6 +74,7 @@ def _drafts(settings: RegistrySettings, shelf: Shelf) -> Iterator[Path]:
     store = shelf.store
     yield from sorted((store.home / "partial").glob("*"))
     yield from sorted(store.manifests.glob(".*.tmp"))
+    yield from sorted(store.brought.rglob(".*.????????.tmp"))
     yield from sorted(settings.cache_dir.glob("models--*/blobs/*.unillm.incomplete"))
     yield from sorted(settings.cache_dir.glob("models--*/refs/.*.????????.tmp"))
 

@@ -2,7 +2,7 @@
 
 manifests/<name>.json        one a model; what stands here is installed
 blobs/sha256-<hex>           files that came from elsewhere than the hub
-partial/sha256-<hex>/        what is being fetched; never listed
+partial/sha256-<hex>[.part]  what is being fetched; never listed
 brought/                     what lies in the shared cache because of us and no manifest names (`brought.py`)
 locks/                       who may change what; a lock that nobody holds means nothing
 """
@@ -51,6 +51,10 @@ class Store:
 
     def partial(self, digest: Digest) -> Path:
         return self.home / "partial" / blob_name(digest)
+
+    def draft(self, digest: Digest) -> Path:
+        """A file that is being fetched and will have that digest."""
+        return self.home / "partial" / f"{blob_name(digest)}.part"
 
     @property
     def brought(self) -> Path:
@@ -108,7 +112,7 @@ def _key(ref: ModelRef) -> str:
     """The one spelling of a name on disk: names count whatever their case, revisions do not, and disks may not tell."""
     if ref.kind is Kind.OLLAMA:
         raise InvalidName(str(ref), "what lies in Ollama's store is used there, and is not on the shelf")
-    if ref.kind not in (Kind.SHORT, Kind.REPO):
+    if ref.kind not in (Kind.SHORT, Kind.REPO, Kind.REGISTRY):
         raise InvalidName(str(ref), "a path is not a name")
     key = str(ref).removeprefix("hf.co/").lower().replace("/", "+").replace(":", "=")
     if ref.revision is not None and ref.revision != ref.revision.lower():
@@ -132,7 +136,7 @@ def held(lock: Path) -> Iterator[None]:
 
     file = FileLock(lock)
     with writing(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(lock.parent)
         file.acquire()
     try:
         yield
@@ -168,7 +172,7 @@ def writing(path: Path) -> Iterator[None]:
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a power loss leaves the old file or the new one."""
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         draft = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.tmp")
         try:
             with draft.open("xb") as file:
@@ -182,17 +186,32 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def put_in_place(draft: Path, path: Path) -> None:
     """Give a finished file, synced to the disk, its name for good."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     draft.replace(path)
     sync_folder(path.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those that it lies in, each so that a power loss does not take it away again."""
+    missing: list[Path] = []
+    while not folder.is_dir() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        sync_folder(one.parent)
+
+
 def sync_folder(folder: Path) -> None:
+    """See that the names in a folder outlive a power loss, where the system knows how to."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_DIRECTORY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what disks of the network say that have no such thing
+            raise
     finally:
         os.close(handle)
 

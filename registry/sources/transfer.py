@@ -16,9 +16,10 @@ from typing import Self, TypeAlias
 
 from ..digests import CHUNK, Hasher
 from ..errors import ChecksumMismatch, HubFailed, MalformedAnswer, SourceUnreachable
-from ..store import writing
-from .hub import NO_SUCH_RANGE, PASSING, RemoteFile, Response
+from ..store import make_folder, writing
+from .hub import NO_SUCH_RANGE, PASSING, RemoteFile
 from .pace import Pace
+from .web import Response
 
 Opener: TypeAlias = Callable[[Mapping[str, str]], AbstractContextManager[Response]]
 Tell: TypeAlias = Callable[[int, int], None]
@@ -55,7 +56,7 @@ class Draft:
     """An unfinished file: what an earlier try has left is hashed and kept."""
 
     def __init__(self, path: Path, size: int) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self._path, self._file = path, os.fdopen(_open_draft(path), "r+b")
         self.size, self.done = size, 0
         self._hasher = Hasher(size)
