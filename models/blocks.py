@@ -210,6 +210,40 @@ def _q6_k(blocks: Tensor, out: Tensor) -> None:
     _scale(_centred(words, 32), out, scale)
 
 
+# What four bits choose among: E2M1 floats, doubled; and the steps of a curve, close together about zero.
+_E2M1 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+_CURVE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+
+
+def _chosen(words: Tensor, table: tuple[int, ...]) -> Tensor:
+    """The entries that bytes of four bits choose, as fp32."""
+    entries = torch.tensor(table, dtype=torch.float32, device=words.device)
+    return entries[words.view(torch.uint8).to(torch.int32)]
+
+
+def _mxfp4(blocks: Tensor, out: Tensor) -> None:
+    """1 byte power of two, 16 bytes of 4-bit floats."""
+    exponent = blocks[..., :1].to(torch.int32)
+    # The numbers are doubled, so the power is half: 2^(e - 128), which below 2^-126 is no normal fp32.
+    bits = torch.where(exponent < 2, 0x00200000 << exponent, (exponent - 1) << 23)
+    _scale(_chosen(_fields(_bytes(blocks, 1, 17), 4, 16), _E2M1), out, bits.view(torch.float32))
+
+
+def _iq4_nl(blocks: Tensor, out: Tensor) -> None:
+    """2 bytes scale, 16 bytes of 4 bits on a curve."""
+    _scale(_chosen(_fields(_bytes(blocks, 2, 18), 4, 16), _CURVE), out, _halfs(blocks, 0, 2))
+
+
+def _iq4_xs(blocks: Tensor, out: Tensor) -> None:
+    """2 bytes that multiply 8 scales, 2 bytes of their high 2 bits, 4 of their low 4 bits, 128 bytes as IQ4_NL's."""
+    shifts = torch.arange(8, dtype=torch.int32, device=blocks.device)
+    high = _bytes(blocks, 2, 4).view(torch.int16).to(torch.int32)
+    low = _bytes(blocks, 4, 8).view(torch.int32)
+    small = (low >> 4 * shifts & 15) | (high >> 2 * shifts & 3) << 4
+    numbers = _chosen(_fields(_bytes(blocks, 8, 136), 4, 16), _CURVE)
+    _scale(numbers, out, _halfs(blocks, 0, 2) * (small - 32))
+
+
 _KINDS: dict[str, tuple[Block, Callable[[Tensor, Tensor], None]]] = {
     "Q4_0": (Block(32, 18), _q4_0),
     "Q4_1": (Block(32, 20), _q4_1),
@@ -221,6 +255,9 @@ _KINDS: dict[str, tuple[Block, Callable[[Tensor, Tensor], None]]] = {
     "Q4_K": (Block(256, 144), _q4_k),
     "Q5_K": (Block(256, 176), _q5_k),
     "Q6_K": (Block(256, 210), _q6_k),
+    "IQ4_NL": (Block(32, 18), _iq4_nl),
+    "IQ4_XS": (Block(256, 136), _iq4_xs),
+    "MXFP4": (Block(32, 17), _mxfp4),
 }
 
 PACKED_KINDS = frozenset(_KINDS)

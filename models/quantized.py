@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final, Self
 import torch
 from torch import Tensor
 
-from .blocks import block_of, dequantize
+from .blocks import Block, block_of, dequantize
 
 if TYPE_CHECKING:
     from .contract import Part
 
+INT8: Final = "INT8"
 FILE: Final = "file"
 TILED: Final = "tiles16"
 TILE_ROWS: Final = 16
@@ -24,7 +25,8 @@ class QuantizedTensor:
 
     `kind` is GGML's word ("Q4_K"); `shape` is the logical one, [.., rows, columns]; `data` [all rows, bytes of a row]
     uint8 is usually a view of the mapped file. `layout` says how `data` is arranged: FILE, as stored, or TILED, as the
-    CPU kernels want it, [tiles of 16 rows, bytes of a tile]. Other formats keep their scales in `side`.
+    CPU kernels want it, [tiles of 16 rows, bytes of a tile]. Other formats keep their scales in `side`: INT8, a signed
+    byte a number, has one a row under "scale".
     """
 
     kind: str
@@ -40,7 +42,7 @@ class QuantizedTensor:
     @property
     def grain(self) -> int:
         """How many rows can only be had together."""
-        return TILE_ROWS if self.layout == TILED else 1
+        return TILE_ROWS if self.layout == TILED and len(self.shape) == 2 else 1
 
     @property
     def device(self) -> torch.device:
@@ -58,12 +60,14 @@ class QuantizedTensor:
         edges, length = (part.start, part.stop), part.stop - part.start
         if part.dim == 0 and len(self.shape) > 1:
             rows = self.data.shape[0] // self.shape[0]
-            return replace(self, shape=(length, *self.shape[1:]), data=self.data[edges[0] * rows : edges[1] * rows])
+            taken = slice(edges[0] * rows, edges[1] * rows)
+            side = {name: tensor[taken] for name, tensor in self.side.items()}
+            return replace(self, shape=(length, *self.shape[1:]), data=self.data[taken], side=side)
         if part.dim != len(self.shape) - 1:
             raise ValueError(
                 f"a {self.kind} tensor of shape {list(self.shape)} is not sliced along dimension {part.dim}"
             )
-        block = block_of(self.kind)
+        block = Block(1, 1) if self.kind == INT8 else block_of(self.kind)
         if part.start % block.elements or part.stop % block.elements:
             raise ValueError(
                 f"columns {part.start}:{part.stop} of a {self.kind} tensor do not fall on blocks of {block.elements}"
@@ -73,11 +77,21 @@ class QuantizedTensor:
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The numbers, in `shape`. The arithmetic is fp32, as in the format's description; `dtype` is the last step."""
+        return self.rows(slice(None)).reshape(self.shape).to(dtype)
+
+    def rows(self, taken: slice | Tensor, out: Tensor | None = None) -> Tensor:
+        """The numbers of these rows of all, fp32 [rows, columns]; written to `out` where one is given."""
         if self.layout != FILE:
             raise ValueError(f"a {self.kind} tensor in the layout {self.layout} is not unpacked here")
-        return dequantize(self.kind, self.data).reshape(self.shape).to(dtype)
+        if self.kind != INT8:
+            return dequantize(self.kind, self.data[taken], out)
+        return torch.mul(self.data[taken].view(torch.int8), self.side["scale"][taken, None], out=out)
 
     def _tiles(self, part: "Part") -> Self:
+        if len(self.shape) == 3 and part.dim == 0:
+            tiles = self.data.shape[0] // self.shape[0]
+            data = self.data[part.start * tiles : part.stop * tiles]
+            return replace(self, shape=(part.stop - part.start, *self.shape[1:]), data=data)
         if part.dim or part.start % TILE_ROWS or (part.stop % TILE_ROWS and part.stop != self.shape[0]):
             raise ValueError(f"tiles of {TILE_ROWS} rows are not cut at {part.start}:{part.stop} along {part.dim}")
         data = self.data[part.start // TILE_ROWS : -(-part.stop // TILE_ROWS)]

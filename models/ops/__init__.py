@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ..blocks import PACKED_KINDS
 from ..contract import AttentionSpec, Batch, PagedView, Weight
-from ..quantized import TILED
+from ..quantized import INT8, TILED
 from . import reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
 from .operands import Norm, Rotation
 from .table import COMPILED, DENSE, Entry, Table, kind_of, place_of
 
-__all__ = ["Norm", "Rotation", "attention", "embedding", "linear", "rms_norm", "silu_mul", "turns"]
+__all__ = ["Norm", "Rotation", "attention", "embedding", "experts", "linear", "rms_norm", "silu_mul", "turns"]
 
 _Run: TypeAlias = Callable[..., Tensor]
 
@@ -30,7 +30,7 @@ def _plain(run: _Run) -> _Run:
 
 
 _DENSE: Final = frozenset({DENSE})
-_FILE: Final = frozenset(PACKED_KINDS)
+_FILE: Final = frozenset(PACKED_KINDS) | {INT8}
 _TILED: Final = frozenset({TILED})
 _HERE: Final = frozenset({COMPILED})
 _FLOATS: Final = frozenset(str(dtype) for dtype in NUMBERS)
@@ -43,6 +43,7 @@ _LINEAR: Table[_Run] = Table(
         Entry(_plain(reference.packed_linear), _FILE),
     )
 )
+_EXPERTS: Table[_Run] = Table((Entry(Kernels.experts, _TILED, _HERE), Entry(_plain(reference.experts))))
 _EMBEDDING: Table[_Run] = Table(
     (
         Entry(_plain(reference.dense_embedding), _DENSE),
@@ -73,6 +74,13 @@ def linear(
         return _LINEAR.choose(kinds.pop(), place_of(x, kernels), x.shape[0])(kernels, x, weights, biases, onto)
     outs = [linear(x, (weight,), (bias,), kernels) for weight, bias in zip(weights, biases, strict=True)]
     return reference.added(torch.cat(outs, -1), onto)
+
+
+def experts(x: Tensor, weight: Weight, chosen: Tensor, kernels: Kernels | None = None) -> Tensor:
+    """x [rows, in] times those matrices of `weight` [experts, out, in] that `chosen` [rows, choices] int64 names:
+    [rows, choices, out]. For a second projection, of choices that differ, flatten: [rows * choices, in] with [.., 1].
+    """
+    return _EXPERTS.choose(kind_of(weight), place_of(x, kernels), x.shape[0])(kernels, x, weight, chosen)
 
 
 def embedding(ids: Tensor, table: Weight, dtype: torch.dtype, kernels: Kernels | None = None) -> Tensor:

@@ -5,13 +5,14 @@ a mapped weight stays mapped and a packed one packed.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..blocks import dequantize
+from ..contract import Part
 from ..quantized import QuantizedTensor
 from .operands import Norm, Rotation
 
@@ -62,7 +63,7 @@ def _packed(x: Tensor, weight: QuantizedTensor, bias: Tensor | None) -> Tensor:
     for start, stop in _tiles(weight.shape, x.device):
         if buffer is None:
             buffer = torch.empty(stop - start, weight.shape[1], dtype=torch.float32, device=x.device)
-        tile = dequantize(weight.kind, weight.data[start:stop], buffer[: stop - start])
+        tile = weight.rows(slice(start, stop), buffer[: stop - start])
         out[:, start:stop] = F.linear(x, tile.to(x.dtype))
     return out if bias is None else out.add_(bias)
 
@@ -81,7 +82,28 @@ def dense_embedding(ids: Tensor, table: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def packed_embedding(ids: Tensor, table: QuantizedTensor, dtype: torch.dtype) -> Tensor:
-    return dequantize(table.kind, table.data.index_select(0, ids)).to(dtype)
+    return table.rows(ids).to(dtype)
+
+
+def experts(x: Tensor, weight: Tensor | QuantizedTensor, chosen: Tensor) -> Tensor:
+    """x [rows, in] times the matrices of `weight` [experts, out, in] that `chosen` [rows, choices] names. One expert
+    after another is read, and only if somebody chose it: which, is read on the host.
+    """
+    flat = chosen.flatten()
+    order = flat.argsort(stable=True)
+    counts = torch.bincount(flat, minlength=weight.shape[0]).tolist()
+    out = x.new_empty(len(flat), weight.shape[1])
+    for expert, choices in enumerate(order.split(counts)):
+        if len(choices):
+            out[choices] = _of_expert(x[choices // chosen.shape[1]], weight, expert)
+    return out.view(*chosen.shape, -1)
+
+
+def _of_expert(x: Tensor, weight: Tensor | QuantizedTensor, expert: int) -> Tensor:
+    if isinstance(weight, Tensor):
+        return _dense(x, weight[expert], None)
+    one = weight.part(Part(0, expert, expert + 1))
+    return _packed(x, replace(one, shape=one.shape[1:]), None)
 
 
 def rms_norm(x: Tensor, norm: Norm) -> Tensor:

@@ -42,11 +42,8 @@ DECODED_KINDS: Final = frozenset(
         "IQ2_S",
         "IQ3_XXS",
         "IQ3_S",
-        "IQ4_NL",
-        "IQ4_XS",
         "TQ1_0",
         "TQ2_0",
-        "MXFP4",
         "NVFP4",
     )
 )

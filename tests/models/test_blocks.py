@@ -9,7 +9,7 @@ from torch import Tensor
 from unillm.models.blocks import PACKED_KINDS, block_of, dequantize
 from unillm.models.errors import WeightsError
 
-KINDS = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K"]
+KINDS = ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4"]
 SCALES = {  # where each kind keeps its half-precision scales
     "Q4_0": (0, 2),
     "Q4_1": (0, 4),
@@ -21,6 +21,8 @@ SCALES = {  # where each kind keeps its half-precision scales
     "Q4_K": (0, 4),
     "Q5_K": (0, 4),
     "Q6_K": (208, 210),
+    "IQ4_NL": (0, 2),
+    "IQ4_XS": (0, 2),
 }
 
 
@@ -28,9 +30,12 @@ def every_bit(kind: str, rows: int, blocks: int, seed: int = 0) -> Tensor:
     """Rows of random bytes (so every field takes every value) with finite scales of both signs."""
     random = np.random.default_rng(seed)
     data = random.integers(0, 256, (rows, blocks, block_of(kind).nbytes), dtype=np.uint8)
-    start, stop = SCALES[kind]
-    scales = random.standard_normal((rows, blocks, (stop - start) // 2)).astype(np.float16)
-    data[..., start:stop] = scales.view(np.uint8)
+    if kind in SCALES:
+        start, stop = SCALES[kind]
+        scales = random.standard_normal((rows, blocks, (stop - start) // 2)).astype(np.float16)
+        data[..., start:stop] = scales.view(np.uint8)
+    else:
+        data[..., 0] %= 250  # powers of two whose multiples are numbers
     return torch.from_numpy(data.reshape(rows, -1))
 
 

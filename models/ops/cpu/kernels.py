@@ -33,6 +33,10 @@ _KINDS: Final = {
     "Q4_K": 12,
     "Q5_K": 13,
     "Q6_K": 14,
+    "IQ4_NL": 20,
+    "IQ4_XS": 23,
+    "INT8": 24,
+    "MXFP4": 39,
 }
 _SILU: Final = 0
 _Strides: Final = c_int64 * 3
@@ -66,26 +70,30 @@ class Kernels:
         return cls(c.Context(loaded, threads, name), name, exact=exact)
 
     def packs(self, weight: QuantizedTensor) -> bool:
-        return len(weight.shape) == 2 and weight.layout == FILE and self._packed_bytes(weight) > 0
+        return len(weight.shape) in (2, 3) and weight.layout == FILE and self._packed_bytes(weight) > 0
 
     def pack(self, weight: QuantizedTensor) -> QuantizedTensor:
-        """A copy of a weight that `packs` took, in tiles of 16 rows: [tiles, bytes of a tile]."""
-        rows, columns = weight.shape
+        """A copy of a weight that `packs` took, in tiles of 16 rows: [tiles, bytes of a tile]; of the matrices of
+        several experts, one behind the other.
+        """
+        rows, columns = weight.shape[-2:]
         blocks = weight.data if weight.data.stride(1) == 1 else weight.data.contiguous()
-        data = torch.empty(
-            -(-rows // TILE_ROWS), self._packed_bytes(weight) // -(-rows // TILE_ROWS), dtype=torch.uint8
-        )
-        self._library.unillm_pack(
-            self._context.handle,
-            _KINDS[weight.kind],
-            blocks.data_ptr(),
-            blocks.stride(0),
-            None,
-            rows,
-            columns,
-            data.data_ptr(),
-        )
-        return replace(weight, layout=TILED, data=data)
+        tiles, size = -(-rows // TILE_ROWS), self._packed_bytes(weight)
+        count = len(blocks) // rows
+        data = torch.empty(count * tiles, size // tiles, dtype=torch.uint8)
+        scales = weight.side.get("scale")
+        for each in range(count):
+            self._library.unillm_pack(
+                self._context.handle,
+                _KINDS[weight.kind],
+                blocks.data_ptr() + each * rows * blocks.stride(0),
+                blocks.stride(0),
+                None if scales is None else scales.data_ptr() + each * rows * scales.element_size(),
+                rows,
+                columns,
+                data.data_ptr() + each * size,
+            )
+        return replace(weight, layout=TILED, data=data, side={})
 
     def linear(
         self,
@@ -123,6 +131,32 @@ class Kernels:
                 products, x.data_ptr(), x.stride(0), rows, depth, len(weights), NUMBERS[x.dtype], self.exact
             ),
         )
+
+    def experts(self, x: Tensor, weight: QuantizedTensor, chosen: Tensor) -> Tensor:
+        """x [rows, in] times the matrices that `chosen` [rows, choices] names: [rows, choices, out]."""
+        x, chosen = _rows(x), chosen.contiguous()
+        (count, columns, depth), (rows, choices) = weight.shape, chosen.shape
+        out = torch.empty(rows, choices, columns)
+        self._call(
+            self._library.unillm_experts,
+            c.Experts(
+                weight.data.data_ptr(),
+                x.data_ptr(),
+                chosen.data_ptr(),
+                out.data_ptr(),
+                x.stride(0),
+                columns,
+                rows,
+                choices,
+                depth,
+                columns,
+                count,
+                _KINDS[weight.kind],
+                NUMBERS[x.dtype],
+                self.exact,
+            ),
+        )
+        return out.to(x.dtype)
 
     def embedding(self, ids: Tensor, table: QuantizedTensor, dtype: torch.dtype) -> Tensor:
         """Rows of a packed table: exactly the numbers that are in the file."""
@@ -332,7 +366,7 @@ class Kernels:
 
     def _packed_bytes(self, weight: QuantizedTensor) -> int:
         kind = _KINDS.get(weight.kind)
-        return 0 if kind is None else int(self._library.unillm_packed_bytes(kind, *weight.shape))
+        return 0 if kind is None else int(self._library.unillm_packed_bytes(kind, *weight.shape[-2:]))
 
 
 def _heads(x: Tensor) -> Tensor:

@@ -197,6 +197,27 @@ class Step(ctypes.Structure):
     _fields_ = (("run", c_void_p), ("operands", c_void_p))
 
 
+class Experts(ctypes.Structure):
+    """Products with the matrices of the experts that rows have chosen."""
+
+    _fields_ = (
+        ("weights", c_void_p),
+        ("x", c_void_p),
+        ("chosen", c_void_p),
+        ("y", c_void_p),
+        ("x_stride", c_int64),
+        ("y_stride", c_int64),
+        ("rows", c_int64),
+        ("choices", c_int64),
+        ("depth", c_int64),
+        ("columns", c_int64),
+        ("experts", c_int32),
+        ("kind", c_int32),
+        ("x_kind", c_int32),
+        ("exact", c_int32),
+    )
+
+
 _SIGNATURES = {
     "unillm_instruction_sets": (c_int32, (c_char_p, c_int32)),
     "unillm_open": (c_void_p, (c_int32, c_char_p)),
@@ -204,6 +225,9 @@ _SIGNATURES = {
     "unillm_packed_bytes": (c_int64, (c_int32, c_int64, c_int64)),
     "unillm_pack": (None, (c_void_p, c_int32, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p)),
     "unillm_matmul": (None, (c_void_p, ctypes.POINTER(Multiplication))),
+    "unillm_experts": (None, (c_void_p, ctypes.POINTER(Experts))),
+    "unillm_read": (c_int64, (c_void_p, c_void_p, c_int64)),
+    "unillm_dots": (c_int64, (c_void_p, c_int64)),
     "unillm_attend": (None, (c_void_p, ctypes.POINTER(Attention))),
     "unillm_rms_norm": (None, (c_void_p, ctypes.POINTER(RmsNorm))),
     "unillm_gated": (None, (c_void_p, ctypes.POINTER(Gate))),

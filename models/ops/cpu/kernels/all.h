@@ -11,6 +11,7 @@
 #include "functions.h"
 #include "attention.h"
 #include "fused.h"
+#include "limits.h"
 
 namespace unillm::UNILLM_ISA {
 
@@ -36,6 +37,8 @@ inline void with_format(int kind, USE use) {
     case UNILLM_Q6_K: return use(static_cast<Q6_K*>(nullptr));
     case UNILLM_I8: return use(static_cast<I8*>(nullptr));
     case UNILLM_MXFP4: return use(static_cast<MXFP4*>(nullptr));
+    case UNILLM_IQ4_NL: return use(static_cast<IQ4_NL*>(nullptr));
+    case UNILLM_IQ4_XS: return use(static_cast<IQ4_XS*>(nullptr));
     default: return;
   }
 }
@@ -82,9 +85,11 @@ void normalize(const NormCall& call, long row) { normalize_row(call, row); }
 void gate(const GateCall& call, long row) { gate_row(call, row); }
 void rotate(const RotateCall& call, long token, float* head) { rotate_token(call, token, head); }
 long largest(const float* row, long columns) { return largest_index(row, columns); }
+long read(const uint8_t* from, long bytes) { return read_through(from, bytes); }
+long dots(long rounds) { return dot_through(rounds); }
 
 constexpr Kernels table(const char* name) {
-  return {name, form, quantize, spread, multiply, multiply_exact, attend, normalize, gate, rotate, embed, largest};
+  return {name, form, quantize, spread, multiply, multiply_exact, attend, normalize, gate, rotate, embed, largest, read, dots};
 }
 
 }  // namespace unillm::UNILLM_ISA

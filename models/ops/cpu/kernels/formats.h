@@ -161,6 +161,46 @@ struct MXFP4 {
   }
 };
 
+// The sixteen numbers that four bits choose among in IQ4_NL and IQ4_XS.
+inline Ints curved(Ints nibbles) {
+  alignas(16) static constexpr int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                                    1,    13,   25,  38,  53,  69,  89,  113};
+  return widen(lookup(values, nibbles));
+}
+
+struct IQ4_NL {
+  using Form = Shape<false, false, true>;
+  static constexpr int kind = UNILLM_IQ4_NL, blocks = 1, tile_bytes = 288, offset = wide_bias;
+  static constexpr bool stored = true;
+  const uint8_t* tile;
+  IQ4_NL(const uint8_t* at, const uint8_t*) : tile(at) {}
+  void read(int, Block<Form>& out) const {
+    out.scale[0] = load_halves(halves_at(tile));
+    split_nibbles(tile + 32, out.quants);
+    for (int g = 0; g < 8; ++g) out.quants[g] = curved(out.quants[g]);
+  }
+};
+
+// Eight scales that count from 32: their low four bits in a word, their high two in a half.
+struct IQ4_XS {
+  using Form = Shape<false, false, true>;
+  static constexpr int kind = UNILLM_IQ4_XS, blocks = 8, tile_bytes = 136 * 16, offset = wide_bias;
+  static constexpr bool stored = true;
+  const uint8_t* tile;
+  Floats scale;
+  Ints high, low;
+  IQ4_XS(const uint8_t* at, const uint8_t*)
+      : tile(at), scale(load_halves(halves_at(at))), high(shift_right(as_ints(load_bfloats(halves_at(at + 32))), 16)), low(load_ints(at + 64)) {}
+  void read(int block, Block<Form>& out) const {
+    const Ints four = bits_and(shift_right(low, 4 * block), every_int(15));
+    const Ints two = bits_and(shift_right(high, 2 * block), every_int(3));
+    const Ints six = bits_or(four, shift_left(two, 4));
+    out.scale[0] = multiply(scale, to_floats(subtract_ints(six, every_int(32))));
+    split_nibbles(tile + 128 + 256 * block, out.quants);
+    for (int g = 0; g < 8; ++g) out.quants[g] = curved(out.quants[g]);
+  }
+};
+
 // The six-bit scales of Q4_K and Q5_K: eight scales and eight minima of a row in three words.
 struct SixBitPairs {
   Floats scale, shift;

@@ -12,7 +12,7 @@ from unillm.models.ops.cpu.library import Context, Multiplication, Product
 from unillm.tests.models.ops.cpu.machine import NUMBERS
 
 I8 = 24
-KINDS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "MXFP4")
+KINDS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4")
 
 # Where a block keeps its 16-bit scales: random bytes there would be infinities.
 _SCALES = {
@@ -26,6 +26,8 @@ _SCALES = {
     "Q4_K": (0, 2),
     "Q5_K": (0, 2),
     "Q6_K": (208,),
+    "IQ4_NL": (0,),
+    "IQ4_XS": (0,),
 }
 
 

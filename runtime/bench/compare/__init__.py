@@ -1,0 +1,1 @@
+"""unillm beside its peers: the same file, threads and prompts, in alternation."""

@@ -1,0 +1,27 @@
+"""What peers did on a quiet machine of the kind that this project is measured on: two cores of an AMD EPYC of Zen 4.
+
+A peer that is far from its own figure here is badly built, or runs beside something else: it then counts for nothing.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+NEAR: Final = 0.15
+
+# By the synthetic model and the kind of its weights, the threads, the peer and the test.
+ANCHORS: Final[Mapping[tuple[str, str, int, str, str], float]] = {
+    ("qwen3-0.6b", "q4_k_m", 2, "llama.cpp", "decode"): 56.0,
+    ("qwen3-0.6b", "q8_0", 2, "llama.cpp", "decode"): 37.2,
+    ("qwen3-0.6b", "bf16", 2, "llama.cpp", "decode"): 25.1,
+    ("qwen3-0.6b", "q4_k_m", 2, "llama.cpp", "prompt-512"): 249.0,
+    ("qwen3-0.6b", "q4_k_m", 2, "llama.cpp --no-repack", "prompt-512"): 335.0,
+    ("qwen3-0.6b", "q8_0", 2, "llama.cpp", "prompt-512"): 203.0,
+    ("qwen3-0.6b", "bf16", 2, "llama.cpp", "prompt-512"): 253.0,
+    ("qwen3-0.6b", "q4_k_m", 2, "llama.cpp", "batch-16"): 67.0,
+    ("qwen3-0.6b", "q4_k_m", 2, "llama.cpp", "batch-32"): 69.0,
+    ("qwen3-0.6b", "q4_k_m", 2, "openvino", "decode"): 31.2,
+    ("qwen3-0.6b", "q4_k_m", 2, "openvino", "prompt-512"): 480.0,
+    ("qwen3-0.6b", "q4_k_m", 2, "openvino", "prompt-2048"): 382.0,
+    ("qwen3-0.6b", "q8_0", 2, "openvino", "prompt-512"): 502.0,
+    ("qwen3-0.6b", "q8_0", 2, "openvino", "prompt-2048"): 397.0,
+}

@@ -1,0 +1,171 @@
+"""llama.cpp, by its own benchmarks: `llama-bench` for one request, `llama-batched-bench` for several.
+
+Neither has a scheduler or a sampler. Its defaults repack weights for the CPU that it finds; `repack=False` is the other
+way it can be run, which some machines are faster with. `build` makes both from the sources that the package
+`llama-cpp-python` carries, for the very CPU that they will run on.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Final
+
+from ...errors import PeerFailed
+from .tests import Test
+
+PROGRAMS: Final = ("llama-bench", "llama-batched-bench")
+_PACKAGE: Final = "llama-cpp-python"
+_OPTIONS: Final = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DGGML_NATIVE=ON",
+    "-DBUILD_SHARED_LIBS=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_SERVER=OFF",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCpp:
+    """Programs in `folder`, or on the PATH."""
+
+    folder: Path | None = None
+    repack: bool = True
+
+    @property
+    def name(self) -> str:
+        return "llama.cpp" if self.repack else "llama.cpp --no-repack"
+
+    def absent(self, file: Path) -> str | None:
+        missing = [name for name in PROGRAMS if self._program(name) is None]
+        if missing:
+            return f"{' and '.join(missing)} not found: --build-peers makes them"
+        return None if file.suffix == ".gguf" else f"it does not read {file.suffix or 'folders of'} files"
+
+    @contextmanager
+    def running(self, file: Path, threads: int) -> Iterator["Programs"]:
+        yield Programs(self, file, threads)
+
+    def _program(self, name: str) -> str | None:
+        return shutil.which(name, path=None if self.folder is None else str(self.folder))
+
+    def command(self, name: str, *words: str) -> list[str]:
+        return [self._program(name) or name, *words]
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """The programs on one file."""
+
+    peer: LlamaCpp
+    file: Path
+    threads: int
+
+    def figure(self, test: Test) -> float:
+        if test.requests > 1:
+            return self._batch(test)
+        if test.counts == "memory":
+            return self._run(test, self._bench(0, test.answer))[1]
+        if test.counts == "first":
+            began = perf_counter()
+            self._run(test, self._bench(test.prompt, 1))
+            return perf_counter() - began
+        sizes = (test.prompt, 0) if test.counts == "prompts" else (0, test.answer)
+        return float(_json(self.peer, test, self._run(test, self._bench(*sizes))[0])[0]["avg_ts"])
+
+    def _bench(self, prompt: int, answer: int) -> list[str]:
+        sizes = ("-p", str(prompt), "-n", str(answer), "-r", "1", "--repack", str(int(self.peer.repack)))
+        alone = () if prompt != 16 else ("--no-warmup",)
+        return self.peer.command("llama-bench", *self._common(), *sizes, *alone, "-o", "json")
+
+    def _batch(self, test: Test) -> float:
+        """Answers over the time of both: prompts, then all answers in step."""
+        words = (*self._common(), "-c", str(test.longest), "-b", "2048", "-ub", "512", "-npp", str(test.prompt))
+        words += ("-ntg", str(test.answer), "-npl", str(test.requests), "--output-format", "jsonl")
+        if not self.peer.repack:
+            words += ("--no-repack",)
+        said = self._run(test, self.peer.command("llama-batched-bench", *words))[0]
+        rows = [line for line in said.splitlines() if line.startswith("{")]
+        row = _json(self.peer, test, rows[-1] if rows else "")
+        return test.requests * test.answer / (float(row["t_pp"]) + float(row["t_tg"]))
+
+    def _common(self) -> tuple[str, ...]:
+        return ("-m", str(self.file), "-t", str(self.threads))
+
+    def _run(self, test: Test, command: Sequence[str]) -> tuple[str, float]:
+        """What it printed, and the most memory it held."""
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        ) as process:
+            peak = _watched(process) if test.counts == "memory" else 0.0
+            said, _ = process.communicate()
+        if process.returncode:
+            raise PeerFailed(self.peer.name, test.name, f"{Path(command[0]).name} ended with {process.returncode}")
+        return said, peak
+
+
+def _watched(process: "subprocess.Popen[str]") -> float:
+    """The last peak that the system told of a process before it ended. It prints too little to fill a pipe."""
+    status, peak = Path(f"/proc/{process.pid}/status"), 0.0
+    while process.poll() is None:
+        try:
+            lines = status.read_text().splitlines()
+        except OSError:
+            break
+        peak = max([peak, *(1024.0 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))])
+        time.sleep(0.01)
+    return peak
+
+
+def _json(peer: LlamaCpp, test: Test, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise PeerFailed(peer.name, test.name, "it printed no figures") from error
+
+
+def build(folder: Path, tell: Callable[[str], None]) -> Path:
+    """Fetch the sources with the user's own pip and build the programs with cmake; their folder. Done once.
+
+    Raises `PeerFailed` with what went wrong.
+    """
+    made = folder / "build" / "bin"
+    if all((made / name).exists() for name in PROGRAMS):
+        return made
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = _sources(folder, tell)
+    tell("building llama.cpp: this takes minutes")
+    _step(folder, ["cmake", "-S", str(sources), "-B", str(folder / "build"), *_OPTIONS])
+    _step(folder, ["cmake", "--build", str(folder / "build"), "--target", *PROGRAMS, "-j", str(os.cpu_count() or 1)])
+    return made
+
+
+def _sources(folder: Path, tell: Callable[[str], None]) -> Path:
+    tell(f"fetching the sources of {_PACKAGE}")
+    options = ("--no-deps", "--no-binary", _PACKAGE, "--no-input", "-d", str(folder))
+    _step(folder, [sys.executable, "-m", "pip", "download", *options, _PACKAGE])
+    archive = max(folder.glob("llama_cpp_python-*.tar.gz"), key=lambda path: path.stat().st_mtime)
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder / "sources", filter="data")
+    return next((folder / "sources").glob("*/vendor/llama.cpp"))
+
+
+def _step(folder: Path, command: Sequence[str]) -> None:
+    """One program of the build; what it says lies in build.log."""
+    with (folder / "build.log").open("ab") as log:
+        try:
+            done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
+        except FileNotFoundError as error:
+            raise PeerFailed("llama.cpp", "the build", f"{command[0]} is not installed") from error
+    if done.returncode:
+        raise PeerFailed("llama.cpp", "the build", f"{Path(command[0]).name} failed: see {folder / 'build.log'}")

@@ -1,0 +1,26 @@
+"""unillm itself, through the whole engine: its scheduler and its sampler included."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .peer import WorkerPeer
+from .tests import TESTS
+from .worker import Generate
+
+OURS = WorkerPeer("unillm", "ours", "torch", (".gguf", ""))
+
+
+def load(file: Path, threads: int) -> tuple[Generate, int]:
+    from ...engine import Engine
+    from ...options import EngineOptions
+    from ...params import SamplingParams
+
+    longest = max(test.prompt + test.answer + 1 for test in TESTS.values())
+    engine = Engine.load(file, options=EngineOptions(device="cpu", threads=threads, context=longest))
+
+    def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:
+        engine.generate(
+            prompts, SamplingParams(max_tokens=answer, temperature=0.0, repetition_penalty=1.0, ignore_eos=True)
+        )
+
+    return generate, engine.vocabulary

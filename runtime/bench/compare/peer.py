@@ -1,0 +1,126 @@
+"""What a peer is to the comparison: something that may be installed, and runs a test of a file to a figure.
+
+Those in Python run as a process of their own that reads names of tests and answers with figures, a JSON line each
+(`worker.py`), so that one's threads and memory are not another's.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+from ...errors import PeerFailed
+from .tests import Test
+
+
+class Running(Protocol):
+    """A peer with the file loaded, or ready to load it."""
+
+    def figure(self, test: Test) -> float | None:
+        """In the test's unit; None where the peer has no such test. Raises `PeerFailed`."""
+        ...
+
+
+class Peer(Protocol):
+    """`name` is what tables call it."""
+
+    @property
+    def name(self) -> str: ...
+    def absent(self, file: Path) -> str | None:
+        """Why it cannot run here, or not this file; None: it can."""
+        ...
+
+    @contextmanager
+    def running(self, file: Path, threads: int) -> Iterator[Running]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPeer:
+    """A peer in Python: a module of this folder with `load(file, threads)`, and the package that must be there."""
+
+    name: str
+    module: str
+    package: str
+    serves: tuple[str, ...] = (".gguf",)
+
+    def absent(self, file: Path) -> str | None:
+        from importlib.util import find_spec
+
+        if find_spec(self.package) is None:
+            return f"the package {self.package} is not installed"
+        return None if file.suffix in self.serves else f"it does not read {file.suffix} files"
+
+    @contextmanager
+    def running(self, file: Path, threads: int) -> Iterator["Worker"]:
+        worker = Worker(self, file, threads)
+        try:
+            yield worker
+        finally:
+            worker.close()
+
+
+class Worker:
+    """The process of a peer, started when its first test comes."""
+
+    def __init__(self, peer: WorkerPeer, file: Path, threads: int) -> None:
+        self._peer, self._file, self._threads = peer, file, threads
+        self._process: subprocess.Popen[str] | None = None
+
+    def figure(self, test: Test) -> float | None:
+        if test.counts in ("first", "memory"):
+            return self._alone(test)
+        if self._process is None:
+            self._process = self._started()
+        return self._asked(self._process, test)
+
+    def close(self) -> None:
+        if self._process is not None:
+            _ended(self._process)
+        self._process = None
+
+    def _alone(self, test: Test) -> float:
+        """In a process of its own, from its very start."""
+        self.close()  # two copies of a model would share the machine's memory
+        began = perf_counter()
+        process = self._started()
+        try:
+            figure = self._asked(process, test)
+            return perf_counter() - began if test.counts == "first" else figure
+        finally:
+            _ended(process)
+
+    def _started(self) -> subprocess.Popen[str]:
+        module = f"{__package__}.worker"
+        command = [sys.executable, "-m", module, self._peer.module, str(self._file), str(self._threads)]
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+        )
+
+    def _asked(self, process: subprocess.Popen[str], test: Test) -> float:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(f"{test.name}\n")
+            answer: dict[str, Any] = json.loads(process.stdout.readline() or "{}")
+        except (BrokenPipeError, ValueError) as error:
+            raise PeerFailed(self._peer.name, test.name, f"its process ended: {error}") from error
+        if "figure" not in answer:
+            raise PeerFailed(self._peer.name, test.name, str(answer.get("error", "its process ended")))
+        return float(answer["figure"])
+
+
+def _ended(process: subprocess.Popen[str]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()

@@ -1,0 +1,90 @@
+"""What a step costs beside the model: choosing who runs, making tensors of it, and noting what was chosen.
+
+A wheel is turned over a model that computes nothing, with as many layers as the one that is measured and on its device.
+Every sequence brings one token a step; scores have two entries, so that choosing among them costs next to nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from ...models.contract import Batch, CacheSpec, Model, Placement, Weight
+from ..assembly import assemble
+from ..kv.pool import PageLayout
+from ..options import EngineOptions
+from ..params import SamplingParams
+from ..sampler import Chooser
+from ..sequence import Sequence
+from ..wheel import Wheel
+from .measure import Figure
+
+SEQUENCES: Final = 256
+PROMPT: Final = 64  # tokens of each
+STEPS: Final = 20  # of a run
+PAGE: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    context: int
+    vocabulary: int = 2
+
+
+class _Idle(Model):
+    """As many layers as `spec`, one number each, and scores that are all alike."""
+
+    def __init__(self, spec: CacheSpec, place: Placement, context: int) -> None:
+        super().__init__()
+        self.config = _Config(context)  # type: ignore[assignment]
+        self.place = place
+        self._spec = CacheSpec(tuple(replace(layer, kv_heads=1, head_dim=1) for layer in spec.layers))
+        self._hidden = torch.zeros(2 * SEQUENCES, 1, device=place.device)
+        self._scores = torch.zeros(SEQUENCES, 2, device=place.device)
+
+    def forward(self, batch: Batch) -> Tensor:
+        return self._hidden[: len(batch.ids)]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self._scores[: len(hidden)]
+
+    def cache_spec(self) -> CacheSpec:
+        return self._spec
+
+    def weights(self) -> Iterator[Weight]:
+        return iter(())
+
+
+def measure_overhead(model: Model, runs: int) -> Figure:
+    """Milliseconds a step, of the steps of each run, for 256 sequences that run at once."""
+    wheel = _running(model, (runs + 1) * STEPS)
+    values = [_steps(wheel) for _ in range(runs + 1)][1:]
+    return Figure("overhead", "ms", f"scheduling and batch preparation for {SEQUENCES} running sequences", tuple(values))
+
+
+def _steps(wheel: Wheel) -> float:
+    started = perf_counter()
+    for _ in range(STEPS):
+        wheel.turn()
+    return (perf_counter() - started) * 1000 / STEPS
+
+
+def _running(model: Model, steps: int) -> Wheel:
+    """A wheel whose sequences have all been read, and go on for so many steps."""
+    context = PROMPT + steps + 2
+    idle = _Idle(model.cache_spec(), model.place, context)
+    pages = SEQUENCES * -(-context // PAGE)
+    layout = PageLayout.of(idle.cache_spec(), PAGE, model.place.dtype)
+    options = EngineOptions(
+        kv_memory=pages * layout.page_bytes, page_size=PAGE, batch_tokens=2 * SEQUENCES, sequences=SEQUENCES
+    )
+    wheel, _ = assemble(idle, options)
+    for number in range(SEQUENCES):
+        sequence = Sequence(number + 1, [number] * PROMPT, context)
+        wheel.put(sequence, Chooser(SamplingParams(temperature=0)))
+    while any(sequence.pending > 1 for sequence in wheel.scheduler.running) or wheel.scheduler.waiting:
+        wheel.turn()
+    return wheel

@@ -1,0 +1,1 @@
+"""From a model's weights to a GGUF of packed ones."""
