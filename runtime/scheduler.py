@@ -102,7 +102,7 @@ class Scheduler:
         sequence = chunk.sequence
         lease = _lease(sequence)
         if chunk.stop + len(guess) > lease.room:
-            cached = self.cache.available - self.cache.free  # not to be taken for a guess
+            cached = self.cache.idle  # not to be taken for a guess
             self.cache.make_room(lease, chunk.start, chunk.stop + len(guess), spare=self._spare + cached)
         kept = tuple(guess[: max(lease.room - chunk.stop, 0)])
         return replace(chunk, count=chunk.count + len(kept), guess=kept)

@@ -5,24 +5,41 @@ the three always add up to all pages; `check` proves it. Pages are numbers here:
 business. Layers that see equally far share a page, so that a sequence has a table for each such group: with full
 attention all its pages, with a window those that its next token sees and what comes behind.
 
-Under pressure what was last needed longest ago goes first: the last page of a prefix that nobody holds, in all groups,
+Pages come from slabs, the lowest first: one that is free, then one of a new slab while the budget has bytes left, then
+one that is evicted here, then what other engines that share the budget can part with. Who still gets none gives way.
+Of what is evicted, what was last needed longest ago goes first: the last page of a prefix that nobody holds, in all groups,
 or a page that every window has left. Both come from the head of a line; nothing is searched. The pages that a finished
 sequence still had in its windows were needed later than its prefix, so they go with it, not before.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import wraps
 from itertools import count
-from typing import Literal, Protocol, TypeAlias
+from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from .cached import CachedPages
 from .groups import most_places, pages_needed, tokens_in
 from .hashed import HashedPrefixes
 from .lease import Lease, Table
 from .radix import Node, RadixTree
+from .slabs import Slabs
 
 __all__ = ["Lease", "PageCache", "Prefixes", "Sharing", "Table"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Sharing: TypeAlias = Literal["radix", "hash", "off"]
+
+
+def _locked(method: Callable[Concatenate["PageCache", P], R]) -> Callable[Concatenate["PageCache", P], R]:
+    """Under the lock of the budget: another engine may be asking for what is idle here."""
+
+    @wraps(method)
+    def held(self: "PageCache", *args: P.args, **kwargs: P.kwargs) -> R:
+        with self.slabs.budget.lock:
+            return method(self, *args, **kwargs)
+
+    return held
 
 
 class Prefixes(Protocol):
@@ -52,10 +69,10 @@ class PageCache:
     """
 
     def __init__(
-        self, pages: int, page_size: int, *, windows: Sequence[int | None] = (None,), sharing: Sharing = "radix"
+        self, pages: int | Slabs, page_size: int, *, windows: Sequence[int | None] = (None,), sharing: Sharing = "radix"
     ) -> None:
         clock = count(1)
-        self.pages = pages
+        self.slabs = pages if isinstance(pages, Slabs) else Slabs.whole(pages)
         self.page_size = page_size
         self.prefixes: Prefixes = (HashedPrefixes if sharing == "hash" else RadixTree)(page_size, clock)
         self.groups = [CachedPages(window, clock) for window in windows]
@@ -63,13 +80,33 @@ class PageCache:
         self._windows = tuple(windows)
         self._windowed = [group for group in self.groups if group.window is not None]
         self._share = sharing != "off"
-        self._unused = 0  # pages from here on were never handed out: no list of them is needed
-        self._returned: list[int] = []
         self._entries = count()
+        self.slabs.start(self)
+
+    @property
+    def pages(self) -> int:
+        """As many as there may ever be; a free one may lie in a slab that is still to come."""
+        return self.slabs.most
 
     @property
     def free(self) -> int:
-        return len(self._returned) + self.pages - self._unused
+        return self.slabs.most - self.slabs.pages + len(self.slabs)
+
+    @property
+    def idle(self) -> int:
+        """Pages of the prefix cache that nobody needs now."""
+        full = len(self.groups) - len(self._windowed)
+        return full * self.prefixes.idle + sum(len(group.idle) for group in self._windowed)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the budget."""
+        return self.slabs.held
+
+    @property
+    def must_yield(self) -> bool:
+        """Another engine waits for memory with nothing to run: what runs here goes on, and nothing new is let in."""
+        return self.slabs.budget.is_wanted(self)
 
     @property
     def cached(self) -> int:
@@ -78,9 +115,8 @@ class PageCache:
 
     @property
     def available(self) -> int:
-        """Pages that a lease could still get: the free ones and those of the prefix cache that nobody needs."""
-        full = len(self.groups) - len(self._windowed)
-        return self.free + full * self.prefixes.idle + sum(len(group.idle) for group in self._windowed)
+        """Pages that a lease could get: free ones, those that the budget has left, and those of prefixes not needed."""
+        return len(self.slabs) + self.slabs.obtainable + self.idle
 
     @property
     def capacity(self) -> int:
@@ -95,6 +131,7 @@ class PageCache:
         """Pages without which a sequence of `tokens` tokens cannot be, one token computed after the other."""
         return pages_needed(self._windows, self.page_size, tokens)
 
+    @_locked
     def lease(self, tokens: Sequence[int], *, reusable: int, spare: int = 0) -> Lease | None:
         """Pages for all of `tokens`, or None when there are not enough with `spare` more left over.
 
@@ -108,21 +145,23 @@ class PageCache:
             min(places, table.first + most_places(window, self.page_size))
             for window, table in zip(self._windows, lease.tables, strict=True)
         ]
-        if sum(stops) - len(stops) * lease.shared + spare > self.available:
+        if not self._affords(sum(stops) - len(stops) * lease.shared + spare):
             self.release(lease)
             return None
         self._extend(lease, stops)
         return lease
 
+    @_locked
     def make_room(self, lease: Lease, start: int, stop: int, *, spare: int = 0) -> int:
         """Let windows move on to token `start`, the next one, and see that tokens before `stop` have a place.
 
         Returns how many tokens have one. There may be none for any new one; more than a page's worth of them is given
         only where `spare` pages are left over.
         """
-        self._leave_behind(lease, start)
+        if self._windowed:
+            self._leave_behind(lease, start)
         places, least = self.pages_for(stop), start // self.page_size + 1
-        while (wanted := _missing(lease, places)) and wanted + (spare if places > least else 0) > self.available:
+        while (wanted := _missing(lease, places)) and not self._affords(wanted + (spare if places > least else 0)):
             places -= 1
         if wanted:
             self._extend(lease, [max(places, table.stop) for table in lease.tables])
@@ -140,6 +179,7 @@ class PageCache:
             for group, table in zip(self.groups, lease.tables, strict=True)
         )
 
+    @_locked
     def commit(self, lease: Lease, tokens: Sequence[int], computed: int) -> None:
         """Give the prefix cache the pages that the first `computed` of `tokens` fill, for others to share."""
         full = computed // self.page_size
@@ -156,26 +196,50 @@ class PageCache:
         if len(self._windowed) == len(self.groups):
             self._forget_spent()
 
+    @_locked
     def shorten(self, lease: Lease, places: int) -> None:
         """Take back all but the first `places` places of `lease`, which are not fewer than it shares."""
         for table in lease.tables:
-            self._returned += table.cut(places)
+            self.slabs.give(table.cut(places))
         lease.room = min(lease.room, places * self.page_size)
 
+    @_locked
     def release(self, lease: Lease) -> None:
         """End `lease`: its own pages are free again, the prefix cache keeps what was committed."""
         self.prefixes.release(lease.node)
         for group, table in zip(self.groups, lease.tables, strict=True):
             group.let_go(table.shared(lease.entries))
-            self._returned += table.own(lease.shared)
+            self.slabs.give(table.own(lease.shared))
         lease.node, lease.entries, lease.room = self.prefixes.root, [], 0
         lease.tables = tuple(Table() for _ in self.groups)
+        self.slabs.budget.note_change()
 
+    @_locked
     def discard(self, lease: Lease) -> None:
         """End `lease` and forget what it shared with nobody: its contents are not to be trusted."""
         node = lease.node
         self.release(lease)
-        self._returned += self._forget(self.prefixes.drop(node))
+        self.slabs.give(self._forget(self.prefixes.drop(node)))
+
+    @_locked
+    def give_back(self, size: int) -> int:
+        """Part with about `size` bytes for another engine: slabs of which no page is owned, then such as come free when
+        prefixes that nobody holds are evicted, in their order. How many bytes it were.
+        """
+        given = self.slabs.shrink(size)
+        while given < size and self.idle and self.slabs.count > 1:
+            self._make_free(self.slabs.size)
+            given += self.slabs.shrink(size - given)
+        return given
+
+    def starve(self, seconds: float) -> bool:
+        """Nothing can run for want of memory that others hold: wait until some comes free. False when none has."""
+        self.slabs.budget.starves(self, True)
+        return self.slabs.budget.wait(seconds)
+
+    def recover(self) -> None:
+        """Something runs again."""
+        self.slabs.budget.starves(self, False)
 
     def check(self, leases: Iterable[Lease]) -> None:
         """Raise `AssertionError` unless every page has exactly one owner and the counts of what is shared are true."""
@@ -185,10 +249,11 @@ class PageCache:
         for number, group in enumerate(self.groups):
             self._check_group(number, group, leases)
         in_cache = [page for group in self.groups for page in group.pages.values()]
-        fresh = range(self._unused, self.pages)
-        everything = [*self._returned, *fresh, *owned, *in_cache]
-        _require(len(everything) == self.pages, f"{len(everything)} pages have an owner, there are {self.pages}")
-        _require(set(everything) == set(range(self.pages)), "a page has two owners")
+        self.slabs.check()
+        everything = [*self.slabs, *owned, *in_cache]
+        there = self.slabs.pages
+        _require(len(everything) == there, f"{len(everything)} pages have an owner, there are {there}")
+        _require(set(everything) == self.slabs.everything, "a page has two owners")
 
     def _check_prefixes(self, leases: list[Lease]) -> None:
         holds: dict[int, int] = {}
@@ -263,15 +328,15 @@ class PageCache:
             if first <= table.first:
                 continue
             group.let_go(lease.entries[table.first : first])
-            self._returned += table.pages[max(lease.shared - table.first, 0) : first - table.first]
+            self.slabs.give(table.pages[max(lease.shared - table.first, 0) : first - table.first])
             del table.pages[: first - table.first]
             table.first = first
 
     def _extend(self, lease: Lease, stops: Sequence[int]) -> None:
         """Pages up to these places, of which the caller has seen that they are available."""
-        taken = iter(self._take(sum(stops) - sum(table.stop for table in lease.tables)))
         for table, stop in zip(lease.tables, stops, strict=True):
-            table.pages += [next(taken) for _ in range(table.stop, stop)]
+            if wanted := stop - table.stop:
+                table.pages += self._take(wanted)
         lease.room = self.page_size * min(stops, default=0)
         lease.changed = True
 
@@ -283,24 +348,29 @@ class PageCache:
             mine = table.pages[place]
             table.pages[place] = group.add(entry, mine)
             if table.pages[place] != mine:
-                self._returned.append(mine)
+                self.slabs.give([mine])
                 table.written = min(table.written, start)
                 lease.changed = True
         group.keep(kept)
 
+    def _affords(self, pages: int) -> bool:
+        """Whether so many can be had, if need be from other engines that share the budget."""
+        if pages > self.available:
+            self.slabs.ask(pages - self.idle, self)
+        return pages <= self.available
+
     def _take(self, wanted: int) -> list[int]:
         """`wanted` pages, the caller having seen that they are available. A pool fills from its start."""
-        while (short := wanted - self.free) > 0:
-            evicted = self._evict(short)
-            self.evicted += len(evicted)
-            self._returned += evicted
-        kept = max(len(self._returned) - wanted, 0)
-        taken = self._returned[kept:][::-1]
-        del self._returned[kept:]
-        fresh = wanted - len(taken)
-        taken += range(self._unused, self._unused + fresh)
-        self._unused += fresh
-        return taken
+        self.slabs.grow(wanted)
+        while (short := wanted - len(self.slabs)) > 0:
+            self._make_free(short)
+        return self.slabs.take(wanted)
+
+    def _make_free(self, wanted: int) -> None:
+        """Some of the `wanted` pages are nobody's any more."""
+        evicted = self._evict(wanted)
+        self.evicted += len(evicted)
+        self.slabs.give(evicted)
 
     def _evict(self, wanted: int) -> list[int]:
         """Some of the `wanted` pages, of those that were needed longest ago."""
@@ -322,7 +392,7 @@ class PageCache:
         if spent > 0:
             gone = self._forget(self.prefixes.evict(spent))
             self.evicted += len(gone)
-            self._returned += gone
+            self.slabs.give(gone)
 
     def _first_seen(self, window: int | None, token: int) -> int:
         """The first place that `token` sees."""
@@ -330,7 +400,7 @@ class PageCache:
 
 
 def _missing(lease: Lease, places: int) -> int:
-    return sum(max(places - table.stop, 0) for table in lease.tables)
+    return sum([max(places - table.stop, 0) for table in lease.tables])
 
 
 def _require(holds: bool, otherwise: str) -> None:

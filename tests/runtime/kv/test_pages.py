@@ -121,6 +121,6 @@ def test_check_sees_a_page_that_was_lost_and_one_that_has_two_owners() -> None:
     with pytest.raises(AssertionError, match="3 pages have an owner"):
         cache.check([only])
     only.tables[0].pages += [lost]
-    cache._returned += [lost]
+    cache.slabs.give([lost])
     with pytest.raises(AssertionError, match="5 pages"):
         cache.check([only])
