@@ -22,11 +22,12 @@ from ..registry.files import ModelFiles
 from .assembly import assemble
 from .builder import EngineBuilder
 from .desk import Desk
-from .errors import EngineClosed, InvalidParameter, UnknownRequest
+from .embedding import embed
+from .errors import EngineClosed, InvalidParameter, PromptTooLong, UnknownRequest
 from .faults import Fault, Faults
 from .intake import Intake, Message, Params
 from .kv.pages import Sharing
-from .loading import load_parts
+from .loading import load_draft, load_parts
 from .options import EngineOptions
 from .params import SamplingParams
 from .prompts import Prompt, Prompts, is_single
@@ -40,7 +41,8 @@ from .text.tokenizer import Tokenizer
 class Engine:
     """A loaded model and its cache. `close` it, or use it in a `with`, to give their memory back.
 
-    `kernels` is the instruction set of the CPU kernels that compute; None where plain torch does.
+    `kernels` is the instruction set of the CPU kernels that compute; None where plain torch does. `draft` is a smaller
+    model of the same vocabulary, which guesses ahead of this one.
     """
 
     def __init__(
@@ -53,13 +55,18 @@ class Engine:
         defaults: Mapping[str, Any] | None = None,
         ends: Collection[int] | None = None,
         options: EngineOptions | None = None,
+        draft: Model | None = None,
     ) -> None:
         chosen = options or EngineOptions()
-        wheel, context = assemble(model, chosen)
+        if chosen.draft_model is not None and draft is None:
+            raise InvalidParameter("draft", chosen.draft, "'ngram' or 'off', or loaded: Engine.load, or `draft` here")
+        wheel, context = assemble(model, chosen, draft)
         desk = Desk(wheel, name)
         if ends is None:
             ends = tokenizer.eos_ids if tokenizer is not None else ()
         vocabulary = model.config.vocabulary
+        self.device = str(model.place.device)
+        self.weight_bytes = sum(weight.nbytes for weight in model.weights())
         self.kernels = None if model.place.kernels is None else model.place.kernels.name
         if chosen.faults:
             faults = Faults(chosen.faults)
@@ -82,6 +89,7 @@ class Engine:
         kv_memory: int | None = None,
         prefix_cache: Sharing = "radix",
         exact: bool = False,
+        draft: str | Path | ModelFiles = "ngram",
         faults: Sequence[Fault] = (),
         options: EngineOptions | None = None,
         listener: Listener | None = None,
@@ -98,6 +106,7 @@ class Engine:
             kv_memory=kv_memory,
             prefix_cache=prefix_cache,
             exact=exact,
+            draft=draft,
             faults=tuple(faults),
         )
         if options is not None and given != EngineOptions():
@@ -112,6 +121,7 @@ class Engine:
             defaults=parts.defaults,
             ends=parts.ends,
             options=chosen,
+            draft=load_draft(parts, chosen, listener),
         )
 
     @classmethod
@@ -216,13 +226,25 @@ class Engine:
             raise EngineClosed(self.name)
         return torch.cat(scoring.pieces)
 
+    def embed(self, prompts: Sequence[Prompt]) -> list[list[float]]:
+        """A vector [hidden] for each prompt; not normalised. `PromptTooLong` where one does not fit the context."""
+        each = self._intake.prompts(list(prompts))
+        for ids in each:
+            if len(ids) > self.context:
+                raise PromptTooLong(len(ids), self.context)
+        return self._desk().look(lambda wheel: [embed(wheel.runner.model, ids) for ids in each])
+
     def submit(self, prompt: Prompt, params: SamplingParams | None = None, *, priority: int = 0) -> str:
         """Hand in a request and go on; `follow` reads what comes of it. It runs whenever somebody waits for one."""
         if params is not None and params.n > 1:
-            raise InvalidParameter(
-                "n", params.n, "1 for what is submitted, which has one id; stream gives several answers"
-            )
-        return self._watch(self._intake.prompts(prompt), params, priority)[0]
+            raise InvalidParameter("n", params.n, "1 for what has one id; submit_each gives every answer its own")
+        return self.submit_each(prompt, params, priority=priority)[0]
+
+    def submit_each(
+        self, prompt: Prompt, params: SamplingParams | None = None, *, priority: int = 0
+    ) -> tuple[str, ...]:
+        """The same for a prompt that wants `n` answers: an id each."""
+        return self._watch(self._intake.prompts([prompt]), params, priority)
 
     def follow(self, *ids: str) -> Stream:
         """The updates of requests that were submitted."""
@@ -242,7 +264,7 @@ class Engine:
 
     def poll(self) -> list[Update]:
         """What is there of everything that was submitted, nothing turned. What has ended is told once and forgotten."""
-        updates = []
+        updates: list[Update] = []
         for known, request in list(self._watched.items()):
             updates += request.updates
             request.updates.clear()

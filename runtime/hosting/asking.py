@@ -21,8 +21,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     `messages` are written down by the model's own chat template, which is given `tools` and may use `variables`
     (documents, enable_thinking, reasoning_effort ...). `raw` text is read as it is; other `text` too, but begins as the
     tokenizer begins every prompt. A prompt that is too long is refused, unless `truncate`: then the oldest messages but
-    the system's go (of text, the beginning), and the first piece says how many tokens went. `keep_alive` is in seconds,
-    negative for ever, None as the host likes; `context` asks for a model loaded with so long a context.
+    the system's go (of text, the beginning), and the first piece says how many tokens went. `fit` cuts `max_tokens` to
+    what the context leaves, where it would be refused otherwise. `keep_alive` is in seconds, negative for ever, None as
+    the host likes; `context` asks for a model loaded with so long a context.
     """
 
     model: str
@@ -35,6 +36,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     params: SamplingParams = SamplingParams()
     raw: bool = False
     truncate: bool = False
+    fit: bool = False
     priority: int = 0
     keep_alive: float | None = None
     context: int | None = None
@@ -55,17 +57,17 @@ class Fault(msgspec.Struct, frozen=True):
     hint: str | None = None
     field: str | None = None
     retry_after: float | None = None
-    numbers: dict[str, float] = {}
+    numbers: Mapping[str, float] = {}
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """What is new of one answer: whole characters and the tokens behind them.
 
     `choice` tells the answers apart where `n` asked for several. The last piece of a choice has its `finish_reason`,
-    `usage` and `timings`; when `watched` was False it is the only one and holds everything. `prompt_tokens` (ids) and
-    `prompt_logprobs` stand in the first piece of choice 0, where they were asked for; `truncated` counts prompt tokens
-    that were left out. `stop` is the stop string that ended the answer. `load_seconds` is what this request waited for
-    its model to be loaded.
+    `usage` and `timings`, and `prompt_logprobs` where they were asked for; when `watched` was False it is the only one
+    and holds everything. The first piece has no text: it has `prompt_tokens`, how many of them were left out
+    (`truncated`), how long the request waited for its model to be loaded (`load_seconds`), and how many requests stood
+    in line before it (`queued`). `stop` is the stop string that ended the answer.
     """
 
     choice: int = 0
@@ -80,6 +82,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None = None
     timings: Timings | None = None
     load_seconds: float = 0.0
+    queued: int = 0
     fault: Fault | None = None
 
 

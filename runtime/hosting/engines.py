@@ -1,0 +1,121 @@
+"""One model's engine as the front sees it: a process that loads, reports how it is, and ends.
+
+It knows the process and its channel; what is asked of the model goes there from elsewhere.
+"""
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic, time
+from typing import Any, Literal
+
+from ...registry.files import ModelFiles
+from ..ipc.channel import Channel, connect
+from ..ipc.child import Child
+from ..ipc.messages import Address, Broken, FromEngine, Loaded, Report, Reported, Setup, as_text
+from .asking import Fault, HostError, Resident
+
+State = Literal["loading", "ready", "stalled", "leaving", "failed"]
+
+DIED = Fault("unavailable", "the model's engine ended while it was loading", "ask again, or see the server's log")
+_MODULE = "unillm.runtime.ipc.engine_process"
+_LISTENS_WITHIN = 60.0  # seconds until a new process listens: on a busy machine an interpreter takes its time
+
+
+class EngineHandle:
+    """The engine of `files`. `size` is what was reserved for it in bytes; `ended` is called once, when it has gone."""
+
+    def __init__(
+        self, files: ModelFiles, options: dict[str, Any], address: Address, size: int, ended: Callable[[], None]
+    ) -> None:
+        self.files = files
+        self.options = options
+        self.address = address
+        self.size = size
+        self.state: State = "loading"
+        self.loaded: Loaded | None = None
+        self.stats: dict[str, Any] = {}
+        self.stalled = 0.0
+        self._ended = ended
+        self._child: Child | None = None
+        self._channel: Channel[FromEngine] | None = None
+        self._outcome: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        self._asked: float | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.pid
+
+    async def start(self) -> Loaded:
+        """Start the process and wait until the model is loaded; raises `HostError` when it cannot be."""
+        self._child = await asyncio.to_thread(
+            Child, _MODULE, Setup(address=self.address, files=as_text(self.files), options=self.options)
+        )
+        connection = await self._connect(self._child)
+        loop = asyncio.get_running_loop()
+        self._channel = Channel(connection, FromEngine, lambda said: _later(loop, self._hear, said))
+        self._channel.start()
+        self.loaded = await self._outcome
+        self.state = "ready"
+        return self.loaded
+
+    def ask_how_it_is(self, limit: float) -> None:
+        """Have it report, and note whether it stands still: its work, or its answers."""
+        silent = 0.0 if self._asked is None else monotonic() - self._asked
+        if self.state in ("ready", "stalled"):
+            self.state = "stalled" if max(self.stalled, silent) > limit else "ready"
+        if self._channel is not None and self._asked is None:
+            self._asked = monotonic()
+            self._channel.send(Report())
+
+    async def stop(self) -> None:
+        self.state = "leaving"
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop)
+
+    def described(self, name: str, expires: float | None, *, pinned: bool, running: int) -> Resident:
+        """What may be told of it; `expires` is monotonic time."""
+        loaded = self.loaded
+        return Resident(
+            name=name,
+            state=self.state,
+            size=self.size if loaded is None else max(loaded.bytes_held, 1),
+            device="" if loaded is None else loaded.device,
+            context=0 if loaded is None else loaded.context,
+            expires=None if expires is None else time() + expires - monotonic(),
+            pinned=pinned,
+            running=running,
+            waiting=int(self.stats.get("waiting", 0)),
+        )
+
+    async def _connect(self, child: Child) -> Any:
+        until = monotonic() + _LISTENS_WITHIN
+        while child.is_alive and monotonic() < until:
+            try:
+                return await asyncio.to_thread(connect, self.address)
+            except OSError:
+                await asyncio.sleep(0.02)
+        raise HostError(DIED)
+
+    def _hear(self, said: FromEngine | None) -> None:
+        match said:
+            case Loaded() if not self._outcome.done():
+                self._outcome.set_result(said)
+            case Broken() if not self._outcome.done():
+                self._outcome.set_exception(HostError(said.fault))
+            case Reported():
+                self.stats, self.stalled, self._asked = said.stats, said.stalled, None
+            case None:
+                self._hear_the_end()
+
+    def _hear_the_end(self) -> None:
+        if not self._outcome.done():
+            self._outcome.set_exception(HostError(DIED))
+        if self.state != "leaving":
+            self.state = "failed"
+            self._ended()
+
+
+def _later(loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], said: Any) -> None:
+    """Have the event loop do it; a loop that is closed has no use for it any more."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(call, said)

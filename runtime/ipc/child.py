@@ -1,0 +1,71 @@
+"""A process of our own: how it is started, how it learns what it is to do, and that it never outlives its parent."""
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from threading import Thread
+from typing import TypeVar
+
+import msgspec
+
+_LENGTH = struct.Struct("<Q")
+
+Setup = TypeVar("Setup", bound=msgspec.Struct)
+
+
+class Child:
+    """`module` run by the same interpreter. Its standard input stays open as long as its parent lives."""
+
+    def __init__(self, module: str, setup: msgspec.Struct, *, threads: int | None = None) -> None:
+        environment = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+        if threads is not None:
+            environment["OMP_NUM_THREADS"] = str(threads)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment
+        )
+        text = msgspec.msgpack.encode(setup)
+        if self._process.stdin is not None:
+            self._process.stdin.write(_LENGTH.pack(len(text)) + text)
+            self._process.stdin.flush()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def wait(self) -> int:
+        """Until it has ended; its exit status."""
+        return self._process.wait()
+
+    def stop(self, patience: float = 2.0) -> None:
+        """Let it go: it ends by itself when its standard input does, and is killed when it does not."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def read_setup(kind: type[Setup]) -> Setup:
+    """In the child: what it is to do."""
+    (length,) = _LENGTH.unpack(sys.stdin.buffer.read(_LENGTH.size))
+    return msgspec.msgpack.decode(sys.stdin.buffer.read(length), type=kind)
+
+
+def end_with_parent(then: Callable[[], None] | None = None) -> None:
+    """In the child: end as soon as the parent has gone or wants it, whatever is being computed."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()
+        if then is not None:
+            then()
+        os._exit(0)
+
+    Thread(target=watch, daemon=True, name="parent").start()

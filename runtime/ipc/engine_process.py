@@ -1,0 +1,240 @@
+"""The process that computes for one model: `python -m unillm.runtime.ipc.engine_process`.
+
+One thread turns the engine and nothing else. Others read what comes and write what goes; how the engine is, they answer
+themselves, so that one can ask while a step takes its time. It ends when its parent does.
+"""
+
+import logging
+from contextlib import suppress
+from dataclasses import asdict
+from queue import Empty, SimpleQueue
+from threading import Lock
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from ...registry.files import ModelFiles
+from ..hosting.faults import fault_of
+from ..results import TokenLogprob, Update
+from .channel import Channel, Door
+from .child import end_with_parent, read_setup
+from .messages import (
+    Abort,
+    Broken,
+    Embed,
+    Loaded,
+    Logprob,
+    Report,
+    Reported,
+    Setup,
+    Step,
+    Submit,
+    ToEngine,
+    Tokens,
+    Vectors,
+    as_files,
+)
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+
+_LOG = logging.getLogger(__name__)
+_MEASURED_EVERY = 0.25  # seconds: how old what is told of a busy engine may be
+
+
+class Peer:
+    """Somebody connected: the requests that came from there, and what is to be told at the end of a turn."""
+
+    def __init__(self, connection: Any, process: "EngineProcess") -> None:
+        self.ids: dict[int, tuple[str, ...]] = {}
+        self.fresh: list[Tokens] = []
+        self.channel: Channel[ToEngine] = Channel(connection, ToEngine, lambda message: process.hear(self, message))
+
+    def flush(self) -> None:
+        if self.fresh:
+            self.channel.send(Step(self.fresh))
+            self.fresh = []
+
+
+class EngineProcess:
+    """The engine, and who is connected to it."""
+
+    def __init__(self) -> None:
+        self._inbox: SimpleQueue[tuple[Peer, ToEngine | None]] = SimpleQueue()
+        self._peers: list[Peer] = []
+        self._askers: dict[str, tuple[Peer, int, int]] = {}
+        self._gate = Lock()
+        self._state: Loaded | Broken | None = None
+        self._stats: dict[str, Any] = {}
+        self._measured = 0.0
+        self._turning_since: float | None = None
+
+    def admit(self, connection: Any) -> None:
+        """Somebody connected; what there is to know of the model is told at once, or when it is known."""
+        peer = Peer(connection, self)
+        with self._gate:
+            self._peers.append(peer)
+            if self._state is not None:
+                peer.channel.send(self._state)
+        peer.channel.start()
+
+    def hear(self, peer: Peer, message: ToEngine | None) -> None:
+        """Something came, in the thread that reads it."""
+        if isinstance(message, Report):
+            since = self._turning_since
+            peer.channel.send(Reported(self._stats, 0.0 if since is None else monotonic() - since))
+        else:
+            self._inbox.put((peer, message))
+
+    def announce(self, state: Loaded | Broken) -> None:
+        with self._gate:
+            self._state = state
+            for peer in self._peers:
+                peer.channel.send(state)
+
+    def turn(self, engine: "Engine") -> None:
+        """Compute, for ever."""
+        while True:
+            self._listen(engine)
+            self._turning_since = monotonic()
+            engine.step()
+            self._turning_since = None
+            self._hand_out(engine)
+
+    def turn_nobody(self) -> None:
+        """There is no engine: wait for the end."""
+        while True:
+            self._inbox.get()
+
+    def _listen(self, engine: "Engine") -> None:
+        """Do what was asked for, and while there is nothing to compute wait for it."""
+        with suppress(Empty):
+            while True:
+                if not self._askers or monotonic() - self._measured > _MEASURED_EVERY:
+                    self._measure(engine)
+                peer, message = self._inbox.get(block=not self._askers)
+                self._do(engine, peer, message)
+                self._hand_out(engine)
+
+    def _measure(self, engine: "Engine") -> None:
+        self._stats, self._measured = asdict(engine.stats()), monotonic()
+
+    def _do(self, engine: "Engine", peer: Peer, message: ToEngine | None) -> None:
+        match message:
+            case Submit():
+                self._submit(engine, peer, message)
+            case Abort():
+                self._abort(engine, peer, message)
+            case Embed():
+                self._embed(engine, peer, message)
+            case None:
+                self._forget(engine, peer)
+
+    def _submit(self, engine: "Engine", peer: Peer, asked: Submit) -> None:
+        try:
+            ids = engine.submit_each(asked.tokens, asked.params, priority=asked.priority)
+        except Exception as error:  # a door: whatever is wrong with a request is told to who sent it
+            _log_unforeseen(error)
+            peer.fresh.append(Tokens(asked.number, 0, [], finish_reason="error", fault=fault_of(error)))
+            return
+        peer.ids[asked.number] = ids
+        self._askers |= {known: (peer, asked.number, choice) for choice, known in enumerate(ids)}
+
+    def _abort(self, engine: "Engine", peer: Peer, asked: Abort) -> None:
+        ids = peer.ids.get(asked.number, ())
+        for choice, known in enumerate(ids):
+            if asked.choice in (None, choice):
+                engine.abort(known)
+
+    def _embed(self, engine: "Engine", peer: Peer, asked: Embed) -> None:
+        try:
+            peer.channel.send(Vectors(asked.number, engine.embed(asked.inputs)))
+        except Exception as error:  # a door, as above
+            _log_unforeseen(error)
+            peer.channel.send(Vectors(asked.number, [], fault_of(error)))
+
+    def _forget(self, engine: "Engine", peer: Peer) -> None:
+        """Who was connected has gone: nobody wants what it asked for."""
+        with self._gate:
+            self._peers.remove(peer)
+        for ids in peer.ids.values():
+            for known in ids:
+                engine.abort(known)
+
+    def _hand_out(self, engine: "Engine") -> None:
+        for update in engine.poll():
+            peer, number, choice = self._askers[update.id]
+            peer.fresh.append(_tokens(update, number, choice))
+            if update.completion is not None:
+                _log_unforeseen(update.completion.error)
+                del self._askers[update.id]
+                if not any(known in self._askers for known in peer.ids[number]):
+                    del peer.ids[number]
+        for peer in self._peers:
+            peer.flush()
+
+
+def main() -> None:
+    logging.basicConfig(format="unillm engine: %(message)s")
+    setup = read_setup(Setup)
+    end_with_parent()
+    process = EngineProcess()
+    Door(setup.address).admit(process.admit)
+    try:
+        engine, loaded = load(setup)
+    except Exception as error:  # a door: why a model does not load is told to who wants it
+        _log_unforeseen(error)
+        process.announce(Broken(fault_of(error)))
+        process.turn_nobody()
+        return
+    process.announce(loaded)
+    process.turn(engine)
+
+
+def load(setup: Setup) -> "tuple[Engine, Loaded]":
+    """The engine, torch being imported only now."""
+    began = perf_counter()
+    from ..engine import Engine
+    from ..options import EngineOptions
+
+    files: ModelFiles = as_files(setup.files)
+    engine = Engine.load(files, options=EngineOptions(**setup.options))
+    return engine, Loaded(
+        context=engine.context,
+        vocabulary=engine.vocabulary,
+        device=engine.device,
+        kernels=engine.kernels,
+        bytes_held=engine.weight_bytes,
+        seconds=perf_counter() - began,
+    )
+
+
+def _tokens(update: Update, number: int, choice: int) -> Tokens:
+    done = update.completion
+    return Tokens(
+        number,
+        choice,
+        list(update.token_ids),
+        _plain(update.logprobs),
+        update.finish_reason,
+        None if done is None else done.usage,
+        None if done is None else done.timings,
+        None if done is None else _plain(done.prompt_logprobs),
+        None if done is None or done.error is None else fault_of(done.error),
+    )
+
+
+def _plain(logprobs: tuple[TokenLogprob, ...] | None) -> list[Logprob] | None:
+    if logprobs is None:
+        return None
+    return [
+        Logprob(one.token_id, one.logprob, [(other.token_id, other.logprob) for other in one.top]) for one in logprobs
+    ]
+
+
+def _log_unforeseen(error: BaseException | None) -> None:
+    if error is not None and fault_of(error).kind == "internal":
+        _LOG.error("a request failed", exc_info=error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+"""The process between text and tokens: `python -m unillm.runtime.ipc.text_process`. It loads no torch.
+
+It serves any number of models. One thread keeps account and tells answers as they come; prompts are read in a few
+others, long ones in a lane of their own, so that a prompt of megabytes holds up no answer and no other prompt. It ends
+when its parent does.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
+from time import sleep
+from typing import Any, TypeAlias
+
+from ..errors import InvalidParameter, PromptTooLong
+from ..hosting.asking import Ask, Fault, Piece
+from ..hosting.faults import fault_of
+from ..params import SamplingParams
+from ..text.prompting import Prompting
+from ..text.template import ChatTemplate
+from ..text.tokenizer import Tokenizer, load_tokenizer
+from .channel import Channel, Door, connect
+from .child import end_with_parent, read_setup
+from .messages import (
+    Abort,
+    Begin,
+    Done,
+    Embed,
+    FromEngine,
+    Leave,
+    Pieces,
+    Serve,
+    Served,
+    Step,
+    Submit,
+    TextSetup,
+    Told,
+    ToText,
+    Vectors,
+    Work,
+    as_files,
+)
+from .telling import Telling
+
+_LOG = logging.getLogger(__name__)
+_LONG = 1 << 16  # characters: a prompt of more is read in the lane of long ones
+_READERS = 2
+_CONNECT_TRIES = 100  # a tenth of a second apart
+_GONE = Fault("unavailable", "the model's engine has ended", "ask again: it is loaded anew")
+
+Job: TypeAlias = Callable[[], None]
+
+
+@dataclass(slots=True, eq=False)
+class Model:
+    """A model that is served: how it reads and writes, and the way to its engine."""
+
+    key: str
+    prompting: Prompting
+    engine: Channel[FromEngine]
+    running: dict[int, Telling | None] = field(default_factory=dict)  # None: its prompt is still being read
+    work: set[int] = field(default_factory=set)
+    counts: dict[int, list[int]] = field(default_factory=dict)  # tokens of what is being embedded
+    left: bool = False
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.prompting.reader
+
+
+class TextProcess:
+    """Everything but reading prompts happens in the thread that calls `run`; all others put what they have in line."""
+
+    def __init__(self) -> None:
+        self._line: SimpleQueue[Job] = SimpleQueue()
+        self._front: Channel[ToText] | None = None
+        self._models: dict[str, Model] = {}
+        self._readers = ThreadPoolExecutor(_READERS, "reads")
+        self._long = ThreadPoolExecutor(1, "reads long")
+        self._told: list[Told] = []
+
+    def admit(self, connection: Any) -> None:
+        """The front has connected."""
+        self._front = Channel(connection, ToText, lambda message: self._line.put(lambda: self._do(message)))
+        self._front.start()
+
+    def run(self) -> None:
+        while True:
+            self._line.get()()
+            self._flush()
+
+    def _do(self, message: ToText | None) -> None:
+        match message:
+            case Serve():
+                self._readers.submit(self._open, message)
+            case Leave():
+                self._close(message.key)
+            case Begin():
+                self._begin(message)
+            case Abort():
+                self._abort(message.number)
+            case Work():
+                self._work(message)
+
+    def _tell(self, message: Done | Served | Pieces) -> None:
+        if self._front is not None:
+            self._front.send(message)
+
+    def _flush(self) -> None:
+        if self._told:
+            self._tell(Pieces(self._told))
+            self._told = []
+
+    def _open(self, asked: Serve) -> None:
+        """In a reader's thread: load the tokenizer, connect to the engine."""
+        try:
+            prompting = prompting_of(asked)
+            channel: Channel[FromEngine] = Channel(
+                _connected(asked), FromEngine, lambda said: self._line.put(lambda: self._heard(model, said))
+            )
+        except Exception as error:  # a door: what is wrong with a model's files is told to who wants it
+            self._tell(Served(asked.key, _told_of(error)))
+            return
+        model = Model(asked.key, prompting, channel)
+        self._line.put(lambda: self._opened(model))
+
+    def _opened(self, model: Model) -> None:
+        self._models[model.key] = model
+        model.engine.start()
+        self._tell(Served(model.key))
+
+    def _close(self, key: str) -> None:
+        model = self._models.pop(key, None)
+        if model is not None:
+            self._break_off(model)
+            model.engine.close()
+
+    def _break_off(self, model: Model) -> None:
+        model.left = True
+        for number in list(model.running):
+            self._told.append(Told(number, Piece(finish_reason="error", fault=_GONE)))
+        for number in model.work:
+            self._tell(Done(number=number, fault=_GONE))
+        model.running.clear()
+        model.work.clear()
+
+    def _begin(self, asked: Begin) -> None:
+        model = self._models.get(asked.key)
+        if model is None:
+            self._told.append(Told(asked.number, Piece(finish_reason="error", fault=_GONE)))
+            return
+        model.running[asked.number] = None
+        self._lane(asked.ask).submit(self._read, model, asked)
+
+    def _lane(self, ask: Ask) -> Executor:
+        said = sum(len(str(one.get("content"))) for one in ask.messages or ())
+        return self._long if said + len(ask.text or "") > _LONG else self._readers
+
+    def _read(self, model: Model, asked: Begin) -> None:
+        """In a reader's thread."""
+        try:
+            ids, gone = read_prompt(model.prompting, asked.ask)
+            params = fitted(asked.ask, len(ids), model.prompting.context)
+        except Exception as error:  # a door: what is wrong with one prompt is told to who sent it
+            fault = _told_of(error)
+            self._line.put(lambda: self._refuse(model, asked.number, fault))
+            return
+        self._line.put(lambda: self._submit(model, asked, ids, gone, params))
+
+    def _refuse(self, model: Model, number: int, fault: Fault) -> None:
+        if model.running.pop(number, _MISSING) is not _MISSING:
+            self._told.append(Told(number, Piece(finish_reason="error", fault=fault)))
+
+    def _submit(self, model: Model, asked: Begin, ids: list[int], gone: int, params: SamplingParams) -> None:
+        if asked.number not in model.running:  # aborted meanwhile
+            return
+        model.running[asked.number] = Telling(asked.ask, model.tokenizer, ids)
+        self._told.append(Told(asked.number, Piece(prompt_tokens=ids, truncated=gone)))
+        model.engine.send(Submit(asked.number, ids, params, asked.ask.priority))
+
+    def _abort(self, number: int) -> None:
+        for model in self._models.values():
+            if model.running.pop(number, None) is not None:
+                model.engine.send(Abort(number))
+
+    def _heard(self, model: Model, said: FromEngine | None) -> None:
+        match said:
+            case Step():
+                for fresh in said.tokens:
+                    telling = model.running.get(fresh.number)
+                    if telling is not None:
+                        self._continue(model, telling, fresh)
+            case Vectors():
+                if said.number in model.work:
+                    model.work.remove(said.number)
+                    counts = model.counts.pop(said.number, [])
+                    self._tell(Done(number=said.number, vectors=said.vectors, tokens=counts, fault=said.fault))
+            case None if not model.left:
+                self._models.pop(model.key, None)
+                self._break_off(model)
+
+    def _continue(self, model: Model, telling: Telling, fresh: Any) -> None:
+        piece, leave = telling.take(fresh)
+        if leave:
+            model.engine.send(Abort(fresh.number, fresh.choice))
+        if piece is not None:
+            self._told.append(Told(fresh.number, piece))
+        if telling.is_over or (piece is not None and piece.fault is not None and fresh.usage is None):
+            model.running.pop(fresh.number, None)
+
+    def _work(self, asked: Work) -> None:
+        model = self._models.get(asked.key)
+        if model is None:
+            self._tell(Done(number=asked.number, fault=_GONE))
+            return
+        model.work.add(asked.number)
+        (self._long if len(asked.text) > _LONG else self._readers).submit(self._work_at, model, asked)
+
+    def _work_at(self, model: Model, asked: Work) -> None:
+        """In a reader's thread."""
+        try:
+            result: Done | Embed = worked(model.prompting, asked)
+        except Exception as error:  # a door, as above
+            result = Done(number=asked.number, fault=_told_of(error))
+        self._line.put(lambda: self._worked(model, result))
+
+    def _worked(self, model: Model, result: Done | Embed) -> None:
+        if result.number not in model.work:
+            return
+        if isinstance(result, Embed):
+            model.counts[result.number] = [len(ids) for ids in result.inputs]
+            model.engine.send(result)
+            return
+        model.work.remove(result.number)
+        self._tell(result)
+
+
+_MISSING = object()
+
+
+def prompting_of(asked: Serve) -> Prompting:
+    """How the model's own files say that prompts are made."""
+    files = as_files(asked.files)
+    tokenizer = load_tokenizer(files)
+    return Prompting(files.name, tokenizer, ChatTemplate.find(files), asked.context, files.system, files.messages)
+
+
+def read_prompt(prompting: Prompting, ask: Ask) -> tuple[list[int], int]:
+    """The token ids of what was asked, and how many were left out so that it fits."""
+    if ask.messages is not None:
+        return prompting.conversation(ask.messages, ask.tools, ask.variables, truncate=ask.truncate)
+    if ask.tokens is not None:
+        return prompting.ids(ask.tokens, truncate=ask.truncate)
+    if ask.suffix is not None:
+        return prompting.around(ask.text or "", ask.suffix), 0
+    return prompting.text(ask.text or "", truncate=ask.truncate)
+
+
+def fitted(ask: Ask, prompt: int, context: int) -> SamplingParams:
+    """The parameters that the engine gets: without stop strings, which are text, and with no more than may fit."""
+    params = replace(ask.params, stop=())
+    if params.max_tokens is None or prompt + params.max_tokens <= context:
+        return params
+    if not ask.fit:
+        raise PromptTooLong(prompt, context, params.max_tokens)
+    return replace(params, max_tokens=context - prompt)
+
+
+def worked(prompting: Prompting, asked: Work) -> Done | Embed:
+    """Do what needs no engine; what needs one is prepared for it."""
+    reader = prompting.reader
+    match asked.kind:
+        case "encode":
+            return Done(number=asked.number, tokens=reader.encode(asked.text, special=asked.special))
+        case "decode":
+            return Done(number=asked.number, text=reader.decode(asked.tokens, skip_special=False))
+        case "count" if asked.ask is not None:
+            return Done(number=asked.number, tokens=read_prompt(prompting, asked.ask)[0])
+        case "render" if asked.ask is not None:
+            return Done(
+                number=asked.number, text=reader.decode(read_prompt(prompting, asked.ask)[0], skip_special=False)
+            )
+        case "embed":
+            return Embed(asked.number, [_embeddable(prompting, one, asked.truncate) for one in asked.inputs])
+    raise InvalidParameter("kind", asked.kind, "encode, decode, count, render or embed")
+
+
+def _embeddable(prompting: Prompting, one: str | list[int], truncate: bool) -> list[int]:
+    read = prompting.text(one, truncate=truncate) if isinstance(one, str) else prompting.ids(one, truncate=truncate)
+    return read[0]
+
+
+def _connected(asked: Serve) -> Any:
+    """A connection to the model's engine, which may be about to listen."""
+    for _ in range(_CONNECT_TRIES):
+        try:
+            return connect(asked.engine)
+        except OSError:
+            sleep(0.1)
+    return connect(asked.engine)
+
+
+def _told_of(error: BaseException) -> Fault:
+    fault = fault_of(error)
+    if fault.kind == "internal":
+        _LOG.error("a request failed", exc_info=error)
+    return fault
+
+
+def main() -> None:
+    logging.basicConfig(format="unillm text: %(message)s")
+    setup = read_setup(TextSetup)
+    end_with_parent()
+    process = TextProcess()
+    Door(setup.address).admit(process.admit)
+    process.run()
+
+
+if __name__ == "__main__":
+    main()
