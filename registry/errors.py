@@ -127,6 +127,15 @@ class Unauthorized(RegistryError):
         )
 
 
+class NotPublic(RegistryError):
+    """A registry shows a model only to those who have logged in there, which unillm does not."""
+
+    def __init__(self, name: str, place: str) -> None:
+        super().__init__(f"{name} is not public: {place} asks for a login")
+        self.name, self.place = name, place
+        self.hint = f"fetch it with Ollama, and run it in place: unillm generate --model ollama:{name}"
+
+
 class RevisionNotFound(RegistryError):
     """The repository is there, the branch, tag or commit is not."""
 
@@ -186,6 +195,15 @@ class NotFetched(RegistryError):
         super().__init__(f"{name} cannot be fetched: " + "; ".join(str(cause) for cause in causes))
         self.name, self.causes = name, list(causes)
         self.hint = hint or next((cause.hint for cause in causes if cause.hint), None)
+
+
+class RedirectRefused(RegistryError):
+    """A source sends us to where it must not."""
+
+    def __init__(self, source: str, location: str, reason: str) -> None:
+        super().__init__(f"{source} sends us on to {location[:120]!r}, which is refused: {reason}")
+        self.source, self.location, self.reason = source, location, reason
+        self.hint = "nothing of it was stored; check that HF_ENDPOINT is a hub that you trust"
 
 
 class MalformedAnswer(RegistryError):

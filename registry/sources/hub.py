@@ -1,15 +1,15 @@
 """The hub: whether it answers, which files a repository has, and what its refusals mean.
 
-Speaks through `huggingface_hub`'s own session, so that its proxies, certificates and tokens are the user's. Whatever it
-answers is checked before use; its answers are read up to a limit.
+Whatever it answers is checked before use; its answers are read up to a limit.
 """
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 from urllib.parse import quote, urlencode
 
 from ..digests import Digest, checked_commit, checked_digest
@@ -27,9 +27,12 @@ from ..errors import (
 from ..manifest import checked_name
 from ..plan import Gated
 from ..settings import RegistrySettings
-from .reach import http_error, note_unreachable, why_unreachable
+from .reach import note_unreachable, why_unreachable
+from .web import Response, stream
 
-MAX_ANSWER = 64 << 20
+MAX_ANSWER = 16 << 20  # repositories of ten thousand files have a listing of three
+MAX_VALUES = 1_000_000  # each takes a hundred bytes or so, once it is read
+MAX_SECONDS = 60.0
 NO_SUCH_RANGE = 416
 _SEARCHED = ("downloads", "tags", "gated", "config", "safetensors", "gguf")
 PASSING = frozenset({408, NO_SUCH_RANGE, 425, 429, 500, 502, 503, 504})  # what may be better a moment later
@@ -138,26 +141,16 @@ class Hub:
         headers: Mapping[str, str] | None = None,
         *,
         stall: float | None = None,
-    ) -> Iterator["Response"]:
+    ) -> Iterator[Response]:
         """A good answer, its body still to be read. Raises what the hub's refusal means, or `SourceUnreachable`.
 
         `stall` is how many seconds may pass without a byte; a download is given more of them than a listing.
         """
-        from huggingface_hub import get_session
-        from huggingface_hub.errors import OfflineModeIsEnabled
-
         seconds = stall or self._settings.patience * 6
-        try:
-            with get_session().stream(
-                "GET", address, headers={**self.headers(), **(headers or {})}, timeout=seconds
-            ) as response:
-                if response.status_code >= 400:
-                    raise self._refusal(name, revision, response.status_code, response.headers)
-                yield response
-        except OfflineModeIsEnabled as error:
-            raise OfflineMode(name) from error
-        except http_error() as error:
-            raise SourceUnreachable(self.place, str(error) or type(error).__name__) from error
+        with stream(name, self.place, address, {**self.headers(), **(headers or {})}, seconds) as response:
+            if response.status_code >= 400:
+                raise self._refusal(name, revision, response.status_code, response.headers)
+            yield response
 
     @property
     def place(self) -> str:
@@ -191,33 +184,28 @@ class Hub:
             raise
 
     def _body(self, repo: str, revision: str | None, address: str) -> bytes:
-        body = bytearray()
+        body, began = bytearray(), time.monotonic()
         with self.answer(repo, revision, address, stall=self._settings.patience) as response:
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > MAX_ANSWER:
                     raise MalformedAnswer(address, "answer", f"more than {MAX_ANSWER} bytes")
+                if time.monotonic() - began > MAX_SECONDS:
+                    raise SourceUnreachable(self.place, f"its answer takes longer than {MAX_SECONDS:g} seconds")
         return bytes(body)
 
 
-class Response(Protocol):
-    """What we need of an HTTP response, whichever library it comes from."""
-
-    @property
-    def status_code(self) -> int: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-    def iter_bytes(self, chunk_size: int | None = None) -> Iterator[bytes]: ...
-
-
 def _parsed(source: str, body: bytes) -> Mapping[str, object]:
+    found = _json_of(source, body)
     try:
-        return _object(source, _json_of(source, body))
+        return _object(source, found)
     except MalformedAnswer as error:
         raise _not_a_hub(source, body) from error
 
 
 def _json_of(source: str, body: bytes) -> object:
+    if sum(map(body.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise MalformedAnswer(source, "answer", f"more than {MAX_VALUES} values")
     try:
         return json.loads(body) if body else {}
     except (ValueError, RecursionError) as error:
@@ -233,6 +221,9 @@ def _listing(repo: str, answer: Mapping[str, object]) -> Listing:
     if not isinstance(siblings, list):
         raise MalformedAnswer(repo, "list of files", str(siblings))
     files = [_object(repo, one) for one in siblings]
+    twice = [name for name, count in Counter(str(one.get("rfilename")) for one in files).items() if count > 1]
+    if twice:
+        raise MalformedAnswer(repo, "list of files, which has one of them twice", twice[0])
     gated = answer.get("gated")
     return Listing(
         repo=repo,

@@ -3,13 +3,13 @@
 What other tools have fetched is reused and verified once; what is left of an interrupted download is resumed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..brought import Brought
 from ..digests import Digest, hash_file
-from ..errors import NoWeights, OfflineMode, SourceUnreachable, VariantNotFound
+from ..errors import MalformedAnswer, NoWeights, OfflineMode, SourceUnreachable, VariantNotFound
 from ..events import Listener, Notice, Progress, Verifying
 from ..hub_cache import CachedFile, CachedRepo
 from ..manifest import HubOrigin, Manifest, ShelvedFile
@@ -19,9 +19,10 @@ from ..plan import Plan, PlannedFile
 from ..selection import FORMAT_WORDS, Chosen, choose_files
 from ..settings import RegistrySettings
 from ..store import Store, free_space, held
-from .hub import Hub, Listing, RemoteFile, Response
+from .hub import Hub, Listing, RemoteFile
 from .pace import pace_of
 from .transfer import Tell, download
+from .web import Response
 
 DEFAULT_REVISION = "main"
 
@@ -97,6 +98,7 @@ class HuggingFace:
         cached = CachedRepo(self._settings.cache_dir, offer.repo)
         weights = [listing.file(name) for name in chosen.weights]
         others = [listing.file(name) for name in chosen.others]
+        _refuse_twins(offer.repo, [*chosen.weights, *chosen.others])
         return Plan(
             ref=ref,
             origin=HubOrigin(
@@ -162,6 +164,14 @@ class HuggingFace:
         download(remote, draft, open_at, self._settings.waits, _progress_of(file.name, listener), pace)
         self._brought.note(CachedFile(cached, origin.commit, file.name, file.digest))
         cached.store(draft, file.digest)
+
+
+def _refuse_twins(repo: str, names: Sequence[str]) -> None:
+    """Two files whose names differ in nothing but case are one on many disks: which, nobody could say."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.lower(), name)) != name:
+            raise MalformedAnswer(repo, "list of files, two of which differ in case alone", f"{other}, {name}")
 
 
 def _reason(offer: HubOffer, chosen: Chosen) -> str:

@@ -9,7 +9,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,7 +64,10 @@ def git_id(data: bytes) -> str:
 
 
 class FakeHub:
-    """The server. `repos` and `faults` may be changed while it runs."""
+    """The server. `repos`, `faults` and `instead` may be changed while it runs.
+
+    `instead` has the bytes, status line and all, that are sent to who asks for an address with that in it.
+    """
 
     def __init__(self) -> None:
         self.repos: dict[str, Repo] = {}
@@ -72,6 +75,7 @@ class FakeHub:
         self.asked: list[Asked] = []
         self.sent = 0
         self.silent = False
+        self.instead: dict[str, Callable[[], Iterable[bytes]]] = {}
         self.searched: object = []
         hub = self
 
@@ -140,6 +144,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._note()
+        if self._said_instead():
+            return
         path = unquote(urlsplit(self.path).path)
         if found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/auth-check", path):
             if repo := self._repo(found[1], gate=True):
@@ -156,6 +162,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_file(found[2], self.hub.repos[found[1]].files[found[2]])
         else:
             self._refuse(404, "NoSuchPage")
+
+    def _said_instead(self) -> bool:
+        """Answer with the very bytes that a test has for this address, and hang up."""
+        found = next((say for part, say in self.hub.instead.items() if part in self.path), None)
+        if found is None:
+            return False
+        self.close_connection = True
+        for piece in found():
+            self.wfile.write(piece)
+            self.hub.sent += len(piece)
+        return True
 
     def _note(self) -> None:
         while self.hub.silent:
