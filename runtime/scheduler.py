@@ -40,7 +40,7 @@ class Chunk:
     @property
     def is_last(self) -> bool:
         """Nothing of the sequence is left to compute after this chunk."""
-        return self.stop - len(self.guess) == len(self.sequence.tokens)
+        return self.start + self.count - len(self.guess) == len(self.sequence.tokens)
 
     @property
     def tokens(self) -> list[int]:

@@ -122,6 +122,8 @@ class Wheel:
             completion_tokens=self.completion_tokens,
             gave_way=scheduler.gave_way,
             evicted_pages=cache.evicted,
+            proposed=0 if self.speculator is None else self.speculator.proposed,
+            accepted=0 if self.speculator is None else self.speculator.accepted,
         )
 
     def _compute_timed(self, chunks: Many[Chunk]) -> list[Result]:
@@ -163,6 +165,8 @@ class Wheel:
     def _rows(self, chunk: Chunk) -> list[Row]:
         """One for the next token, and one for each after a token of the guess, as if that had been chosen."""
         chooser, guess = self._choosers[chunk.sequence.number], chunk.guess
+        if not guess:
+            return [Row(chooser, chunk.stop)]
         place = chunk.stop - len(guess)
         return [Row(chooser.after(guess[:count]), place + count) for count in range(len(guess) + 1)]
 
@@ -186,6 +190,8 @@ class Wheel:
             return [self._fail(sequence, result, began)]
         if result.sample is None:
             return [self._take_unchosen(chunk, result, began)]
+        if not result.more:
+            return [self._take_one(chunk, result, result.sample.token, began)]
         taken: list[Outcome] = []
         for chosen in (result.sample, *result.more):
             if isinstance(chosen, Exception):
@@ -206,6 +212,14 @@ class Wheel:
         sequence = chunk.sequence
         self.scheduler.advance(chunk)
         finished: FinishReason | None = "length" if chunk.is_last and not sequence.chooses else None
+        if finished:
+            self.take_off(sequence)
+        return Outcome(sequence, began, result, finished=finished)
+
+    def _take_one(self, chunk: Chunk, result: Computed, token: int, began: float) -> Outcome:
+        sequence = chunk.sequence
+        finished = self._choose(sequence, token)
+        self._advance(chunk, 1)
         if finished:
             self.take_off(sequence)
         return Outcome(sequence, began, result, finished=finished)
@@ -249,6 +263,8 @@ def _as_one_by_one(samples: Iterator[Sample | NonFiniteLogits], guess: Many[int]
 
     A token counts only where all that was guessed before it is what was chosen there.
     """
+    if not guess:
+        return [next(samples)]
     taken = [next(samples) for _ in range(1 + len(guess))]
     right = 0
     for one, guessed in zip(taken, guess, strict=False):
@@ -261,5 +277,5 @@ def _as_one_by_one(samples: Iterator[Sample | NonFiniteLogits], guess: Many[int]
 def _with_samples(result: Result, chosen: list[Sample | NonFiniteLogits]) -> Result:
     if isinstance(result, Exception):
         return result
-    first, *more = chosen
-    return first if isinstance(first, Exception) else result._replace(sample=first, more=tuple(more))
+    first = chosen[0]
+    return first if isinstance(first, Exception) else Computed(result.scores, result.read, first, tuple(chosen[1:]))

@@ -62,7 +62,9 @@ def measure_overhead(model: Model, runs: int) -> Figure:
     """Milliseconds a step, of the steps of each run, for 256 sequences that run at once."""
     wheel = _running(model, (runs + 1) * STEPS)
     values = [_steps(wheel) for _ in range(runs + 1)][1:]
-    return Figure("overhead", "ms", f"scheduling and batch preparation for {SEQUENCES} running sequences", tuple(values))
+    return Figure(
+        "overhead", "ms", f"scheduling and batch preparation for {SEQUENCES} running sequences", tuple(values)
+    )
 
 
 def _steps(wheel: Wheel) -> float:
@@ -74,7 +76,7 @@ def _steps(wheel: Wheel) -> float:
 
 def _running(model: Model, steps: int) -> Wheel:
     """A wheel whose sequences have all been read, and go on for so many steps."""
-    context = PROMPT + steps + 2
+    context = PROMPT + steps + PROMPT + 1  # the first ones answer while the others are read, in as many steps as that
     idle = _Idle(model.cache_spec(), model.place, context)
     pages = SEQUENCES * -(-context // PAGE)
     layout = PageLayout.of(idle.cache_spec(), PAGE, model.place.dtype)

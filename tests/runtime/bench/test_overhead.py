@@ -1,0 +1,30 @@
+"""What a step costs beside the model is measured over as many layers, and as many sequences at once as it says."""
+
+import pytest
+
+from unillm.runtime.bench import overhead
+from unillm.runtime.bench.overhead import SEQUENCES, STEPS, measure_overhead
+from unillm.runtime.wheel import Outcome, Wheel
+from unillm.tests.runtime.fakes import FakeModel
+
+
+def test_every_step_that_is_measured_runs_all_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    turn, steps = Wheel.turn, overhead._steps
+
+    def counted(wheel: Wheel) -> list[Outcome]:
+        outcomes = turn(wheel)
+        measured.append(len(outcomes))
+        assert len(wheel.runner.pool.keys) == 5
+        return outcomes
+
+    def measuring(wheel: Wheel) -> float:
+        with monkeypatch.context() as patch:
+            patch.setattr(Wheel, "turn", counted)
+            return steps(wheel)
+
+    monkeypatch.setattr(overhead, "_steps", measuring)
+    figure = measure_overhead(FakeModel(layers=5), 2)
+    assert measured == [SEQUENCES] * STEPS * 3
+    assert (figure.name, figure.unit, len(figure.values)) == ("overhead", "ms", 2)
+    assert all(0 < value < 1000 for value in figure.values)
