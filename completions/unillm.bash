@@ -35,7 +35,7 @@ _unillm() {
     if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
   done
   if [[ -z $verb ]]; then
-    COMPREPLY=($(compgen -W 'generate models list ls search pull show rm cp create export import lock sync prune verify config bench --version --help -h' -- "$cur"))
+    COMPREPLY=($(compgen -W 'generate models list ls search pull show rm cp create export import lock sync prune verify config bench bench-compare --version --help -h' -- "$cur"))
     return
   fi
   flags=
@@ -56,9 +56,10 @@ _unillm() {
     verify) flags='--json --quiet -q --debug --help -h' ;;
     config) flags='--origin --json --quiet -q --debug --help -h' ;;
     bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --json --quiet -q --debug --help -h' ;;
+    bench-compare) flags='--synthetic --kind --test --peer --rounds --threads --build-peers --llama-cpp --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
-    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"search --limit"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running") return ;;
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"search --limit"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running"|"bench-compare --synthetic"|"bench-compare --kind"|"bench-compare --test"|"bench-compare --peer"|"bench-compare --rounds"|"bench-compare --threads"|"bench-compare --llama-cpp") return ;;
     "generate --model"|"generate -m") _unillm_models; return ;;
     "generate --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
@@ -69,7 +70,7 @@ _unillm() {
     return
   fi
   case $verb in
-    models|list|ls|pull|show|rm|cp|export|lock|verify|bench) _unillm_models ;;
+    models|list|ls|pull|show|rm|cp|export|lock|verify|bench|bench-compare) _unillm_models ;;
   esac
 }
 

@@ -87,6 +87,15 @@ class NoChatTemplate(RuntimeFault):
         self.hint = "give it plain text instead (generate, or --raw)"
 
 
+class DraftMismatch(RuntimeFault):
+    """A draft model that reads other tokens than the model it is to guess for."""
+
+    def __init__(self, draft: str, model: str, difference: str) -> None:
+        super().__init__(f"{draft} cannot draft for {model}: their vocabularies differ: {difference}")
+        self.draft, self.model, self.difference = draft, model, difference
+        self.hint = "choose a smaller model of the same family"
+
+
 class UnknownRequest(RuntimeFault):
     """An id that no request has which is still under way, or whose updates are still to be read."""
 
@@ -128,3 +137,11 @@ def _size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} TB"
+
+
+class PeerFailed(RuntimeFault):
+    """Another program that this one is compared with did not do its part."""
+
+    def __init__(self, peer: str, what: str, reason: str) -> None:
+        super().__init__(f"{peer}: {what}: {reason}")
+        self.peer, self.what, self.reason = peer, what, reason

@@ -57,6 +57,7 @@ COMMANDS = (
     Verb("verify", "Check every byte of installed models."),
     Verb("config", "Tell which settings are in force."),
     Verb("bench", "Measure how fast a model runs here."),
+    Verb("bench-compare", "Measure how fast a model runs here, beside other programs."),
     Verb("complete", "List the words that a shell may complete.", hidden=True),
 )
 
@@ -74,6 +75,8 @@ class Table(TyperGroup):
     """A group that knows its commands' names and lines; the command itself is loaded when it is called."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, TyperCommand | None, list[str]]:
+        if "-".join(args[:2]) in {verb.name for verb in COMMANDS}:  # `bench compare`
+            args = ["-".join(args[:2]), *args[2:]]
         name, stand_in, rest = super().resolve_command(ctx, args)
         return name, load(verb_of(name)) if name and stand_in else None, rest
 
@@ -85,7 +88,7 @@ def verb_of(name: str) -> Verb:
 
 def function_of(verb: Verb) -> Callable[..., None]:
     """The function of a row as typer shall see it, its module imported. A word of Python's own has a _ behind it."""
-    name = f"{verb.name}_" if iskeyword(verb.name) else verb.name
+    name = f"{verb.name}_" if iskeyword(verb.name) else verb.name.replace("-", "_")
     return _in_session(getattr(import_module(f".commands.{name}", __package__), name))
 
 

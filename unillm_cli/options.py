@@ -128,4 +128,23 @@ BatchOption = Annotated[
 ]
 RunsOption = Annotated[int, Option("--runs", metavar="N", min=1, help="How many runs of each test count.")]
 
+SyntheticOption = Annotated[
+    str | None,
+    Option("--synthetic", metavar="SHAPE", help="Make a model of that shape with random weights: qwen3-0.6b."),
+]
+KindOption = Annotated[str, Option("--kind", metavar="KIND", help="How the weights of --synthetic are quantised.")]
+TestsOption = Annotated[
+    list[str] | None,
+    Option("--test", metavar="TEST", help="Only this test: decode, prompt-512 ...; may be given again."),
+]
+PeersOption = Annotated[
+    list[str] | None, Option("--peer", metavar="NAME", help="Only beside this program; may be given again.")
+]
+RoundsOption = Annotated[int, Option("--rounds", metavar="N", min=1, help="How often each side runs each test.")]
+ThreadsOption = Annotated[int | None, Option("--threads", metavar="N", min=1, help="How many cores it may use.")]
+BuildPeersOption = Annotated[bool, Option("--build-peers", help="Fetch llama.cpp's sources and build them, once.")]
+ProgramsOption = Annotated[
+    Path | None, Option("--llama-cpp", metavar="FOLDER", help="Where llama.cpp's programs are, if not on the PATH.")
+]
+
 CompletedArgument = Annotated[str, Argument(metavar="WHAT", help="What is completed: models.")]

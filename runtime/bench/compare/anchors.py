@@ -8,7 +8,7 @@ from typing import Final
 
 NEAR: Final = 0.15
 
-# By the synthetic model and the kind of its weights, the threads, the peer and the test.
+# By the synthetic model and the kind of its weights, the threads, the peer and the trial.
 ANCHORS: Final[Mapping[tuple[str, str, int, str, str], float]] = {
     ("qwen3-0.6b", "q4_k_m", 2, "llama.cpp", "decode"): 56.0,
     ("qwen3-0.6b", "q8_0", 2, "llama.cpp", "decode"): 37.2,
@@ -19,9 +19,9 @@ ANCHORS: Final[Mapping[tuple[str, str, int, str, str], float]] = {
     ("qwen3-0.6b", "bf16", 2, "llama.cpp", "prompt-512"): 253.0,
     ("qwen3-0.6b", "q4_k_m", 2, "llama.cpp", "batch-16"): 67.0,
     ("qwen3-0.6b", "q4_k_m", 2, "llama.cpp", "batch-32"): 69.0,
-    ("qwen3-0.6b", "q4_k_m", 2, "openvino", "decode"): 31.2,
-    ("qwen3-0.6b", "q4_k_m", 2, "openvino", "prompt-512"): 480.0,
-    ("qwen3-0.6b", "q4_k_m", 2, "openvino", "prompt-2048"): 382.0,
-    ("qwen3-0.6b", "q8_0", 2, "openvino", "prompt-512"): 502.0,
-    ("qwen3-0.6b", "q8_0", 2, "openvino", "prompt-2048"): 397.0,
 }
+
+
+def anchors_of(synthetic: str | None, kind: str, threads: int) -> dict[tuple[str, str], float]:
+    """By peer and test, of this file on so many threads."""
+    return {key[3:]: figure for key, figure in ANCHORS.items() if key[:3] == (synthetic, kind, threads)}

@@ -1,6 +1,6 @@
 """Ours and theirs, turn by turn, to medians and ratios.
 
-A round runs each test of each peer next to a run of our own, so that whatever else the machine does falls on both. A
+A round runs each trial of each peer next to a run of our own, so that whatever else the machine does falls on both. A
 ratio is the median of the rounds' own ratios; above 1 we are better, whatever the unit.
 """
 
@@ -13,29 +13,29 @@ from typing import TypeAlias
 
 from ...errors import PeerFailed
 from .anchors import NEAR
-from .limits import Limits
+from ..limits import Limits
 from .peer import Peer, Running
-from .tests import Test
+from .trials import Trial
 
 Tell: TypeAlias = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is run: the file, on so many threads, so many rounds. `anchors`: by a peer's name and a test's."""
+    """What is run: the file, on so many threads, so many rounds. `anchors`: by a peer's name and a trial's."""
 
     file: Path
     threads: int
     rounds: int
-    tests: Sequence[Test]
+    trials: Sequence[Trial]
     anchors: Mapping[tuple[str, str], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """One test of one peer: a figure a round of either side."""
+    """One trial of one peer: a figure a round of either side."""
 
-    test: Test
+    trial: Trial
     peer: str
     ours: tuple[float, ...]
     theirs: tuple[float, ...]
@@ -48,7 +48,7 @@ class Pairs:
     @property
     def ratios(self) -> tuple[float, ...]:
         pairs = zip(self.ours, self.theirs, strict=True)
-        return tuple(theirs / ours if self.test.less_is_better else ours / theirs for ours, theirs in pairs)
+        return tuple(theirs / ours if self.trial.less_is_better else ours / theirs for ours, theirs in pairs)
 
     @property
     def of_anchor(self) -> float | None:
@@ -73,29 +73,29 @@ class Compared:
 
 
 def compare(ours: Peer, peers: Sequence[Peer], work: Work, limits: Limits, tell: Tell) -> Compared:
-    """Every test against every peer that is there. A test that a peer fails is left out, with its reason."""
+    """Every trial against every peer that is there. A trial that a peer fails is left out, with its reason."""
     absent = {peer.name: reason for peer in peers if (reason := peer.absent(work.file))}
     pairs, failed = [], []
-    for test in work.tests:
+    for trial in work.trials:
         for peer in (one for one in peers if one.name not in absent):
             with ExitStack() as stack:
                 sides = [stack.enter_context(one.running(work.file, work.threads)) for one in (ours, peer)]
                 try:
-                    if found := _alternate(test, peer.name, sides, work, tell):
+                    if found := _alternate(trial, peer.name, sides, work, tell):
                         pairs.append(found)
                 except PeerFailed as error:
                     failed.append(str(error))
     return Compared(tuple(pairs), absent, tuple(failed), limits)
 
 
-def _alternate(test: Test, peer: str, sides: Sequence[Running], work: Work, tell: Tell) -> Pairs | None:
+def _alternate(trial: Trial, peer: str, sides: Sequence[Running], work: Work, tell: Tell) -> Pairs | None:
     """Round by round; who goes first changes with each."""
     figures: tuple[list[float], list[float]] = ([], [])
     for number in range(work.rounds):
-        tell(f"{test.name} against {peer}: round {number + 1} of {work.rounds}")
+        tell(f"{trial.name} against {peer}: round {number + 1} of {work.rounds}")
         for side in (0, 1) if number % 2 == 0 else (1, 0):
-            figure = sides[side].figure(test)
+            figure = sides[side].figure(trial)
             if figure is None:
                 return None
             figures[side].append(figure)
-    return Pairs(test, peer, tuple(figures[0]), tuple(figures[1]), work.anchors.get((peer, test.name)))
+    return Pairs(trial, peer, tuple(figures[0]), tuple(figures[1]), work.anchors.get((peer, trial.name)))

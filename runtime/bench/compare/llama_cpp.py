@@ -20,7 +20,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from ...errors import PeerFailed
-from .tests import Test
+from .trials import Trial
 
 PROGRAMS: Final = ("llama-bench", "llama-batched-bench")
 _PACKAGE: Final = "llama-cpp-python"
@@ -70,47 +70,47 @@ class Programs:
     file: Path
     threads: int
 
-    def figure(self, test: Test) -> float:
-        if test.requests > 1:
-            return self._batch(test)
-        if test.counts == "memory":
-            return self._run(test, self._bench(0, test.answer))[1]
-        if test.counts == "first":
+    def figure(self, trial: Trial) -> float:
+        if trial.requests > 1:
+            return self._batch(trial)
+        if trial.counts == "memory":
+            return self._run(trial, self._bench(0, trial.answer))[1]
+        if trial.counts == "first":
             began = perf_counter()
-            self._run(test, self._bench(test.prompt, 1))
+            self._run(trial, self._bench(trial.prompt, 1))
             return perf_counter() - began
-        sizes = (test.prompt, 0) if test.counts == "prompts" else (0, test.answer)
-        return float(_json(self.peer, test, self._run(test, self._bench(*sizes))[0])[0]["avg_ts"])
+        sizes = (trial.prompt, 0) if trial.counts == "prompts" else (0, trial.answer)
+        return float(_json(self.peer, trial, self._run(trial, self._bench(*sizes))[0])[0]["avg_ts"])
 
     def _bench(self, prompt: int, answer: int) -> list[str]:
         sizes = ("-p", str(prompt), "-n", str(answer), "-r", "1", "--repack", str(int(self.peer.repack)))
         alone = () if prompt != 16 else ("--no-warmup",)
         return self.peer.command("llama-bench", *self._common(), *sizes, *alone, "-o", "json")
 
-    def _batch(self, test: Test) -> float:
+    def _batch(self, trial: Trial) -> float:
         """Answers over the time of both: prompts, then all answers in step."""
-        words = (*self._common(), "-c", str(test.longest), "-b", "2048", "-ub", "512", "-npp", str(test.prompt))
-        words += ("-ntg", str(test.answer), "-npl", str(test.requests), "--output-format", "jsonl")
+        words = (*self._common(), "-c", str(trial.longest), "-b", "2048", "-ub", "512", "-npp", str(trial.prompt))
+        words += ("-ntg", str(trial.answer), "-npl", str(trial.requests), "--output-format", "jsonl")
         if not self.peer.repack:
             words += ("--no-repack",)
-        said = self._run(test, self.peer.command("llama-batched-bench", *words))[0]
+        said = self._run(trial, self.peer.command("llama-batched-bench", *words))[0]
         rows = [line for line in said.splitlines() if line.startswith("{")]
-        row = _json(self.peer, test, rows[-1] if rows else "")
-        return test.requests * test.answer / (float(row["t_pp"]) + float(row["t_tg"]))
+        row = _json(self.peer, trial, rows[-1] if rows else "")
+        return trial.requests * trial.answer / (float(row["t_pp"]) + float(row["t_tg"]))
 
     def _common(self) -> tuple[str, ...]:
         return ("-m", str(self.file), "-t", str(self.threads))
 
-    def _run(self, test: Test, command: Sequence[str]) -> tuple[str, float]:
+    def _run(self, trial: Trial, command: Sequence[str]) -> tuple[str, float]:
         """What it printed, and the most memory it held."""
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
         ) as process:
-            peak = _watched(process) if test.counts == "memory" else 0.0
+            peak = _watched(process) if trial.counts == "memory" else 0.0
             said, _ = process.communicate()
         if process.returncode:
-            raise PeerFailed(self.peer.name, test.name, f"{Path(command[0]).name} ended with {process.returncode}")
+            raise PeerFailed(self.peer.name, trial.name, f"{Path(command[0]).name} ended with {process.returncode}")
         return said, peak
 
 
@@ -127,11 +127,11 @@ def _watched(process: "subprocess.Popen[str]") -> float:
     return peak
 
 
-def _json(peer: LlamaCpp, test: Test, text: str) -> Any:
+def _json(peer: LlamaCpp, trial: Trial, text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise PeerFailed(peer.name, test.name, "it printed no figures") from error
+        raise PeerFailed(peer.name, trial.name, "it printed no figures") from error
 
 
 def build(folder: Path, tell: Callable[[str], None]) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .peer import WorkerPeer
-from .tests import TESTS
+from .trials import TRIALS
 from .worker import Generate
 
 OURS = WorkerPeer("unillm", "ours", "torch", (".gguf", ""))
@@ -15,7 +15,7 @@ def load(file: Path, threads: int) -> tuple[Generate, int]:
     from ...options import EngineOptions
     from ...params import SamplingParams
 
-    longest = max(test.prompt + test.answer + 1 for test in TESTS.values())
+    longest = max(trial.prompt + trial.answer + 1 for trial in TRIALS.values())
     engine = Engine.load(file, options=EngineOptions(device="cpu", threads=threads, context=longest))
 
     def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:

@@ -1,6 +1,6 @@
-"""What a peer is to the comparison: something that may be installed, and runs a test of a file to a figure.
+"""What a peer is to the comparison: something that may be installed, and runs a trial of a file to a figure.
 
-Those in Python run as a process of their own that reads names of tests and answers with figures, a JSON line each
+Those in Python run as a process of their own that reads names of trials and answers with figures, a JSON line each
 (`worker.py`), so that one's threads and memory are not another's.
 """
 
@@ -15,14 +15,14 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from ...errors import PeerFailed
-from .tests import Test
+from .trials import Trial
 
 
 class Running(Protocol):
     """A peer with the file loaded, or ready to load it."""
 
-    def figure(self, test: Test) -> float | None:
-        """In the test's unit; None where the peer has no such test. Raises `PeerFailed`."""
+    def figure(self, trial: Trial) -> float | None:
+        """In the trial's unit; None where the peer has no such trial. Raises `PeerFailed`."""
         ...
 
 
@@ -65,32 +65,32 @@ class WorkerPeer:
 
 
 class Worker:
-    """The process of a peer, started when its first test comes."""
+    """The process of a peer, started when its first trial comes."""
 
     def __init__(self, peer: WorkerPeer, file: Path, threads: int) -> None:
         self._peer, self._file, self._threads = peer, file, threads
         self._process: subprocess.Popen[str] | None = None
 
-    def figure(self, test: Test) -> float | None:
-        if test.counts in ("first", "memory"):
-            return self._alone(test)
+    def figure(self, trial: Trial) -> float | None:
+        if trial.counts in ("first", "memory"):
+            return self._alone(trial)
         if self._process is None:
             self._process = self._started()
-        return self._asked(self._process, test)
+        return self._asked(self._process, trial)
 
     def close(self) -> None:
         if self._process is not None:
             _ended(self._process)
         self._process = None
 
-    def _alone(self, test: Test) -> float:
+    def _alone(self, trial: Trial) -> float:
         """In a process of its own, from its very start."""
         self.close()  # two copies of a model would share the machine's memory
         began = perf_counter()
         process = self._started()
         try:
-            figure = self._asked(process, test)
-            return perf_counter() - began if test.counts == "first" else figure
+            figure = self._asked(process, trial)
+            return perf_counter() - began if trial.counts == "first" else figure
         finally:
             _ended(process)
 
@@ -101,16 +101,16 @@ class Worker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
         )
 
-    def _asked(self, process: subprocess.Popen[str], test: Test) -> float:
+    def _asked(self, process: subprocess.Popen[str], trial: Trial) -> float:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            process.stdin.write(f"{test.name}\n")
+            process.stdin.write(f"{trial.name}\n")
             answer: dict[str, Any] = json.loads(process.stdout.readline() or "{}")
         except (BrokenPipeError, ValueError) as error:
-            raise PeerFailed(self._peer.name, test.name, f"its process ended: {error}") from error
+            raise PeerFailed(self._peer.name, trial.name, f"its process ended: {error}") from error
         if "figure" not in answer:
-            raise PeerFailed(self._peer.name, test.name, str(answer.get("error", "its process ended")))
+            raise PeerFailed(self._peer.name, trial.name, str(answer.get("error", "its process ended")))
         return float(answer["figure"])
 
 

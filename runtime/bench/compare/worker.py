@@ -1,4 +1,4 @@
-"""The process of one peer: reads names of tests, answers with figures, until its input ends.
+"""The process of one peer: reads names of trials, answers with figures, until its input ends.
 
     python -m unillm.runtime.bench.compare.worker MODULE FILE THREADS
 """
@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TypeAlias
 
 from ..memory import peak_memory
-from .tests import TESTS, Test
+from .trials import TRIALS, Trial
 
 # Answer each of some prompts with so many tokens, whatever they are.
 Generate: TypeAlias = Callable[[Sequence[Sequence[int]], int], None]
@@ -26,22 +26,22 @@ class Measured:
     def __init__(self, generate: Generate, vocabulary: int) -> None:
         self._generate, self._vocabulary, self._random = generate, vocabulary, Random(os.getpid())
 
-    def figure(self, test: Test) -> float:
-        if test.counts == "prompts":
-            return test.prompt / self._seconds(test, 1)
-        if test.counts == "answers" and test.requests > 1:
-            return test.requests * test.answer / self._seconds(test, test.answer)
-        if test.counts == "answers":
-            first = self._seconds(test, 1)
-            return test.answer / (self._seconds(test, test.answer + 1) - first)
-        self._seconds(test, test.answer)
+    def figure(self, trial: Trial) -> float:
+        if trial.counts == "prompts":
+            return trial.prompt / self._seconds(trial, 1)
+        if trial.counts == "answers" and trial.requests > 1:
+            return trial.requests * trial.answer / self._seconds(trial, trial.answer)
+        if trial.counts == "answers":
+            first = self._seconds(trial, 1)
+            return trial.answer / (self._seconds(trial, trial.answer + 1) - first)
+        self._seconds(trial, trial.answer)
         return float(peak_memory() or 0)
 
     def warm_up(self) -> None:
-        self._seconds(Test("warm", "", "answers", 16, 4), 4)
+        self._seconds(Trial("warm", "", "answers", 16, 4), 4)
 
-    def _seconds(self, test: Test, answer: int) -> float:
-        prompts = [[self._random.randrange(self._vocabulary) for _ in range(test.prompt)] for _ in range(test.requests)]
+    def _seconds(self, trial: Trial, answer: int) -> float:
+        prompts = [[self._random.randrange(self._vocabulary) for _ in range(trial.prompt)] for _ in range(trial.requests)]
         began = perf_counter()
         self._generate(prompts, answer)
         return perf_counter() - began
@@ -53,14 +53,14 @@ def main(module: str, file: str, threads: str) -> None:
     os.environ["OMP_NUM_THREADS"] = threads
     measured: Measured | None = None
     for line in sys.stdin:
-        test = TESTS[line.strip()]
+        trial = TRIALS[line.strip()]
         fresh = measured is None
         if measured is None:
             generate, vocabulary = import_module(f".{module}", __package__).load(Path(file), int(threads))
             measured = Measured(generate, vocabulary)
-        if fresh and test.counts not in ("first", "memory"):
+        if fresh and trial.counts not in ("first", "memory"):
             measured.warm_up()
-        answers.write(json.dumps({"figure": measured.figure(test)}) + "\n")
+        answers.write(json.dumps({"figure": measured.figure(trial)}) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is compared: the tests, in words that every peer understands."""
+"""What is compared: the trials, in words that every peer understands."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Trial:
     """So many requests at once, each a prompt and an answer of these lengths.
 
     `counts` is what a figure is made of: the tokens of "answers" or of "prompts" a second, the peak "memory" in bytes,
@@ -34,15 +34,15 @@ class Test:
         return self.requests * (self.prompt + self.answer + 1)
 
 
-TESTS: Final[Mapping[str, Test]] = {
-    test.name: test
-    for test in (
-        Test("decode", "one request, 128 tokens of answer", "answers", 16, 128),
-        Test("prompt-512", "one prompt of 512 tokens", "prompts", 512, 1),
-        Test("prompt-2048", "one prompt of 2048 tokens", "prompts", 2048, 1),
-        Test("batch-16", "16 requests of 128 + 128 tokens, answers over all time", "answers", 128, 128, 16),
-        Test("batch-32", "32 requests of 128 + 128 tokens, answers over all time", "answers", 128, 128, 32),
-        Test("memory", "peak of a process that answers one request", "memory", 16, 128),
-        Test("first-token", "from the start of a process to its first token", "first", 16, 1),
+TRIALS: Final[Mapping[str, Trial]] = {
+    trial.name: trial
+    for trial in (
+        Trial("decode", "one request, 128 tokens of answer", "answers", 16, 128),
+        Trial("prompt-512", "one prompt of 512 tokens", "prompts", 512, 1),
+        Trial("prompt-2048", "one prompt of 2048 tokens", "prompts", 2048, 1),
+        Trial("batch-16", "16 requests of 128 + 128 tokens, answers over all time", "answers", 128, 128, 16),
+        Trial("batch-32", "32 requests of 128 + 128 tokens, answers over all time", "answers", 128, 128, 32),
+        Trial("memory", "peak of a process that answers one request", "memory", 16, 128),
+        Trial("first-token", "from the start of a process to its first token", "first", 16, 1),
     )
 }
