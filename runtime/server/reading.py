@@ -1,0 +1,72 @@
+"""A request's body: bounded, JSON, and exactly of the type that the endpoint takes.
+
+A field that is not known is refused by its name: nothing that a client asks for is ignored in silence. What an endpoint
+ignores on purpose stands in its type, with a docstring that says so.
+"""
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from ..hosting.asking import Fault
+from .endpoint import Refused, invalid
+
+MOST_BYTES = 64 << 20  # of a body; images come inside
+
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+_PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
+
+
+async def read_json(request: Request, kind: type[Body], most: int = MOST_BYTES) -> Body:
+    """The body as `kind`. Raises `Refused`, naming the field that is wrong."""
+    body = await read_bytes(request, most)
+    if not body:
+        raise invalid(None, "missing request body")
+    return decode(body, kind)
+
+
+async def read_bytes(request: Request, most: int = MOST_BYTES) -> bytes:
+    """All of the body; one that is too long is refused before it is read where it says so, or while it comes."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise too_large(most)
+    parts, size = list[bytes](), 0
+    async for part in request.stream():
+        size += len(part)
+        if size > most:
+            raise too_large(most)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def decode(body: bytes, kind: type[Body]) -> Body:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error)) from None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise invalid(None, f"the body is not JSON: {error}") from None
+
+
+def too_large(most: int) -> Refused:
+    return Refused(Fault("invalid", f"the body is longer than {most} bytes"), 413)
+
+
+def _explained(text: str) -> Refused:
+    """msgspec's words, with the field told apart."""
+    place = _PLACE.search(text)
+    where = place[1] if place else ""
+    message = _PLACE.sub("", text)
+    if unknown := _UNKNOWN.fullmatch(message):
+        name = ".".join(part for part in (where, unknown[1]) if part)
+        return invalid(name, f"{name} is not supported")
+    return invalid(where or None, f"{where}: {message}" if where else message)
+
+
+def as_plain(value: Any) -> Any:
+    """A struct as plain data."""
+    return msgspec.to_builtins(value)
