@@ -26,6 +26,7 @@ from .embedding import embed
 from .errors import EngineClosed, InvalidParameter, PromptTooLong, UnknownRequest
 from .faults import Fault, Faults
 from .intake import Intake, Message, Params
+from .kv.budget import MemoryBudget
 from .kv.pages import Sharing
 from .loading import load_draft, load_parts
 from .options import EngineOptions
@@ -87,6 +88,8 @@ class Engine:
         context: int | None = None,
         threads: int | None = None,
         kv_memory: int | None = None,
+        kv_dtype: str = "auto",
+        budget: MemoryBudget | None = None,
         prefix_cache: Sharing = "radix",
         exact: bool = False,
         draft: str | Path | ModelFiles = "ngram",
@@ -104,6 +107,8 @@ class Engine:
             context=context,
             threads=threads,
             kv_memory=kv_memory,
+            kv_dtype=kv_dtype,
+            budget=budget,
             prefix_cache=prefix_cache,
             exact=exact,
             draft=draft,
@@ -137,6 +142,11 @@ class Engine:
     def context(self) -> int:
         """The most tokens of a request, prompt and answer together."""
         return self._intake.context
+
+    @property
+    def model(self) -> Model:
+        """What computes, for whoever measures it."""
+        return self._desk().look(lambda wheel: wheel.runner.model)
 
     @property
     def vocabulary(self) -> int:

@@ -7,6 +7,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +18,9 @@ from unillm.runtime.results import Completion, FinishReason, Timings, Update, Us
 from unillm.unillm_cli.client import Opened
 from unillm.unillm_cli.session import Session
 from unillm.unillm_cli.settings import Settings
+
+if TYPE_CHECKING:
+    from unillm.models.contract import Model
 
 TIMINGS = Timings(0.1, 0.6, 2.6, prompt_tokens_per_second=20.0, tokens_per_second=1.0)
 
@@ -43,6 +48,12 @@ class FakeEngine:
         self.settings: Settings | None = None
         self.system: str | None = None
         self.defaults: dict[str, float] = {}
+
+    @cached_property
+    def model(self) -> "Model":
+        from unillm.tests.runtime.fakes import FakeModel  # with torch, which few of these tests need
+
+        return FakeModel()
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[Update]:
         self.asked.append(prompt)

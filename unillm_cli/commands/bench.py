@@ -54,6 +54,9 @@ def bench(
     )
     with open_engine(session, settings) as opened:
         figures = measure(opened.engine, opened.engine.vocabulary, work, partial(_tell, session))
+        from ...runtime.bench.overhead import measure_overhead  # with torch, which is there by now
+
+        figures.append(measure_overhead(opened.engine.model, runs))
         _show(session, opened, work, figures)
 
 
