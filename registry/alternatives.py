@@ -2,7 +2,7 @@
 
 from .aliases import Catalogue
 from .errors import GatedModel, NotFetched, OfflineMode, RegistryError, SourceUnreachable
-from .names import ModelRef
+from .names import Kind, ModelRef
 from .settings import RegistrySettings
 from .shelf import Shelf
 
@@ -16,6 +16,8 @@ def with_alternative(
         found = _open(asked, catalogue)
     elif isinstance(error, OfflineMode):
         found = _here(settings)
+    elif isinstance(error, SourceUnreachable) and asked.kind is Kind.REGISTRY:
+        error.hint, found = "check the connection and the proxy settings", _on_the_hub(asked, catalogue)
     elif isinstance(error, SourceUnreachable | NotFetched):
         found = _elsewhere(asked, catalogue)
     if found:
@@ -31,6 +33,12 @@ def _open(asked: ModelRef, catalogue: Catalogue) -> str | None:
     name = f"{match.row.ref}-{match.row.quant.lower()}"
     mirrors = f", or the same weights from {match.row.mirrors[0]}" if match.row.mirrors else ""
     return f"without asking there is {name}: unillm pull {name}{mirrors}"
+
+
+def _on_the_hub(asked: ModelRef, catalogue: Catalogue) -> str | None:
+    """The same model of the catalogue, whose files come from elsewhere."""
+    ref = ModelRef.parse(f"{asked.name.rpartition('/')[2]}:{asked.tag}")
+    return f"the hub has it too: unillm pull {ref}" if catalogue.find(ref) else None
 
 
 def _elsewhere(asked: ModelRef, catalogue: Catalogue) -> str | None:

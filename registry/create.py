@@ -61,7 +61,8 @@ def _base(
     if ref.is_path:
         beside = recipe.path.absolute().parent / ref.path.expanduser()
         return manifest_in_place(replace(ref, path=beside), target, listener)
-    entry = find_installed(ref, shelf, settings) or pull(ref, settings, listener)
+    template = recipe.template if recipe.template and not is_go(recipe.template) else None
+    entry = find_installed(ref, shelf, settings) or pull(ref, settings, listener, template=template)
     shelf.ready(entry, listener)
     return entry.sound
 

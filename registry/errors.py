@@ -197,6 +197,15 @@ class NotFetched(RegistryError):
         self.hint = hint or next((cause.hint for cause in causes if cause.hint), None)
 
 
+class RepositoryChanged(RegistryError):
+    """A file of the very commit that is being fetched is there no longer."""
+
+    def __init__(self, repo: str, file: str) -> None:
+        super().__init__(f"{repo} changed while it was fetched: {file} is no longer there")
+        self.repo, self.file = repo, file
+        self.hint = f"pull it again: unillm pull {repo}"
+
+
 class RedirectRefused(RegistryError):
     """A source sends us to where it must not."""
 

@@ -21,6 +21,6 @@ def find_installed(ref: ModelRef, shelf: Shelf, settings: RegistrySettings) -> E
 def not_installed(text: str, shelf: Shelf, settings: RegistrySettings) -> NotInstalled:
     """The error for a name that the shelf does not have: how to fetch it, or what the user may have meant."""
     ref, catalogue = ModelRef.parse(text), Catalogue.read(settings.aliases)
-    known = ref.kind is Kind.REPO or catalogue.find(ref) is not None
+    known = ref.kind in (Kind.REPO, Kind.REGISTRY) or catalogue.find(ref) is not None
     near = catalogue.near(text, tuple(entry.name for entry in shelf.entries()))
     return NotInstalled(text, [] if known else near, known=known)

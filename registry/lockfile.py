@@ -19,19 +19,21 @@ from .digests import Digest, hash_file
 from .errors import ChecksumMismatch, FileMissing, LockFileError, NotLockable, RegistryError
 from .events import Listener, Notice, Verifying, nobody
 from .formats.reader import open_regular
-from .manifest import HubOrigin, Manifest, ManifestUnreadable, PackageOrigin, from_json, to_json
+from .manifest import HubOrigin, Manifest, ManifestUnreadable, PackageOrigin, RegistryOrigin, from_json, to_json
 from .offers import PackageOffer
 from .plan import Plan
 from .pull import fulfil
 from .settings import RegistrySettings
 from .shelf import Entry, Shelf
 from .sources.huggingface import HuggingFace
+from .sources.ollama_registry import OllamaRegistry
 from .sources.package_index import PackageIndex
 from .store import write_whole
 
 NAME = "unillm.lock"
 SCHEMA = 1
 MAX_BYTES = 64 << 20
+_LOCKABLE = (HubOrigin, PackageOrigin, RegistryOrigin)
 _OF_ONE_MACHINE = ("schema", "pulled", "details")
 
 
@@ -55,7 +57,7 @@ def lock(entries: Sequence[Entry], file: Path, listener: Listener = nobody) -> N
 
 def is_lockable(entry: Entry) -> bool:
     """Whether another machine could have it: from the hub, or from the package index."""
-    return entry.manifest is not None and isinstance(entry.manifest.origin, HubOrigin | PackageOrigin)
+    return entry.manifest is not None and isinstance(entry.manifest.origin, _LOCKABLE)
 
 
 def _written(entry: Entry, listener: Listener) -> dict[str, Any]:
@@ -105,17 +107,19 @@ def read_lock(file: Path, settings: RegistrySettings) -> list[Locked]:
 
 def _locked(file: Path, content: Any, settings: RegistrySettings) -> Locked:
     """One model, checked as a manifest is."""
-    here = {"endpoint": settings.endpoint, "cache": str(settings.cache_dir)}
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
     try:
         model: dict[str, Any] = dict(content)
-        model |= {"schema": 1, "pulled": now, "details": {}, "origin": {**model["origin"], **here}}
+        origin = {**model["origin"], "endpoint": settings.endpoint, "cache": str(settings.cache_dir)}
+        if origin.get("kind") == "registry":
+            origin["endpoint"] = settings.ollama_registry
+        model |= {"schema": 1, "pulled": now, "details": {}, "origin": origin}
         model["files"] = [{**one, "fetched": False, "modified": 0} for one in model["files"]]
         sums = tuple(Digest("sha256", one["sha256"]) for one in model["files"])
         manifest = from_json(json.dumps(model).encode())
     except (ManifestUnreadable, KeyError, TypeError, ValueError) as error:
         raise LockFileError(file, f"one of its models cannot be read: {error}") from error
-    if not isinstance(manifest.origin, HubOrigin | PackageOrigin):
+    if not isinstance(manifest.origin, _LOCKABLE):
         raise LockFileError(file, f"{manifest.ref} comes from {manifest.origin}, which is not here")
     return Locked(manifest, sums)
 
@@ -145,6 +149,8 @@ def _is_same(here: Manifest, wanted: Manifest) -> bool:
 def _planned(wanted: Manifest, settings: RegistrySettings) -> Plan:
     if isinstance(wanted.origin, HubOrigin):
         return HuggingFace(settings).plan_exactly(wanted, wanted.origin)
+    if isinstance(wanted.origin, RegistryOrigin):
+        return OllamaRegistry(settings).plan_exactly(wanted, wanted.origin)
     files = {(one.name, one.digest.hex) for one in wanted.files}
     for source in (source for row in Catalogue.read(settings.aliases) for source in row.sources):
         if {(one.name, one.sha256) for one in source.files} == files:

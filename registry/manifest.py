@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 from .digests import Digest
 from .errors import InvalidName
 from .files import ROLES, Format, Message
-from .names import Kind, ModelRef
+from .names import DEFAULT_TAG, Kind, ModelRef
 
 SCHEMA = 1
 MAX_BYTES = 16 << 20
@@ -52,6 +52,19 @@ class PackageOrigin:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryOrigin:
+    """A model of Ollama's registry, `manifest` the checksum of what it says there. The files lie in our own store."""
+
+    endpoint: str
+    name: str
+    tag: str
+    manifest: Digest
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.tag}@{self.manifest}"
+
+
+@dataclass(frozen=True, slots=True)
 class PlaceOrigin:
     """A folder of the user's. The files stay where they are."""
 
@@ -71,7 +84,7 @@ class ArchiveOrigin:
         return f"an archive of {self.of}"
 
 
-Origin: TypeAlias = HubOrigin | PackageOrigin | PlaceOrigin | ArchiveOrigin
+Origin: TypeAlias = HubOrigin | PackageOrigin | RegistryOrigin | PlaceOrigin | ArchiveOrigin
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +202,7 @@ def from_json(data: bytes) -> Manifest:
 
 def _read(fields: "_Fields") -> Manifest:
     ref = ModelRef.parse(fields.need("name", str))
-    if ref.kind not in (Kind.SHORT, Kind.REPO):
+    if ref.kind not in (Kind.SHORT, Kind.REPO, Kind.REGISTRY):
         raise ManifestUnreadable(f"{ref} is not a name")
     details = _Fields("details", fields.need("details", dict))
     return Manifest(
@@ -229,6 +242,8 @@ def _origin_to_json(origin: Origin) -> Json:
             }
         case PackageOrigin():
             return {"kind": "package_index", "packages": list(origin.packages)}
+        case RegistryOrigin(endpoint, name, tag, manifest):
+            return {"kind": "registry", "name": name, "tag": tag, "manifest": str(manifest), "endpoint": endpoint}
         case PlaceOrigin():
             return {"kind": "place", "folder": str(origin.folder)}
         case ArchiveOrigin():
@@ -244,6 +259,8 @@ def _origin_from_json(fields: "_Fields") -> Origin:
             if not packages or not all(isinstance(one, str) for one in packages):
                 raise ManifestUnreadable("origin: packages is not a list of names")
             return PackageOrigin(tuple(packages))
+        case "registry":
+            return _registry_origin(fields)
         case "place":
             return PlaceOrigin(_absolute(fields.need("folder", str)))
         case "archive":
@@ -262,6 +279,16 @@ def _hub_origin(fields: "_Fields") -> HubOrigin:
         revision=fields.take("revision", str),
         endpoint=fields.need("endpoint", str),
         cache=_absolute(fields.need("cache", str)),
+    )
+
+
+def _registry_origin(fields: "_Fields") -> RegistryOrigin:
+    ref = ModelRef.parse(f"ollama.com/{fields.need('name', str)}:{fields.need('tag', str)}")
+    return RegistryOrigin(
+        endpoint=fields.need("endpoint", str),
+        name=ref.name,
+        tag=ref.tag or DEFAULT_TAG,
+        manifest=Digest.parse(fields.need("manifest", str)),
     )
 
 

@@ -9,6 +9,7 @@ A name is judged by its letters alone; this file never looks at the disk. A path
     ./dir  dir/  /dir  ~/dir               a folder
     file.gguf  .safetensors  .bin          a weight file
     ollama:llama3:8b                       a model in the store of an Ollama on this machine
+    ollama.com/library/llama3:8b           a model of Ollama's registry; no tag: latest
 """
 
 import re
@@ -33,6 +34,8 @@ _REPO = re.compile(
 )
 _HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/|hf://", re.IGNORECASE)
 _OLLAMA = re.compile(rf"ollama:(?P<name>(?:{_PART}/){{0,2}}{_PART})(?::(?P<tag>{_PART}))?", re.IGNORECASE)
+_REGISTRY = re.compile(r"(?:https?://)?(?:www\.)?(?:registry\.)?ollama\.(?:com|ai)/", re.IGNORECASE)
+_IN_REGISTRY = re.compile(rf"(?:(?P<space>{_PART})/)?(?P<name>{_PART})(?::(?P<tag>{_PART}))?")
 _PATH = re.compile(r"[./~]|\.\.|(?:\.{1,2}|~)?/.*|.*/|[A-Za-z]:[\\/].*", re.DOTALL)
 
 
@@ -44,6 +47,7 @@ class Kind(StrEnum):
     FOLDER = "folder"
     FILE = "weight file"
     OLLAMA = "model in Ollama's store"
+    REGISTRY = "model of Ollama's registry"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +72,10 @@ class ModelRef:
             return cls._of_repo(text, text[hub.end() :])
         if text.lower().startswith("ollama:"):
             return cls._of_ollama(text)
+        if registry := _REGISTRY.match(text):
+            return cls._of_registry(text, text[registry.end() :])
         if "://" in text:
-            raise InvalidName(text, "the only addresses that name a model are those of hf.co")
+            raise InvalidName(text, "the only addresses that name a model are those of hf.co and ollama.com")
         if _PATH.fullmatch(text):
             return cls._of_path(text)
         if text.lower().endswith(WEIGHT_SUFFIXES) and ":" not in text and "\\" not in text:
@@ -97,6 +103,13 @@ class ModelRef:
         return cls(Kind.OLLAMA, found["name"], found["tag"] or DEFAULT_TAG)
 
     @classmethod
+    def _of_registry(cls, text: str, rest: str) -> Self:
+        found = _IN_REGISTRY.fullmatch(rest.rstrip("/"))
+        if found is None or ".." in rest:
+            raise InvalidName(text, "a model of Ollama's registry is called ollama.com/library/name:tag")
+        return cls(Kind.REGISTRY, f"{found['space'] or 'library'}/{found['name']}", found["tag"] or DEFAULT_TAG)
+
+    @classmethod
     def _of_short(cls, text: str) -> Self:
         found = _SHORT.fullmatch(text)
         if found is None or ".." in text:
@@ -117,6 +130,8 @@ class ModelRef:
                 return f"{self.name}:{self.tag}" if self.tag else self.name
             case Kind.OLLAMA:
                 return f"ollama:{self.name}:{self.tag}"
+            case Kind.REGISTRY:
+                return f"ollama.com/{self.name}:{self.tag}"
             case Kind.REPO:
                 revision = f"@{self.revision}" if self.revision else ""
                 return f"hf.co/{self.name}{revision}:{self.quant}" if self.quant else f"{self.name}{revision}"

@@ -12,7 +12,7 @@ from .aliases import Catalogue, Match
 from .amounts import bytes_text
 from .errors import InvalidName, ModelNotFound, VariantNotFound
 from .memory import Room, room_for_a_model
-from .names import Kind, ModelRef
+from .names import DEFAULT_TAG, Kind, ModelRef
 from .rows import PackageSource, Row
 from .settings import RegistrySettings
 
@@ -37,7 +37,16 @@ class PackageOffer:
     reason: str
 
 
-Offer: TypeAlias = HubOffer | PackageOffer
+@dataclass(frozen=True, slots=True)
+class RegistryOffer:
+    """A model of Ollama's registry: `name` is its namespace and its own."""
+
+    name: str
+    tag: str
+    reason: str
+
+
+Offer: TypeAlias = HubOffer | PackageOffer | RegistryOffer
 
 
 def offers_here(ref: ModelRef, catalogue: Catalogue, settings: RegistrySettings) -> list[Offer]:
@@ -53,6 +62,8 @@ def offers_for(ref: ModelRef, catalogue: Catalogue, room: Callable[[], Room], *,
     if ref.kind is Kind.REPO:
         reason = f"its name asks for {ref.quant}" if ref.quant else "its name asks for the repository"
         return [HubOffer(ref.name, reason, ref.revision, ref.quant)]
+    if ref.kind is Kind.REGISTRY:
+        return [RegistryOffer(ref.name, ref.tag or DEFAULT_TAG, "its name asks for the registry")]
     if ref.kind is Kind.OLLAMA:
         raise InvalidName(str(ref), "what lies in Ollama's store is used there, and cannot be pulled")
     match = catalogue.find(ref)

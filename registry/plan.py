@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from .digests import Digest
 from .files import Format
-from .manifest import ArchiveOrigin, Origin, PackageOrigin, PlaceOrigin
+from .manifest import ArchiveOrigin, Origin, PackageOrigin, PlaceOrigin, RegistryOrigin
 from .names import ModelRef
 from .rows import PackageSource
 
@@ -66,6 +66,8 @@ class Plan:
         match self.origin:
             case PackageOrigin():
                 return "the package index"
+            case RegistryOrigin(endpoint):
+                return f"the registry at {endpoint}"
             case PlaceOrigin() | ArchiveOrigin():
                 return "this machine"
             case origin:

@@ -23,14 +23,15 @@ from .errors import (
 )
 from .events import Listener, Notice, Planned, Shelved, SourceChosen, nobody
 from .files import ModelFiles
-from .manifest import HubOrigin, Manifest, PlaceOrigin, ShelvedFile
+from .manifest import HubOrigin, Manifest, PlaceOrigin, RegistryOrigin, ShelvedFile
 from .names import Kind, ModelRef
-from .offers import HubOffer, Offer, offers_here
+from .offers import HubOffer, Offer, RegistryOffer, offers_here
 from .plan import Plan
 from .settings import RegistrySettings
 from .shelf import Entry, Shelf
 from .sources.huggingface import HuggingFace
 from .sources.local import plan_in_place, shelved_in_place
+from .sources.ollama_registry import OllamaRegistry, pinned_to
 from .sources.package_index import PackageIndex
 from .store import check_space
 
@@ -48,18 +49,24 @@ def plan(
 
 
 def pull(
-    ref: ModelRef | str, settings: RegistrySettings, listener: Listener = nobody, *, name: str | None = None
+    ref: ModelRef | str,
+    settings: RegistrySettings,
+    listener: Listener = nobody,
+    *,
+    name: str | None = None,
+    template: str | None = None,
 ) -> Entry:
     """Fetch what is missing of `ref`, verify all of it, and put it on the shelf.
 
-    Where no source can be reached, a model that is on the shelf already stays as it is.
+    Where no source can be reached, a model that is on the shelf already stays as it is. `template` stands in for the
+    one that a registry has pinned to the model.
     """
     shelf = Shelf(settings)
     try:
         planned = plan(ref, settings, listener, name=name)
     except (SourceUnreachable, OfflineMode, NotFetched) as error:
         return _as_it_is(ref, name, shelf, settings, error, listener)
-    return fulfil(planned, settings, listener)
+    return fulfil(planned, settings, listener, template=template)
 
 
 def fulfil(
@@ -69,8 +76,11 @@ def fulfil(
     *,
     additions: Manifest | None = None,
     accept: Callable[[], None] | None = None,
+    template: str | None = None,
 ) -> Entry:
     """Do what a plan says, and put the model on the shelf with the user's `additions`: those it had, where None.
+
+    What a registry has pinned to a model is the model's; its `template` may be replaced.
 
     `accept` is called when all is here and nothing is listed, and may still refuse.
     """
@@ -79,12 +89,15 @@ def fulfil(
     if planned.missing:
         check_space(planned.folder, planned.needed)
     old = shelf.find(planned.ref)
-    own = additions or (old.manifest if old else None)
+    registered = isinstance(planned.origin, RegistryOrigin) and additions is None
+    own = additions or (old.manifest if old and not registered else None)
 
     def fetched(known: Mapping[Path, ShelvedFile]) -> Manifest:
         found = _manifest(planned, _fetched(planned, settings, known, listener), listener)
         if accept:
             accept()
+        if registered:
+            return pinned_to(found, planned, listener, template)
         return found.with_additions_of(own) if own else found
 
     with shelf.store.working():
@@ -138,6 +151,8 @@ def _best(
 def _planned(target: ModelRef, offer: Offer, settings: RegistrySettings, listener: Listener) -> Plan:
     if isinstance(offer, HubOffer):
         return HuggingFace(settings).plan(target, offer, listener)
+    if isinstance(offer, RegistryOffer):
+        return OllamaRegistry(settings).plan(target, offer, listener)
     return PackageIndex(settings).plan(target, offer)
 
 
@@ -198,6 +213,8 @@ def _fetched(
             return HuggingFace(settings).fetch(planned, known, listener)
         case PlaceOrigin():
             return shelved_in_place(planned)
+        case RegistryOrigin():
+            return OllamaRegistry(settings).fetch(planned, listener)
         case _:
             return PackageIndex(settings).fetch(planned, listener)
 

@@ -28,6 +28,7 @@ from .manifest import (
     Manifest,
     ManifestUnreadable,
     PackageOrigin,
+    RegistryOrigin,
     ShelvedFile,
     from_json,
     to_json,
@@ -61,7 +62,7 @@ class Entry:
         match self.sound.origin:
             case HubOrigin(repo, commit, _, cache):
                 return CachedRepo(cache, repo).pointer(commit, file.name)
-            case PackageOrigin() | ArchiveOrigin():
+            case PackageOrigin() | RegistryOrigin() | ArchiveOrigin():
                 return self.store.blob(file.digest)
             case origin:
                 return origin.folder / file.name

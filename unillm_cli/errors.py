@@ -101,6 +101,7 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     registry.NoWeights: Exit.NOT_FOUND,
     registry.GatedModel: Exit.NOT_ALLOWED,
     registry.Unauthorized: Exit.NOT_ALLOWED,
+    registry.NotPublic: Exit.NOT_ALLOWED,
     registry.OfflineMode: Exit.NETWORK,
     registry.SourceUnreachable: Exit.NETWORK,
     registry.PackageUnavailable: Exit.NETWORK,

@@ -6,7 +6,15 @@ from typing import Any, Self
 
 from ..registry.amounts import count_text
 from ..registry.finding import find_installed, not_installed
-from ..registry.manifest import ArchiveOrigin, HubOrigin, Manifest, PackageOrigin, PlaceOrigin, ShelvedFile
+from ..registry.manifest import (
+    ArchiveOrigin,
+    HubOrigin,
+    Manifest,
+    PackageOrigin,
+    PlaceOrigin,
+    RegistryOrigin,
+    ShelvedFile,
+)
 from ..registry.names import ModelRef
 from ..registry.settings import RegistrySettings
 from ..registry.shelf import Entry, Shelf
@@ -68,6 +76,8 @@ def source_as_data(manifest: Manifest) -> dict[str, Any]:
             return {"kind": "hub", **place}
         case PackageOrigin(packages):
             return {"kind": "package_index", "packages": list(packages)}
+        case RegistryOrigin(endpoint, name, tag, said):
+            return {"kind": "registry", "name": name, "tag": tag, "manifest": str(said), "endpoint": endpoint}
         case PlaceOrigin(folder):
             return {"kind": "place", "folder": str(folder)}
         case ArchiveOrigin(of):

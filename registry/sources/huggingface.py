@@ -9,7 +9,15 @@ from pathlib import Path
 
 from ..brought import Brought
 from ..digests import Digest, hash_file
-from ..errors import MalformedAnswer, NoWeights, OfflineMode, SourceUnreachable, VariantNotFound
+from ..errors import (
+    MalformedAnswer,
+    ModelNotFound,
+    NoWeights,
+    OfflineMode,
+    RepositoryChanged,
+    SourceUnreachable,
+    VariantNotFound,
+)
 from ..events import Listener, Notice, Progress, Verifying
 from ..hub_cache import CachedFile, CachedRepo
 from ..manifest import HubOrigin, Manifest, ShelvedFile
@@ -154,8 +162,11 @@ class HuggingFace:
 
         @contextmanager
         def open_at(headers: Mapping[str, str]) -> Iterator[Response]:
-            with self._hub.answer(origin.repo, origin.revision, address, headers) as response:
-                yield response
+            try:
+                with self._hub.answer(origin.repo, origin.revision, address, headers) as response:
+                    yield response
+            except ModelNotFound as error:
+                raise RepositoryChanged(origin.repo, file.name) from error
 
         self._hub.check_reach(origin.repo)
         draft = cached.partial(file.digest)

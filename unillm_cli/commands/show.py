@@ -12,7 +12,7 @@ from ...registry.errors import RegistryError
 from ...registry.finding import find_installed, not_installed
 from ...registry.manifest import Details
 from ...registry.names import Kind, ModelRef
-from ...registry.offers import HubOffer, Offer, offers_here
+from ...registry.offers import HubOffer, Offer, PackageOffer, RegistryOffer, offers_here
 from ...registry.rows import Row
 from ...registry.shelf import Entry
 from .. import options as of
@@ -174,8 +174,7 @@ def _in_place(installed: Installed, model: str) -> Shown:
 def _of_row(name: str, row: Row, places: list[Offer]) -> Shown:
     """A model that is not here: what it would be on this machine."""
     first = places[0]
-    chosen = (first.quant if isinstance(first, HubOffer) else first.source.quant) or "the original weights"
-    where = first.repo if isinstance(first, HubOffer) else first.source.packages[0]
+    chosen, where = _chosen(first)
     packages = [one for source in row.sources for one in source.packages]
     facts = [
         ("architecture", _judged(row.architecture)),
@@ -214,6 +213,17 @@ def _details(details: Details) -> list[tuple[str, str | None]]:
         ("context", f"{details.context:,} tokens" if details.context else None),
         ("quantisation", details.quantisation),
     ]
+
+
+def _chosen(offer: Offer) -> tuple[str, str]:
+    """The variant that an offer brings, and from where."""
+    match offer:
+        case HubOffer(repo, quant=quant):
+            return quant or "the original weights", repo
+        case PackageOffer(source):
+            return source.quant, source.packages[0]
+        case RegistryOffer(name, tag):
+            return tag, name
 
 
 def _judged(architecture: str | None) -> str | None:
