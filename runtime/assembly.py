@@ -1,37 +1,73 @@
 """A model and what it needs to run: a cache as large as memory allows, and the wheel that turns over both."""
 
+from dataclasses import replace
+
 from ..models.contract import Model
 from ..models.ops.table import kind_of
 from ..models.quantized import TILED
-from .device import available_memory
+from .device import available_memory, choose_kv_dtype
 from .kv.groups import windows_of
 from .kv.pages import PageCache
 from .kv.pool import KVPool, PageLayout
-from .kv.sizing import plan_room
+from .kv.sizing import Room, plan_room
+from .kv.slabs import Slabs
 from .options import EngineOptions
 from .runner import Runner
 from .scheduler import Scheduler
+from .speculation.draft import DraftProposer
+from .speculation.ngram import NgramProposer
 from .wheel import Wheel
 
 
-def assemble(model: Model, options: EngineOptions) -> tuple[Wheel, int]:
-    """A wheel for `model` with a cache of its own, and the context that this cache holds."""
-    layout = PageLayout.of(model.cache_spec(), options.page_size, model.place.dtype)
+def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -> tuple[Wheel, int]:
+    """A wheel for `model` with a cache of its own, and the context that this cache holds.
+
+    A `draft` gets as many pages as the model has, so that it runs what the model runs; less only where memory ends.
+    """
+    memory = _memory(model, options)
+    scheduler, runner, room = _over(model, options, memory)
+    if draft is None:
+        return Wheel(scheduler, runner, NgramProposer() if options.draft == "ngram" else None), room.context
+    follows = replace(options, context=min(room.context, draft.config.context))
+    memory = room.pages * _layout(draft, options).page_bytes
+    memory = memory if options.kv_memory else min(memory, _memory_left(draft))
+    mirrors, ahead, seen = _over(draft, follows, memory)
+    proposer = DraftProposer(mirrors, ahead, context=seen.context, vocabulary=model.config.vocabulary)
+    return Wheel(scheduler, runner, proposer), room.context
+
+
+def _over(model: Model, options: EngineOptions, memory: int) -> tuple[Scheduler, Runner, Room]:
+    """What runs `model` over pages in `memory` bytes, and how many these are."""
+    layout = _layout(model, options)
     windows = windows_of(layout.groups)
     room = plan_room(
         page_bytes=layout.page_bytes,
         page_size=options.page_size,
-        memory=options.kv_memory or _memory_left(model),
+        memory=memory,
         trained=model.config.context,
         context=options.context,
         sequences=options.sequences,
         windows=windows,
     )
-    cache = PageCache(room.pages, options.page_size, windows=windows, sharing=options.prefix_cache)
-    scheduler = Scheduler(cache, batch_tokens=options.batch_tokens, sequences=options.sequences)
     pool = KVPool(layout, room.pages, model.place.device)
-    runner = Runner(model, pool, sequences=options.sequences, context=room.context)
-    return Wheel(scheduler, runner), room.context
+    slabs = Slabs(room.pages, pool.slab_pages, page_bytes=layout.page_bytes, budget=options.budget, ground=pool)
+    cache = PageCache(slabs, options.page_size, windows=windows, sharing=options.prefix_cache)
+    scheduler = Scheduler(cache, batch_tokens=options.batch_tokens, sequences=options.sequences)
+    return scheduler, Runner(model, pool, sequences=options.sequences, context=room.context), room
+
+
+def _layout(model: Model, options: EngineOptions) -> PageLayout:
+    dtype = choose_kv_dtype(options.kv_dtype, model.place.dtype)
+    return PageLayout.of(model.cache_spec(), options.page_size, dtype)
+
+
+def _memory(model: Model, options: EngineOptions) -> int:
+    """Bytes that the cache may grow to. A shared budget may be all its own one day, where memory can be had bit by bit."""
+    budget = options.budget
+    if budget is None:
+        return options.kv_memory or _memory_left(model)
+    offered = budget.size if model.place.device.type == "cpu" else budget.left
+    return min(options.kv_memory or offered, offered)
 
 
 def _memory_left(model: Model) -> int:

@@ -9,6 +9,7 @@ from ..registry.events import Listener
 from ..registry.files import ModelFiles
 from .errors import InvalidParameter
 from .faults import Fault
+from .kv.budget import MemoryBudget
 from .kv.pages import Sharing
 from .options import EngineOptions
 
@@ -42,6 +43,12 @@ class EngineBuilder(Generic[Made]):
     def kv_memory(self, count: int) -> Self:
         return replace(self, options=replace(self.options, kv_memory=count))
 
+    def kv_dtype(self, name: str) -> Self:
+        return replace(self, options=replace(self.options, kv_dtype=name))
+
+    def budget(self, budget: MemoryBudget) -> Self:
+        return replace(self, options=replace(self.options, budget=budget))
+
     def batch(self, *, tokens: int, sequences: int) -> Self:
         return replace(self, options=replace(self.options, batch_tokens=tokens, sequences=sequences))
 
@@ -50,6 +57,9 @@ class EngineBuilder(Generic[Made]):
 
     def exact(self, on: bool = True) -> Self:
         return replace(self, options=replace(self.options, exact=on))
+
+    def draft(self, draft: str | Path | ModelFiles) -> Self:
+        return replace(self, options=replace(self.options, draft=draft))
 
     def faults(self, *faults: Fault) -> Self:
         return replace(self, options=replace(self.options, faults=faults))

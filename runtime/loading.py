@@ -13,6 +13,7 @@ from ..registry.files import ModelFiles
 from ..registry.locate import locate
 from ..registry.settings import RegistrySettings
 from .device import choose_dtype, find_device, use_threads
+from .errors import DraftMismatch
 from .options import EngineOptions
 from .text.defaults import end_token_ids, generation_defaults
 from .text.template import ChatTemplate
@@ -55,6 +56,28 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
         defaults=generation_defaults(files),
         ends=end_token_ids(files, tokenizer, template),
     )
+
+
+def load_draft(parts: Parts, options: EngineOptions, listener: Listener | None) -> Model | None:
+    """The model that guesses ahead of that of `parts`, where `options` name one; `DraftMismatch` where it cannot."""
+    if options.draft_model is None:
+        return None
+    draft = load_parts(options.draft_model, options, listener)
+    difference = vocabulary_difference(parts, draft)
+    if difference is not None:
+        raise DraftMismatch(draft.name, parts.name, difference)
+    return draft.model
+
+
+def vocabulary_difference(parts: Parts, draft: Parts) -> str | None:
+    """Where two models mean different tokens by one id; None where they do not."""
+    if parts.tokenizer is None or draft.tokenizer is None:
+        sizes = parts.model.config.vocabulary, draft.model.config.vocabulary
+        return None if sizes[0] == sizes[1] else f"one has {sizes[0]} tokens, the draft has {sizes[1]}"
+    for token, (ours, theirs) in enumerate(zip(parts.tokenizer.tokens, draft.tokenizer.tokens, strict=False)):
+        if ours != theirs:
+            return f"token {token} is {ours!r}, in the draft {theirs!r}"
+    return None
 
 
 def _locate(model: str | Path, listener: Listener | None) -> ModelFiles:

@@ -1,20 +1,27 @@
 """How an engine is set up: what may be chosen, and the choices that serve when nobody does."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Self, get_args
 
+from ..registry.files import ModelFiles
 from .errors import InvalidParameter
 from .faults import Fault
+from .kv.budget import MemoryBudget
 from .kv.pages import Sharing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """`context` is the model's trained length, capped by memory, unless said. `kv_memory` is in bytes: half of what the
-    device has left unless said. A step computes at most `batch_tokens` tokens of at most `sequences` sequences.
+    device has left unless said; it is taken bit by bit as it is needed, from `budget` where several engines share one.
+    `kv_dtype` is what keys and values are kept in: "fp32", "fp16", "bf16", or "int8", with a scale for each token and
+    head; "auto" is what the model computes in. A step computes at most `batch_tokens` tokens of at most `sequences` sequences.
     `prefix_cache` is how prompts share what they begin with: "radix", "hash" or "off". `threads` are the physical cores
     unless said, on a CPU. `exact` keeps activations in `dtype` where a CPU's kernels would round them to 8 bits to
-    multiply them with quantised weights. `faults` are for debugging: what is to go wrong, and where.
+    multiply them with quantised weights. `draft` is what guesses tokens ahead, which changes speed and never text: a
+    model of the same vocabulary, "ngram" (what followed the last tokens where they stood before) or "off". `faults` are
+    for debugging: what is to go wrong, and where.
     """
 
     device: str = "auto"
@@ -22,11 +29,14 @@ class EngineOptions:
     context: int | None = None
     threads: int | None = None
     kv_memory: int | None = None
+    kv_dtype: str = "auto"
+    budget: MemoryBudget | None = None
     page_size: int = 16
     batch_tokens: int = 512
     sequences: int = 128
     prefix_cache: Sharing = "radix"
     exact: bool = False
+    draft: str | Path | ModelFiles = "ngram"
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
@@ -44,3 +54,8 @@ class EngineOptions:
         if tokens is None:
             tokens = max(self.batch_tokens, 2 * sequences)
         return replace(self, batch_tokens=tokens, sequences=sequences)
+
+    @property
+    def draft_model(self) -> str | Path | ModelFiles | None:
+        """The model that guesses, where one does."""
+        return None if self.draft in ("ngram", "off") else self.draft

@@ -1,4 +1,4 @@
-"""Steps in which every sequence brings one token, recorded once for each number of sequences and then replayed.
+"""Steps in which every sequence brings one token, or only one some, recorded once for each such step and then replayed.
 
 A recorded step finds its inputs where they were when it was recorded, so each batch is copied there first; how long its
 sequences are, the kernels read from these inputs. What cannot be recorded runs as it always did, and is counted.
@@ -62,25 +62,24 @@ class Replays:
         self._kernels = model.place.kernels
         self._workspace = Workspace()
         self._tables: dict[Place, Tensor] = {}
-        self._kept: OrderedDict[int, _Recording] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, ...], _Recording] = OrderedDict()
         self._pages: list[Tensor] = []
         self._unable: str | None = None
 
     def run(self, batch: Batch) -> Tensor | None:
         """Scores of every sequence's next token; None where this batch is not for replaying."""
-        count = len(batch.queries)
-        if self._kernels is None or len(batch.rows) != count or count > MOST_SEQUENCES or max(batch.queries) != 1:
+        if self._kernels is None or not _is_replayed(batch):
             return None
         if self._unable is not None:
             self.refused[self._unable] += 1
             return None
         self._follow_pool(batch)
-        known = self._kept.get(count)
+        known = self._kept.get(batch.queries)
         if known is None:
             return self._record(batch)
         known.fill(batch)
         known.tape.replay(self._kernels.replay)
-        self._kept.move_to_end(count)
+        self._kept.move_to_end(batch.queries)
         self.replayed += 1
         return known.scores
 
@@ -107,7 +106,7 @@ class Replays:
             return None
         recording.tape.close()
         self.torch_calls = tuple(recording.tape.torch_calls)
-        self._kept[len(batch.queries)] = recording
+        self._kept[batch.queries] = recording
         if len(self._kept) > MOST_KEPT:
             self._kept.popitem(last=False)
         return recording.scores
@@ -125,6 +124,13 @@ class Replays:
         if place not in self._tables:
             self._tables[place] = torch.zeros(MOST_SEQUENCES, self._width, dtype=given.dtype)
         return self._tables[place][: len(given)]
+
+
+def _is_replayed(batch: Batch) -> bool:
+    """Whether it is a decode: every token's scores are wanted, and each sequence has one, or one sequence has some."""
+    count = len(batch.queries)
+    tokens = batch.queries[0] if count == 1 else count
+    return len(batch.rows) == len(batch.ids) == tokens <= MOST_SEQUENCES
 
 
 def _at(batch: Batch, place: Place) -> Any:

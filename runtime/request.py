@@ -59,7 +59,7 @@ class Clock:
         if self.first is None:
             self.first = self.last
 
-    def timings(self, computed: int, completed: int) -> Timings:
+    def timings(self, computed: int, completed: int, sequence: Sequence) -> Timings:
         """`computed` prompt tokens were not in the cache, `completed` tokens were chosen."""
         now = perf_counter()
         ran = now if self.ran is None else self.ran
@@ -71,6 +71,8 @@ class Clock:
             total=now - self.came,
             prompt_tokens_per_second=_rate(computed if self.first is not None else 0, first - ran),
             tokens_per_second=_rate(completed - 1, last - first),
+            proposed=sequence.proposed,
+            accepted=sequence.accepted,
         )
 
 
@@ -181,7 +183,7 @@ class Request:
             finish_reason=reason,
             logprobs=tuple(self._logprobs) if self._wants_logprobs else None,
             usage=usage,
-            timings=self._clock.timings(usage.prompt_tokens - usage.cached_tokens, usage.completion_tokens),
+            timings=self._clock.timings(usage.prompt_tokens - usage.cached_tokens, usage.completion_tokens, sequence),
             prompt_logprobs=None if self._prompt_logprobs is None else tuple(self._prompt_logprobs),
             error=error,
         )

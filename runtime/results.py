@@ -21,6 +21,7 @@ class Timings:
     """Seconds since the request came, and the two speeds people ask for (0 where there is nothing to measure).
 
     `queued` ends when its first token of work was scheduled, `first_token` when the first token was there.
+    `accepted` of `proposed` tokens were guessed ahead and then chosen.
     """
 
     queued: float
@@ -28,6 +29,8 @@ class Timings:
     total: float
     prompt_tokens_per_second: float
     tokens_per_second: float
+    proposed: int = 0
+    accepted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,8 @@ class Stats:
     """The engine at this moment, and what it has done since it was made.
 
     `cached_tokens` of `prompt_tokens` were found in the prefix cache; `evicted_pages` were taken from it for others;
-    `gave_way` counts how often a sequence had to leave its pages to others and come back.
+    `gave_way` counts how often a sequence had to leave its pages to others and come back. Of `proposed` tokens, which
+    were guessed ahead, `accepted` were those that the model then chose.
 
     Pages are free, in the prefix tree (`cached`; some of them in use by running sequences too), or owned by a sequence;
     the three add up to `pages`.
@@ -124,3 +128,5 @@ class Stats:
     completion_tokens: int
     gave_way: int
     evicted_pages: int
+    proposed: int = 0
+    accepted: int = 0

@@ -27,7 +27,7 @@ class StepCosts:
     def note(self, rows: int, seconds: float) -> None:
         """A step of `rows` rows took `seconds`."""
         self._steps += 1
-        place = _place(rows)
+        place = place_of(rows)
         recent = self._recent.setdefault(place, deque(maxlen=RECENT))
         recent.append(seconds)
         self._seen[place] = self._steps
@@ -39,7 +39,7 @@ class StepCosts:
 
     def seconds(self, rows: int) -> float:
         """What a step of `rows` rows takes, in seconds once any is known."""
-        place = _place(rows)
+        place = place_of(rows)
         if place in self._typical:
             return self._typical[place]
         above = bisect_left(self._known, place)
@@ -56,7 +56,7 @@ class StepCosts:
         self._known = sorted(self._typical)
 
 
-def _place(rows: int) -> int:
-    """Rows that are counted together: small numbers each alone, larger ones by fours, sixteens and so on."""
-    grain = 1 if rows <= 8 else max(4, 1 << (rows - 1).bit_length() - 3)
+def place_of(rows: int) -> int:
+    """The number of rows that `rows` count as: small ones each alone, larger ones by twos, fours, eights and so on."""
+    grain = 1 if rows <= 4 else 1 << (rows - 1).bit_length() - 2
     return -(-rows // grain) * grain

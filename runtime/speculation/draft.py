@@ -31,24 +31,31 @@ class Mirror:
 
     sequence: Sequence
     guess: list[int] = field(default_factory=list)
+    seen: int = 0  # tokens of the sequence that it can read
     chance: Chance = field(default_factory=lambda: Chance(FIRST_CHANCE))
 
 
 class DraftProposer:
-    """A model as a proposer, for sequences of up to `context` tokens."""
+    """A model as a proposer, for sequences of up to `context` tokens of a `vocabulary`.
 
-    def __init__(self, scheduler: Scheduler, runner: Runner, *, context: int) -> None:
+    Its own vocabulary may be padded to another size: what is beyond either is neither proposed nor read.
+    """
+
+    def __init__(self, scheduler: Scheduler, runner: Runner, *, context: int, vocabulary: int) -> None:
         self.scheduler = scheduler
         self.runner = runner
         self.context = context
+        self._proposable = vocabulary
+        self._readable: int = runner.model.config.vocabulary
         self._mirrors: dict[int, Mirror | None] = {}
         self._step_seconds = 0.0
 
     def prospect(self, sequence: Sequence) -> Prospect:
         room = self.context - len(sequence.tokens)
         mirror = self._mirror(sequence)
-        if mirror is None or room <= 0:
+        if mirror is None or room <= 0 or max(sequence.tokens[mirror.seen :], default=0) >= self._readable:
             return NO_PROSPECT
+        mirror.seen = len(sequence.tokens)
         return Prospect(min(MOST, room), mirror.chance.value)
 
     def seconds(self, depth: int) -> float:
@@ -82,7 +89,7 @@ class DraftProposer:
         return self._mirrors[sequence.number]
 
     def _begun(self, sequence: Sequence) -> Mirror | None:
-        if len(sequence.tokens) >= self.context:
+        if len(sequence.tokens) >= self.context or max(sequence.tokens) >= self._readable:
             return None
         mirrored = Sequence(sequence.number, list(sequence.tokens), min(sequence.limit, self.context))
         try:
@@ -128,7 +135,7 @@ class DraftProposer:
             return
         asked = [open_ones[chunks[i].sequence.number] for i in picked]
         rows = [Row(one.chooser.silent().after(mirror.guess), len(mirror.sequence.tokens)) for mirror, one in asked]
-        for (mirror, one), chosen in zip(asked, sample(scores[picked], rows), strict=True):
+        for (mirror, one), chosen in zip(asked, sample(scores[picked, : self._proposable], rows), strict=True):
             if isinstance(chosen, Sample):
                 mirror.guess.append(chosen.token)
             if not isinstance(chosen, Sample) or len(mirror.guess) >= one.most:

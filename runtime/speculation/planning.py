@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence as Many
 
+from .costs import place_of
 from .proposer import Prospect
 
 Seconds = Callable[[int], float]
@@ -11,7 +12,8 @@ Seconds = Callable[[int], float]
 def plan(prospects: Many[Prospect], *, seconds: Seconds, drafting: Seconds, most: int) -> list[int]:
     """A number a sequence, `most` together. The likeliest tokens are taken first, whosesoever they are.
 
-    `seconds(rows)` is what a step takes, `drafting(depth)` what proposing takes. All 0 where guessing does not pay.
+    `seconds(rows)` is what a step takes, `drafting(depth)` what proposing takes. All 0 where guessing does not pay. Of
+    large steps only some sizes are used, so that each is known well, and recorded once.
     """
     rows = len(prospects)
     likely = sorted(
@@ -22,6 +24,8 @@ def plan(prospects: Many[Prospect], *, seconds: Seconds, drafting: Seconds, most
     yielded, deepest = float(rows), 0
     for count, (chance, depth, _) in enumerate(likely, 1):
         yielded, deepest = yielded + chance, max(deepest, depth)
+        if place_of(rows + count) != rows + count:
+            continue
         speed = yielded / (seconds(rows + count) + drafting(deepest))
         if speed > fastest:
             best, fastest = count, speed

@@ -56,6 +56,11 @@ class Tokenizer:
         return len(self._vocabulary.tokens)
 
     @property
+    def tokens(self) -> tuple[str, ...]:
+        """The names of all ids, as the files spell them."""
+        return self._vocabulary.tokens
+
+    @property
     def bos_id(self) -> int | None:
         return self._vocabulary.bos_id
 
