@@ -378,9 +378,19 @@ def test_a_pull_that_breaks_off_lists_nothing_and_is_resumed(hub: FakeHub, onlin
         "a/" * 400 + "x.gguf",
         "./x.gguf",
         "a//x.gguf",
+        "..",
+        ".",
+        "",
+        "..gguf/../../x.gguf",
+        "\\\\server\\share\\x.gguf",
+        "x\r.gguf",
+        "~/x.gguf/",
+        "a. /x.gguf",
+        "x\x9b.gguf",
     ],
 )
 def test_a_file_that_would_leave_its_folder_is_refused(hub: FakeHub, online: RegistrySettings, name: str) -> None:
+    """ST-10: none of 22 names is written, and each is spelled out."""
     hub.repos["org/evil"] = Repo({"config.json": b"{}", name: b"GGUF"})
     before = everything_under(online.home.parent)
     with pytest.raises((MalformedAnswer, NoWeights)) as caught:
