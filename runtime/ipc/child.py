@@ -1,6 +1,7 @@
 """A process of our own: how it is started, how it learns what it is to do, and that it never outlives its parent."""
 
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -60,7 +61,11 @@ def read_setup(kind: type[Setup]) -> Setup:
 
 
 def end_with_parent(then: Callable[[], None] | None = None) -> None:
-    """In the child: end as soon as the parent has gone or wants it, whatever is being computed."""
+    """In the child: end as soon as the parent has gone or wants it, whatever is being computed.
+
+    A Ctrl-C in the parent's terminal comes here too, and means nothing: the parent decides.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         sys.stdin.buffer.read()

@@ -1,0 +1,117 @@
+"""`unillm serve`: answers over HTTP, in the languages of OpenAI, Ollama and Anthropic."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Option
+
+from .. import options as of
+from ..errors import UsageError
+from ..session import Session
+
+ServedOption = Annotated[
+    list[str] | None, Option("--model", "-m", metavar="MODEL", help="Load this model at once; may be given again.")
+]
+HostOption = Annotated[str, Option("--host", metavar="ADDRESS", help="Where to listen.")]
+PortOption = Annotated[int, Option("--port", metavar="PORT", min=0, max=65535, help="The port to listen on.")]
+KeyOption = Annotated[
+    list[str] | None, Option("--api-key", metavar="KEY", help="Let in only who brings this key; may be given again.")
+]
+KeyFileOption = Annotated[
+    Path | None, Option("--api-key-file", metavar="PATH", help="A file with such keys, a line each.")
+]
+KeepAliveOption = Annotated[
+    str | None, Option("--keep-alive", metavar="TIME", help="How long an idle model stays: 30s, 5m, 0, -1 for ever.")
+]
+MaxQueueOption = Annotated[
+    int, Option("--max-queue", metavar="N", min=0, help="How many requests may wait for a model.")
+]
+CorsOption = Annotated[
+    list[str] | None, Option("--cors", metavar="ORIGIN", help="A page that may call from a browser; * for any.")
+]
+CertOption = Annotated[Path | None, Option("--tls-cert", metavar="PATH", help="The certificate for HTTPS.")]
+TlsKeyOption = Annotated[Path | None, Option("--tls-key", metavar="PATH", help="The certificate's key.")]
+WorkersOption = Annotated[
+    int, Option("--tokenizer-workers", metavar="N", min=1, help="Processes that turn text to tokens and back.")
+]
+
+
+def serve(
+    session: Session,
+    model: ServedOption = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 8080,
+    api_key: KeyOption = None,
+    api_key_file: KeyFileOption = None,
+    keep_alive: KeepAliveOption = None,
+    max_queue: MaxQueueOption = 512,
+    context: of.ContextOption = None,
+    device: of.DeviceOption = None,
+    dtype: of.DtypeOption = None,
+    max_batch_tokens: of.MaxBatchTokensOption = None,
+    max_running: of.MaxRunningOption = None,
+    cors: CorsOption = None,
+    tls_cert: CertOption = None,
+    tls_key: TlsKeyOption = None,
+    tokenizer_workers: WorkersOption = 1,
+    offline: of.OfflineOption = None,
+) -> None:
+    """Answer over HTTP, in the languages of OpenAI, Ollama and Anthropic.
+
+    Models are loaded when they are asked for and stay for --keep-alive. Ctrl-C lets running answers end; a second one
+    does not.
+
+    \b
+    Examples:
+      unillm serve --port 8080
+      unillm serve --model smollm2:135m --keep-alive -1
+      unillm serve --host 0.0.0.0 --api-key-file keys.txt
+    """
+    from importlib.metadata import version
+
+    from ...registry.settings import RegistrySettings
+    from ...runtime.hosting.options import HostOptions
+    from ...runtime.server.guard import Rules
+    from ...runtime.server.serving import ServeOptions, serve
+    from ...runtime.server.times import read_seconds
+
+    settings = session.settings(context=context, device=device, dtype=dtype, offline=offline)
+    if (tls_cert is None) != (tls_key is None):
+        raise UsageError("--tls-cert and --tls-key go together", "give both")
+    keys = (*(api_key or ()), *_keys_in(api_key_file))
+    local = host in ("127.0.0.1", "localhost", "::1")
+    if not local and not keys:
+        session.output.warn(f"anybody who reaches {host} may use this server: there is no --api-key")
+    engine = {
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "context": settings.context,
+        "batch_tokens": max_batch_tokens,
+        "sequences": max_running,
+    }
+    hosting = HostOptions(
+        keep_alive=300.0 if keep_alive is None else read_seconds(keep_alive),
+        max_queue=max_queue,
+        text_workers=tokenizer_workers,
+        engine={name: value for name, value in engine.items() if value is not None},
+    )
+    serve(
+        ServeOptions(
+            host=host,
+            port=port,
+            models=tuple(model or ()),
+            rules=Rules(keys, local, tuple(cors or ())),
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            version=version("unillm-cli"),
+            hosting=hosting,
+        ),
+        RegistrySettings.from_environment(settings.environment),
+        session.output.say,
+    )
+
+
+def _keys_in(path: Path | None) -> list[str]:
+    if path is None:
+        return []
+    return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
