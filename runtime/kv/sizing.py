@@ -25,7 +25,8 @@ def plan_room(
 ) -> Room:
     """As long a context as was asked for, or as the model was trained for and `memory` bytes hold.
 
-    There are never more pages than so many sequences of that length could fill. `windows` has an entry for each group
+    There are never more pages than so many sequences of that length could fill, were all that windows left still to be
+    found. `windows` has an entry for each group
     of layers that share pages.
     """
     if context is not None and context < 1:
@@ -37,4 +38,4 @@ def plan_room(
     if affordable < least:
         raise NotEnoughMemory(least * page_bytes, memory, f"a context of {context or page_size} tokens")
     longest = min(context or trained, tokens_in(windows, page_size, affordable))
-    return Room(min(affordable, pages_needed(windows, page_size, longest) * sequences), longest)
+    return Room(min(affordable, -(-longest // page_size) * len(windows) * sequences), longest)

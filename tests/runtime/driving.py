@@ -1,6 +1,7 @@
 """Drives a scheduler without any model: every sequence "chooses" the token 1 until its limit."""
 
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Many
 
 from unillm.runtime.kv.pages import PageCache, Sharing
 from unillm.runtime.scheduler import Chunk, Scheduler
@@ -8,9 +9,16 @@ from unillm.runtime.sequence import Sequence
 
 
 def scheduler(
-    pages: int = 64, *, page_size: int = 4, batch_tokens: int = 32, sequences: int = 8, sharing: Sharing = "radix"
+    pages: int = 64,
+    *,
+    page_size: int = 4,
+    batch_tokens: int = 32,
+    sequences: int = 8,
+    sharing: Sharing = "radix",
+    windows: Many[int | None] = (None,),
 ) -> Scheduler:
-    return Scheduler(PageCache(pages, page_size, sharing=sharing), batch_tokens=batch_tokens, sequences=sequences)
+    cache = PageCache(pages, page_size, windows=windows, sharing=sharing)
+    return Scheduler(cache, batch_tokens=batch_tokens, sequences=sequences)
 
 
 class Arrivals:
@@ -28,6 +36,9 @@ class Arrivals:
 def step(target: Scheduler, choose: Callable[[Sequence], int] = lambda _: 1) -> list[Chunk]:
     """One turn with a model that computes nothing."""
     chunks = target.next_step()
+    target.check()
+    for chunk in chunks:
+        has_what_it_sees(target.cache, chunk)
     for chunk in chunks:
         is_last, sequence = chunk.is_last, chunk.sequence
         target.advance(chunk)
@@ -37,6 +48,17 @@ def step(target: Scheduler, choose: Callable[[Sequence], int] = lambda _: 1) -> 
             target.finish(sequence)
     target.check()
     return chunks
+
+
+def has_what_it_sees(cache: PageCache, chunk: Chunk) -> None:
+    """Every group has the pages of the chunk's tokens and of all that the first of them sees."""
+    lease = chunk.sequence.lease
+    assert lease is not None
+    assert chunk.count
+    for group, table in zip(cache.groups, lease.tables, strict=True):
+        first = 0 if group.window is None else max(0, chunk.start - group.window + 1)
+        assert table.first * cache.page_size <= first
+        assert chunk.stop <= table.stop * cache.page_size
 
 
 def until_idle(target: Scheduler, most: int = 10_000) -> Iterator[list[Chunk]]:
