@@ -6,6 +6,7 @@ from typing import Final
 
 import torch
 
+from ..registry import memory
 from .errors import DeviceNotFound, InvalidParameter
 
 DTYPES: Final = {
@@ -16,8 +17,9 @@ DTYPES: Final = {
     "bf16": torch.bfloat16,
     "bfloat16": torch.bfloat16,
 }
-UNKNOWN_MEMORY: Final = 4 << 30  # what a machine is taken to have left that does not say: little enough for any
 DTYPE_NAMES: Final = ("auto", "fp32", "fp16", "bf16")
+KV_DTYPES: Final = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.int8}
+KV_DTYPE_NAMES: Final = ("auto", *KV_DTYPES)
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -53,6 +55,18 @@ def choose_dtype(name: str, stored: torch.dtype | None, device: torch.device) ->
     return torch.bfloat16
 
 
+def choose_kv_dtype(name: str, computed: torch.dtype) -> torch.dtype:
+    """What keys and values are kept in; `auto` is the dtype that the model computes in."""
+    if name in KV_DTYPES:
+        return KV_DTYPES[name]
+    if name == "auto":
+        return computed
+    why = f"one of {', '.join(KV_DTYPE_NAMES)}"
+    if name.startswith("fp8"):
+        why += "; no attention here reads 8-bit floats, int8 takes as much memory"
+    raise InvalidParameter("kv_dtype", name, why)
+
+
 def available_memory(device: torch.device) -> int:
     """Bytes that could still be used on `device`; files that are mapped count as usable."""
     if device.type == "cuda":
@@ -60,7 +74,7 @@ def available_memory(device: torch.device) -> int:
         return free
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    return min(_machine_memory(), _group_memory())
+    return memory.available_memory()
 
 
 def physical_cores() -> int:
@@ -78,35 +92,12 @@ def use_threads(count: int | None = None) -> int:
     return torch.get_num_threads()
 
 
-def _machine_memory() -> int:
-    for line in (_read("/proc/meminfo") or "").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return UNKNOWN_MEMORY
-
-
-def _group_memory() -> int:
-    """What a container may still take, its reclaimable file pages included; no limit reads as a very large number."""
-    limit, used = _number("/sys/fs/cgroup/memory.max"), _number("/sys/fs/cgroup/memory.current")
-    if limit is None or used is None:
-        return 1 << 62
-    stat = dict(line.split() for line in (_read("/sys/fs/cgroup/memory.stat") or "").splitlines())
-    return limit - used + int(stat.get("file", 0)) - int(stat.get("shmem", 0))
-
-
 def _group_cores() -> int:
     """What a container's share of time is worth in cores; no limit reads as a very large number."""
     match (_read("/sys/fs/cgroup/cpu.max") or "").split():
         case [quota, period] if quota.isdigit() and period.isdigit() and int(period):
             return -(-int(quota) // int(period))
     return 1 << 20
-
-
-def _number(path: str) -> int | None:
-    text = _read(path)
-    return int(text) if text is not None and text.isdigit() else None
 
 
 def _read(path: str) -> str | None:

@@ -74,6 +74,14 @@ class FoundFaults(CliError):
         self.hint = f"fetch again what is wrong: unillm pull {' '.join(names)}"
 
 
+class FoundTrouble(CliError):
+    """Something that unillm needs is broken."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"broken: {', '.join(names)}")
+        self.names = names
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """How a command's failure is told."""

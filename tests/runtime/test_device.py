@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from unillm.registry import memory
 from unillm.runtime import device
 from unillm.runtime.device import available_memory, choose_dtype, find_device, physical_cores, use_threads
 from unillm.runtime.errors import DeviceNotFound, InvalidParameter
@@ -104,7 +105,7 @@ def test_cores_are_counted_once_and_within_the_containers_share(monkeypatch: pyt
 def test_memory_is_what_the_machine_and_its_container_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     assert available_memory(CPU) > 0
     files = {"/proc/meminfo": "MemTotal: 9 kB\nMemAvailable: 1000 kB\n"}
-    monkeypatch.setattr(device, "_read", files.get)
+    monkeypatch.setattr(memory, "_read", lambda path: files.get(str(path)))
     assert available_memory(CPU) == 1000 * 1024
     files["/sys/fs/cgroup/memory.max"] = "700000"
     files["/sys/fs/cgroup/memory.current"] = "500000"
