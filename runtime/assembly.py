@@ -11,12 +11,15 @@ from .kv.pages import PageCache
 from .kv.pool import KVPool, PageLayout
 from .kv.sizing import Room, plan_room
 from .kv.slabs import Slabs
+from .kv.swap import Swap
 from .options import EngineOptions
 from .runner import Runner
 from .scheduler import Scheduler
 from .speculation.draft import DraftProposer
 from .speculation.ngram import NgramProposer
 from .wheel import Wheel
+
+SWAP_SHARE = 4  # one part in so many of the pool's size may be saved beside it, while its owners wait
 
 
 def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -> tuple[Wheel, int]:
@@ -52,7 +55,8 @@ def _over(model: Model, options: EngineOptions, memory: int) -> tuple[Scheduler,
     pool = KVPool(layout, room.pages, model.place.device)
     slabs = Slabs(room.pages, pool.slab_pages, page_bytes=layout.page_bytes, budget=options.budget, ground=pool)
     cache = PageCache(slabs, options.page_size, windows=windows, sharing=options.prefix_cache)
-    scheduler = Scheduler(cache, batch_tokens=options.batch_tokens, sequences=options.sequences)
+    swap = Swap(pool, options.page_size, room.pages * layout.page_bytes // SWAP_SHARE)
+    scheduler = Scheduler(cache, batch_tokens=options.batch_tokens, sequences=options.sequences, swap=swap)
     return scheduler, Runner(model, pool, sequences=options.sequences, context=room.context), room
 
 
@@ -62,7 +66,7 @@ def _layout(model: Model, options: EngineOptions) -> PageLayout:
 
 
 def _memory(model: Model, options: EngineOptions) -> int:
-    """Bytes that the cache may grow to. A shared budget may be all its own one day, where memory can be had bit by bit."""
+    """Bytes that the cache may grow to: all of a shared budget, where memory can be had bit by bit."""
     budget = options.budget
     if budget is None:
         return options.kv_memory or _memory_left(model)

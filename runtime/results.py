@@ -110,6 +110,10 @@ class Stats:
     `gave_way` counts how often a sequence had to leave its pages to others and come back. Of `proposed` tokens, which
     were guessed ahead, `accepted` were those that the model then chose.
 
+    Pages are of `kv_dtype`. They come in `slabs`, which take `kv_bytes` of the `kv_budget`, which engines may share.
+    `swapped_out` sequences had their pages saved when they gave way, `swapped_in` got them back; `swap_bytes` are saved
+    now.
+
     Pages are free, in the prefix tree (`cached`; some of them in use by running sequences too), or owned by a sequence;
     the three add up to `pages`.
     """
@@ -130,3 +134,10 @@ class Stats:
     evicted_pages: int
     proposed: int = 0
     accepted: int = 0
+    kv_dtype: str = ""
+    kv_bytes: int = 0
+    kv_budget: int = 0
+    slabs: int = 0
+    swapped_out: int = 0
+    swapped_in: int = 0
+    swap_bytes: int = 0

@@ -69,8 +69,10 @@ class Runner:
         """The pages of each layer, with the table and the slots of its group."""
         pool = self.pool
         return [
-            PagedView(keys, values, tables[group], slots[group])
-            for keys, values, group in zip(pool.keys, pool.values, self._group_of, strict=True)
+            PagedView(keys, values, tables[group], slots[group], key_scales, value_scales)
+            for keys, values, key_scales, value_scales, group in zip(
+                pool.keys, pool.values, pool.key_scales, pool.value_scales, self._group_of, strict=True
+            )
         ]
 
     def _tables_of(self, sequences: list[Sequence], width: int) -> NDArray[np.int32]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from .errors import InvalidParameter, PoolTooSmall
 from .kv.pages import Lease, PageCache
+from .kv.swap import Swap
 from .sequence import Sequence, State
 from .waiting import WaitingLine
 
@@ -63,12 +64,13 @@ class Chunk:
 class Scheduler:
     """Requests wait, run and finish here. `batch_tokens` bounds a step, `sequences` how many run at once."""
 
-    def __init__(self, cache: PageCache, *, batch_tokens: int, sequences: int) -> None:
+    def __init__(self, cache: PageCache, *, batch_tokens: int, sequences: int, swap: Swap | None = None) -> None:
         if not 0 < sequences < batch_tokens:
             raise InvalidParameter(
                 "batch_tokens", batch_tokens, f"more than the {sequences} sequences that run at once"
             )
         self.cache = cache
+        self.swap = swap
         self.batch_tokens = batch_tokens
         self.sequences = sequences
         self.running: list[Sequence] = []  # by rank: those of a priority together, eldest first
@@ -148,6 +150,8 @@ class Scheduler:
             self.waiting.remove(sequence)
         elif sequence.state is State.RUNNING:
             self._vacate(sequence, trusted=trusted)
+        if self.swap is not None:
+            self.swap.drop(sequence.number)
         sequence.state = State.FINISHED
 
     def _holds(self, sequence: Sequence, start: int) -> bool:
@@ -196,7 +200,9 @@ class Scheduler:
         return True
 
     def _give_way(self, sequence: Sequence) -> None:
-        """Back into the line. Its full pages stay in the tree until taken: it mostly finds them again."""
+        """Back into the line. Its full pages stay in the tree until taken: it mostly finds them, or a copy, again."""
+        if self.swap is not None:
+            self.swap.save(sequence.number, _lease(sequence), sequence.computed)
         self._vacate(sequence, trusted=True)
         sequence.computed = 0
         sequence.state = State.WAITING
@@ -275,18 +281,38 @@ class Scheduler:
 
     def _admit(self, sequence: Sequence) -> bool:
         """Give `sequence` a row and pages for all its tokens, and leave a page for each that runs to grow by."""
-        if not self._rows:
+        if not self._rows or (self.running and self.cache.must_yield):
             return False
         lease = self.cache.lease(sequence.tokens, reusable=sequence.reusable, spare=self._spare)
         if lease is None:
             return False
+        computed = self._bring_back(sequence, lease)
+        if computed is None:
+            self.cache.release(lease)
+            return False
         self.waiting.remove(sequence)
         sequence.lease, sequence.row, sequence.state = lease, self._rows.pop(), State.RUNNING
-        sequence.computed = lease.shared * self.cache.page_size
+        sequence.computed = computed
         if sequence.cached is None:
             sequence.cached = sequence.computed
         insort(self.running, sequence, key=lambda s: s.rank)
         return True
+
+    def _bring_back(self, sequence: Sequence, lease: Lease) -> int | None:
+        """How many tokens of `sequence` are computed, with what was kept of it; None when its windows have no room."""
+        shared = lease.shared * self.cache.page_size
+        saved = None if self.swap is None else self.swap.find(sequence.number)
+        if self.swap is None or saved is None:
+            return shared
+        computed = min(saved.computed, sequence.reusable)
+        wanted = self.cache.unseen(lease, computed)
+        if computed > shared and saved.reaches(computed, wanted):
+            if self.cache.make_room(lease, computed, computed + 1) <= computed:
+                return None
+            self.swap.restore(saved, lease.tables, wanted)
+            shared = computed
+        self.swap.drop(sequence.number)
+        return shared
 
 
 def _lease(sequence: Sequence) -> Lease:

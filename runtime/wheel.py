@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from .errors import NonFiniteLogits
+from .errors import NonFiniteLogits, NotEnoughMemory
 from .results import FinishReason, Stats
 from .runner import Runner
 from .sampler import Chooser, Row, Sample, read_logprobs, sample
@@ -22,6 +22,9 @@ from .scheduler import Chunk, Scheduler
 from .sequence import Sequence, State
 from .speculation.proposer import Proposer
 from .speculation.speculator import Speculator
+
+STARVING = 0.05  # seconds that a turn waits for memory
+STARVED = 30.0  # seconds after which others are taken to stand still
 
 
 class Computed(NamedTuple):
@@ -61,6 +64,7 @@ class Wheel:
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.sample = sample
+        self._starved: float | None = None  # since when nothing ran for want of memory, and nothing else did either
         self._choosers: dict[int, Chooser] = {}
 
     def put(self, sequence: Sequence, chooser: Chooser | None = None) -> None:
@@ -98,7 +102,9 @@ class Wheel:
         began = perf_counter()
         chunks = self.scheduler.next_step()
         if not chunks:
-            return []
+            return self._wait_for_memory(began) if self.scheduler.waiting else []
+        self.scheduler.cache.recover()
+        self._starved = None
         self.steps += 1
         if self.speculator is not None:
             chunks = self.speculator.extend(chunks, self._choosers)
@@ -124,14 +130,41 @@ class Wheel:
             evicted_pages=cache.evicted,
             proposed=0 if self.speculator is None else self.speculator.proposed,
             accepted=0 if self.speculator is None else self.speculator.accepted,
+            kv_dtype=str(self.runner.pool.layout.dtype).removeprefix("torch."),
+            kv_bytes=cache.held,
+            kv_budget=cache.slabs.budget.size,
+            slabs=cache.slabs.count,
+            swapped_out=0 if scheduler.swap is None else scheduler.swap.out,
+            swapped_in=0 if scheduler.swap is None else scheduler.swap.back,
+            swap_bytes=0 if scheduler.swap is None else scheduler.swap.held,
         )
 
     def _compute_timed(self, chunks: Many[Chunk]) -> list[Result]:
         started = perf_counter()
         results = self._compute_apart(chunks)
+        seconds = perf_counter() - started
         if self.speculator is not None:
-            self.speculator.timed(chunks, perf_counter() - started)
+            self.speculator.timed(chunks, seconds)
+        if self.scheduler.swap is not None and any(chunk.count > 1 for chunk in chunks):
+            self.scheduler.swap.judge.computed(sum(chunk.count for chunk in chunks), seconds)
         return results
+
+    def _wait_for_memory(self, began: float) -> list[Outcome]:
+        """Other engines of the budget have all of it: wait a moment. If they only stand still, who is first fails."""
+        cache, first = self.scheduler.cache, self.scheduler.waiting.first()
+        if cache.starve(STARVING):
+            self._starved = None
+            return []
+        self._starved = self._starved or began
+        if first is None or perf_counter() - self._starved < STARVED:
+            return []
+        error = NotEnoughMemory(
+            cache.needed(len(first.tokens)) * cache.slabs.page_bytes,
+            max(cache.slabs.budget.left, 0),
+            "a prompt, beside what other engines hold that share the budget and stand still",
+        )
+        self.take_off(first, trusted=False)
+        return [Outcome(first, began, error=error, finished="error")]
 
     def _compute_apart(self, chunks: Many[Chunk]) -> list[Result]:
         """A result a chunk. Computing one again is harmless: it writes the same places with the same values."""

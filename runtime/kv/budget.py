@@ -68,14 +68,14 @@ class MemoryBudget:
         return any(one is not holder for one in self._starving)
 
     def note_change(self) -> None:
-        """Somebody parted with pages: who waits may look again."""
+        """Somebody is at work: who waits may look again."""
         with self.lock:
             self._changes += 1
             if self._starving:
                 self._changed.notify_all()
 
     def wait(self, seconds: float) -> bool:
-        """Until somebody has parted with pages; False when nobody has."""
+        """Until somebody else is at work; False when nobody was."""
         with self.lock:
             before = self._changes
             return self._changed.wait_for(lambda: self._changes != before, seconds)

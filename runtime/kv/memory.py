@@ -45,8 +45,10 @@ class Region(Protocol):
 class Kernel32(Protocol):
     """The two calls of Windows that this file makes."""
 
-    def VirtualAlloc(self, address: int | None, size: int, kind: int, protection: int) -> int | None: ...
-    def VirtualFree(self, address: int, size: int, kind: int) -> int: ...
+    def VirtualAlloc(  # noqa: N802 - its name
+        self, address: int | None, size: int, kind: int, protection: int
+    ) -> int | None: ...
+    def VirtualFree(self, address: int, size: int, kind: int) -> int: ...  # noqa: N802 - its name
 
 
 def reserve(size: int, device: torch.device) -> Region:
@@ -131,7 +133,7 @@ def _no_reserve() -> int:
 
 
 def _give_back_advice() -> int:
-    """macOS frees at once what it is told it may free; elsewhere what is not needed goes at once, and reads as zeros."""
+    """What the system takes back at once; macOS wants to be told that it may."""
     return int(getattr(mmap, "MADV_FREE" if sys.platform == "darwin" else "MADV_DONTNEED", 0))
 
 

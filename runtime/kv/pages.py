@@ -7,9 +7,9 @@ attention all its pages, with a window those that its next token sees and what c
 
 Pages come from slabs, the lowest first: one that is free, then one of a new slab while the budget has bytes left, then
 one that is evicted here, then what other engines that share the budget can part with. Who still gets none gives way.
-Of what is evicted, what was last needed longest ago goes first: the last page of a prefix that nobody holds, in all groups,
-or a page that every window has left. Both come from the head of a line; nothing is searched. The pages that a finished
-sequence still had in its windows were needed later than its prefix, so they go with it, not before.
+Of what is evicted, what was last needed longest ago goes first: the last page of a prefix that nobody holds, in all
+groups, or a page that every window has left. Both come from the head of a line; nothing is searched. The pages that a
+finished sequence still had in its windows were needed later than its prefix, so they go with it, not before.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -172,6 +172,13 @@ class PageCache:
         room = lease.room
         return self.make_room(lease, 0, room + 1) > room
 
+    def unseen(self, lease: Lease, start: int) -> list[range]:
+        """In each group the places that token `start` sees, or that lie before it on its own page, and `lease` has not
+        got from the prefix cache.
+        """
+        stop = self.pages_for(start)
+        return [range(max(self._first_seen(group.window, start), lease.shared), stop) for group in self.groups]
+
     def covers(self, lease: Lease, start: int) -> bool:
         """Whether everything that token `start` sees is still in `lease`."""
         return all(
@@ -212,7 +219,6 @@ class PageCache:
             self.slabs.give(table.own(lease.shared))
         lease.node, lease.entries, lease.room = self.prefixes.root, [], 0
         lease.tables = tuple(Table() for _ in self.groups)
-        self.slabs.budget.note_change()
 
     @_locked
     def discard(self, lease: Lease) -> None:
@@ -238,8 +244,9 @@ class PageCache:
         return self.slabs.budget.wait(seconds)
 
     def recover(self) -> None:
-        """Something runs again."""
+        """Something runs here, and will part with pages when it has ended."""
         self.slabs.budget.starves(self, False)
+        self.slabs.budget.note_change()
 
     def check(self, leases: Iterable[Lease]) -> None:
         """Raise `AssertionError` unless every page has exactly one owner and the counts of what is shared are true."""

@@ -1,25 +1,34 @@
-"""The tensors that pages stand for: keys and values of every slot of a page, in one allocation.
+"""What a page holds, and the memory of all of them: keys and values of every slot, one page behind the other.
 
-Layers that share a slot, each in another group, see the same memory as keys or values of their own shape; a page is
-only ever one group's. On a CPU the operating system backs it lazily, page of memory by page of memory, as tokens come;
-it reads as zeros until then. Which page is whose is not known here.
+A page lies together, so that a slab of pages is one range of memory, and one that is saved is one copy. Layers that
+share a slot, each in another group, see the same memory as keys or values of their own shape; a page is only ever one
+group's. Which page is whose is not known here.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...models.contract import CacheSpec, PagedLayer
 from .groups import Group, group_layers
+from .memory import Region, reserve
 
-ALIGNMENT = 4096
+SLAB_BYTES: Final = 32 << 20
+_SCALE: Final = torch.float32  # see reference_attention.quantize
+_WORD: Final = 4  # parts of a page begin at multiples of it
 
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """What one page holds: `page_size` tokens of keys and of values, for the layers of one of `groups`."""
+    """What one page holds: `page_size` tokens of keys and of values, for the layers of one of `groups`.
+
+    Pages of int8 hold a scale for each token and head beside them.
+    """
 
     page_size: int
     dtype: torch.dtype
@@ -32,54 +41,117 @@ class PageLayout:
 
     @property
     def page_bytes(self) -> int:
-        return self.page_size * self.token_bytes
+        return 2 * sum(self._numbers(slot) + self._scales(slot) for slot in range(self.slots))
 
     @property
     def token_bytes(self) -> int:
         """Of one token in one page: of the layers of one group."""
-        width: int = self.dtype.itemsize
-        return 2 * width * sum(self.widths)
+        return self.page_bytes // self.page_size
+
+    @property
+    def slots(self) -> int:
+        return max(len(group.layers) for group in self.groups)
 
     @property
     def widths(self) -> tuple[int, ...]:
         """How many numbers a token's keys, or values, take in each slot: what the widest layer there needs."""
-        slots = max(len(group.layers) for group in self.groups)
-        return tuple(max(self._width(group, slot) for group in self.groups) for slot in range(slots))
+        return tuple(max(layer.kv_heads * layer.head_dim for layer in self._sharing(i)) for i in range(self.slots))
 
-    def _width(self, group: Group, slot: int) -> int:
-        if slot >= len(group.layers):
-            return 0
-        layer = self.layers[group.layers[slot]]
-        return layer.kv_heads * layer.head_dim
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """How many heads a token has in each slot, at most."""
+        return tuple(max(layer.kv_heads for layer in self._sharing(i)) for i in range(self.slots))
+
+    @property
+    def has_scales(self) -> bool:
+        return self.dtype is torch.int8
+
+    def slot_of(self, layer: int) -> int:
+        return next(group.layers.index(layer) for group in self.groups if layer in group.layers)
+
+    def starts(self, slot: int) -> tuple[int, int, int, int]:
+        """Where in a page the keys of `slot` begin, its values, the scales of both; in bytes."""
+        before = 2 * sum(self._numbers(i) + self._scales(i) for i in range(slot))
+        numbers, scales = self._numbers(slot), self._scales(slot)
+        return before, before + numbers, before + 2 * numbers, before + 2 * numbers + scales
+
+    def _sharing(self, slot: int) -> Iterator[PagedLayer]:
+        return (self.layers[group.layers[slot]] for group in self.groups if slot < len(group.layers))
+
+    def _numbers(self, slot: int) -> int:
+        """Bytes of a slot's keys, or values, in a page."""
+        return -(-self.page_size * self.widths[slot] * self.dtype.itemsize // _WORD) * _WORD
+
+    def _scales(self, slot: int) -> int:
+        return self.page_size * self.heads[slot] * _SCALE.itemsize if self.has_scales else 0
 
 
 class KVPool:
-    """`pages` pages of `layout` on `device`.
+    """Addresses for `pages` pages of `layout` on `device`; of those that are not committed none may be touched.
 
-    `keys[layer]` and `values[layer]` are [pages, page_size, kv_heads, head_dim], views of the slot that is the layer's.
+    `keys[layer]` and `values[layer]` are [pages, page_size, kv_heads, head_dim], and the scales of int8 pages are
+    [pages, page_size, kv_heads], views of the slot that is the layer's. `bytes` is [pages, bytes of a page].
     """
 
     def __init__(self, layout: PageLayout, pages: int, device: torch.device) -> None:
-        self.layout = layout
-        self.pages = pages
-        memory = _zeros(pages * layout.page_bytes, device).view(layout.dtype)
-        sizes = [pages * layout.page_size * width for width in layout.widths for _ in ("keys", "values")]
-        parts = [part.view(pages, layout.page_size, -1) for part in torch.split(memory, sizes)]
-        slots = {layer: slot for group in layout.groups for slot, layer in enumerate(group.layers)}
-        self.keys = [_as_layer(parts[2 * slots[i]], layer) for i, layer in enumerate(layout.layers)]
-        self.values = [_as_layer(parts[2 * slots[i] + 1], layer) for i, layer in enumerate(layout.layers)]
+        self.layout, self.pages = layout, pages
+        self._region: Region = reserve(pages * layout.page_bytes, device)
+        self.bytes = self._region.bytes[: pages * layout.page_bytes].view(pages, layout.page_bytes)
+        self.keys, self.values = self._numbers(0), self._numbers(1)
+        self.key_scales, self.value_scales = self._scales(2), self._scales(3)
 
+    @property
+    def slab_pages(self) -> int:
+        """How many pages come and go together: on a device that cannot part with memory, all."""
+        return max(1, SLAB_BYTES // self.layout.page_bytes) if self._region.grows else self.pages
 
-def _as_layer(slot: Tensor, layer: PagedLayer) -> Tensor:
-    """A slot [pages, page_size, width] as the keys or values of `layer`, which may need less than its width."""
-    used = slot[:, :, : layer.kv_heads * layer.head_dim]
-    return used.view(*slot.shape[:2], layer.kv_heads, layer.head_dim)
+    def commit(self, pages: range) -> None:
+        self._region.commit(*self._range(pages))
 
+    def give_back(self, pages: range) -> None:
+        self._region.give_back(*self._range(pages))
 
-def _zeros(size: int, device: torch.device) -> Tensor:
-    """`size` zero bytes. `torch.zeros` would touch, and so commit, all of them; numpy leaves that to the first use."""
-    if device.type != "cpu":
-        return torch.zeros(size, dtype=torch.uint8, device=device)
-    memory = torch.from_numpy(np.zeros(size + ALIGNMENT, dtype=np.uint8))
-    start = -memory.data_ptr() % ALIGNMENT
-    return memory[start : start + size]
+    @property
+    def page_bytes(self) -> int:
+        return self.layout.page_bytes
+
+    def read(self, pages: Sequence[int]) -> NDArray[np.uint8]:
+        """A copy of these pages in ordinary memory: [pages, bytes of a page]."""
+        copied: NDArray[np.uint8] = self.bytes.index_select(0, self._index(pages)).cpu().numpy()
+        return copied
+
+    def write(self, pages: Sequence[int], data: NDArray[np.uint8]) -> None:
+        self.bytes.index_copy_(0, self._index(pages), torch.from_numpy(data).to(self.bytes.device))
+
+    def _index(self, pages: Sequence[int]) -> Tensor:
+        return torch.tensor(pages, dtype=torch.int64, device=self.bytes.device)
+
+    def _range(self, pages: range) -> tuple[int, int]:
+        size = self.layout.page_bytes
+        return pages.start * size, pages.stop * size
+
+    def _numbers(self, part: int) -> list[Tensor]:
+        """The keys (0) or values (1) of every layer."""
+        return [
+            self._part(i, part, self.layout.dtype, (layer.kv_heads, layer.head_dim), self.layout.widths)
+            for i, layer in enumerate(self.layout.layers)
+        ]
+
+    def _scales(self, part: int) -> list[Tensor | None]:
+        """The scales of keys (2) or values (3) of every layer, where there are any."""
+        if not self.layout.has_scales:
+            return [None] * len(self.layout.layers)
+        return [
+            self._part(i, part, _SCALE, (layer.kv_heads,), self.layout.heads)
+            for i, layer in enumerate(self.layout.layers)
+        ]
+
+    def _part(
+        self, layer: int, part: int, dtype: torch.dtype, shape: tuple[int, ...], widths: tuple[int, ...]
+    ) -> Tensor:
+        """A part of its slot as a layer sees it: [pages, page_size, *shape], which may be less than is there."""
+        layout, slot = self.layout, self.layout.slot_of(layer)
+        memory = self._region.bytes[: self.pages * layout.page_bytes].view(dtype)
+        steps = (layout.page_bytes // dtype.itemsize, widths[slot], *shape[1:], 1)
+        start = layout.starts(slot)[part] // dtype.itemsize
+        return memory.as_strided((self.pages, layout.page_size, *shape), steps, start)

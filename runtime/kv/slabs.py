@@ -1,8 +1,8 @@
 """The pages that nobody owns, and the slabs they come in.
 
 A pool's pages are numbered once, for as large as it may ever be, and are there a slab at a time: the first from the
-start, the others when they are needed and the budget has bytes left. The lowest page is always handed out first, so that
-high slabs empty first; a slab of which no page is owned can be given back. Pages are numbers here.
+start, the others when they are needed and the budget has bytes left. The lowest page is always handed out first, so
+that high slabs empty first; a slab of which no page is owned can be given back. Pages are numbers here.
 """
 
 from collections import Counter

@@ -36,7 +36,6 @@ def test_layers_of_several_groups_share_the_memory_of_a_slot() -> None:
     pool = KVPool(layout, 4, CPU)
     assert [tuple(keys.shape) for keys in pool.keys] == [(4, 16, 1, 8), (4, 16, 2, 2), (4, 16, 1, 4)]
     assert len({keys.data_ptr() for keys in pool.keys}) == 1
-    assert all(keys.view(4 * 16, -1).shape[0] == 64 for keys in pool.keys)
     pool.keys[0][2] = 1
     assert pool.keys[1][2].eq(1).all()
     assert not pool.keys[1][3].any()

@@ -1,0 +1,159 @@
+"""Pages of sequences that gave way, copied to ordinary memory until they come back.
+
+What a sequence leaves behind stays in the prefix cache until others need it; what is gone by the time it comes back is
+computed again, or else copied back from here. Which of the two is cheaper is judged when it gives way, from how fast
+pages were copied and prompts computed so far. On a device this is the host's memory. On a CPU it is the same kind of
+memory as the pool's, beside it: worth having as a short loan, since a quarter of the pool's size, and that only while
+somebody waits, spares computing whole prompts again.
+
+What is kept is checked when it comes back: a copy that is not what was saved is as good as none. Tensors are not known
+here: pages are bytes.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final, Protocol
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lease import Lease, Table
+
+_LOG = logging.getLogger(__name__)
+_COPY_SPEED: Final = 1e9  # bytes a second, until it is measured
+
+
+class Pages(Protocol):
+    """The pool: reads and writes pages [pages, `page_bytes`] uint8."""
+
+    @property
+    def page_bytes(self) -> int: ...
+    def read(self, pages: Sequence[int]) -> NDArray[np.uint8]: ...
+    def write(self, pages: Sequence[int], data: NDArray[np.uint8]) -> None: ...
+
+
+class Judge(Protocol):
+    """Says whether to keep `size` bytes, rather than to compute `tokens` again."""
+
+    def keeps(self, size: int, tokens: int) -> bool: ...
+    def copied(self, size: int, seconds: float) -> None: ...
+    def computed(self, tokens: int, seconds: float) -> None: ...
+
+
+class Measured:
+    """The cheaper way, from what copies and prompts have cost so far; nothing is kept before a prompt was timed."""
+
+    def __init__(self) -> None:
+        self._copies, self._prompts = [0.0, 0.0], [0.0, 0.0]
+
+    def copied(self, size: int, seconds: float) -> None:
+        self._copies = [self._copies[0] + size, self._copies[1] + seconds]
+
+    def computed(self, tokens: int, seconds: float) -> None:
+        self._prompts = [self._prompts[0] + tokens, self._prompts[1] + seconds]
+
+    def keeps(self, size: int, tokens: int) -> bool:
+        """There and back, against computing all of what nobody else holds."""
+        known, copying = self._copies
+        a_byte = copying / known if known else 1 / _COPY_SPEED
+        prompt, computing = self._prompts
+        return prompt > 0 and 2 * size * a_byte < tokens * computing / prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """The first `computed` tokens of a sequence: from each group the pages of `places`, one behind the other."""
+
+    computed: int
+    places: tuple[range, ...]
+    data: NDArray[np.uint8]  # [pages, bytes of a page]
+    digest: int
+
+    @property
+    def is_whole(self) -> bool:
+        return crc32(self.data) == self.digest
+
+    def reaches(self, computed: int, wanted: Sequence[range]) -> bool:
+        """Whether all of the `wanted` places are here, and as they were when `computed` tokens were."""
+        within = all(
+            not want or (want[0] in here and want[-1] in here) for want, here in zip(wanted, self.places, strict=True)
+        )
+        return computed <= self.computed and within
+
+    def row(self, group: int, place: int) -> int:
+        return sum(len(places) for places in self.places[:group]) + place - self.places[group].start
+
+
+class Swap:
+    """Keeps at most `most` bytes of copies of `pages`; `out` and `back` count sequences."""
+
+    def __init__(self, pages: Pages, page_size: int, most: int, judge: Judge | None = None) -> None:
+        self.out = self.back = self.broken = self.held = 0
+        self.judge = judge or Measured()
+        self._pages, self._page_size, self._most = pages, page_size, most
+        self._saved: dict[int, Saved] = {}
+
+    def __contains__(self, sequence: int) -> bool:
+        return sequence in self._saved
+
+    @property
+    def sequences(self) -> Iterable[int]:
+        """Those that something is kept of."""
+        return self._saved.keys()
+
+    def save(self, sequence: int, lease: Lease, computed: int) -> bool:
+        """Keep the pages of the first `computed` tokens, where that is cheaper than computing them and there is room.
+
+        Pages that others hold too are not copied: they stay.
+        """
+        kept = sum(len(node.pages) for node in lease.node.path() if node.holds > 1)
+        stop = -(-computed // self._page_size)
+        places = tuple(
+            range(max(table.first, kept), max(min(table.stop, stop), table.first, kept)) for table in lease.tables
+        )
+        size = sum(len(each) for each in places) * self._pages.page_bytes
+        lost = computed - kept * self._page_size
+        if not size or self.held + size > self._most or not self.judge.keeps(size, lost):
+            return False
+        self._saved[sequence] = self._copy(lease.tables, places, computed)
+        self.held += size
+        self.out += 1
+        return True
+
+    def find(self, sequence: int) -> Saved | None:
+        """What was kept of `sequence`, if it still is what it was."""
+        saved = self._saved.get(sequence)
+        if saved is None or saved.is_whole:
+            return saved
+        _LOG.warning("the saved pages of sequence %d are damaged: its tokens are computed again", sequence)
+        self.broken += 1
+        self.drop(sequence)
+        return None
+
+    def restore(self, saved: Saved, tables: Sequence[Table], wanted: Sequence[range]) -> None:
+        """Copy the `wanted` places back to the pages that stand in `tables` now."""
+        began = perf_counter()
+        rows, pages = [], []
+        for group, (table, places) in enumerate(zip(tables, wanted, strict=True)):
+            rows += [saved.row(group, place) for place in places]
+            pages += [table.pages[place - table.first] for place in places]
+        self._pages.write(pages, saved.data[rows])
+        self.judge.copied(len(rows) * self._pages.page_bytes, perf_counter() - began)
+        self.back += 1
+
+    def drop(self, sequence: int) -> None:
+        """Keep nothing of `sequence` any more, if anything was."""
+        saved = self._saved.pop(sequence, None)
+        if saved is not None:
+            self.held -= saved.data.nbytes
+
+    def _copy(self, tables: Sequence[Table], places: tuple[range, ...], computed: int) -> Saved:
+        began = perf_counter()
+        pages = [table.pages[place - table.first] for table, each in zip(tables, places, strict=True) for place in each]
+        data = self._pages.read(pages)
+        digest = crc32(data)
+        self.judge.copied(data.nbytes, perf_counter() - began)
+        return Saved(computed, places, data, digest)
