@@ -17,7 +17,7 @@ from unillm.runtime.kv.pages import Sharing
 from unillm.runtime.kv.pool import PageLayout
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.weights.load import load_model
-from unillm.tests.models.zoo import BY_NAME, PLACE, TOLERANCE, expected, files_in, places, prompt, reference, save
+from unillm.tests.models.zoo import BY_NAME, TOLERANCE, expected, files_in, places, prompt, reference, save
 from unillm.tests.runtime.engines import greedy
 from unillm.tests.runtime.fakes import BUCKETS, FakeModel, fingerprints
 

@@ -7,7 +7,6 @@ import pytest
 
 from unillm.runtime.errors import PoolTooSmall
 from unillm.runtime.kv.pages import Lease, PageCache, Sharing
-from unillm.runtime.scheduler import Scheduler
 from unillm.runtime.sequence import Sequence, State
 from unillm.tests.runtime.driving import Arrivals, scheduler, step, until_idle
 
@@ -15,7 +14,7 @@ SHARINGS: tuple[Sharing, ...] = ("radix", "hash", "off")
 WINDOWS: tuple[tuple[int | None, ...], ...] = ((6,), (None, 6), (None, 9, 1), (4, 13), (5, 5, 5))
 
 
-def held(target: Scheduler, sequence: Sequence) -> list[int]:
+def held(sequence: Sequence) -> list[int]:
     """How many pages `sequence` has in each group."""
     return [len(table.pages) for table in sequence.lease.tables] if sequence.lease else []
 
@@ -24,7 +23,7 @@ def held(target: Scheduler, sequence: Sequence) -> list[int]:
 def test_a_long_conversation_holds_no_more_than_its_window(sharing: Sharing) -> None:
     target = scheduler(pages=8, page_size=4, batch_tokens=32, windows=(10,), sharing=sharing)
     target.add(only := Arrivals()(200, more=200))
-    most = max(sum(held(target, only)) for _ in until_idle(target))
+    most = max(sum(held(only)) for _ in until_idle(target))
     assert len(only.tokens) == 400
     assert most <= 8
     assert target.gave_way == 0
@@ -33,7 +32,7 @@ def test_a_long_conversation_holds_no_more_than_its_window(sharing: Sharing) -> 
 def test_decoding_takes_the_pages_of_the_window_and_one_more() -> None:
     target = scheduler(pages=64, page_size=4, batch_tokens=32, windows=(None, 10))
     target.add(only := Arrivals()(60, more=100))
-    steady = [held(target, only) for _ in until_idle(target) if only.computed > 64 and only.lease]
+    steady = [held(only) for _ in until_idle(target) if only.computed > 64 and only.lease]
     assert {windowed for _, windowed in steady} <= {3, 4}
     assert [full for full, _ in steady] == sorted(full for full, _ in steady)
     assert steady[-1][0] == 40
@@ -43,8 +42,8 @@ def test_a_prompt_takes_no_more_of_a_windows_pages_at_once_than_window_and_chunk
     target = scheduler(pages=100, page_size=4, batch_tokens=16, windows=(None, 10))
     target.add(only := Arrivals()(300, more=1))
     step(target)
-    assert held(target, only) == [75, 4]
-    most = max(held(target, only)[1] for _ in until_idle(target) if only.lease)
+    assert held(only) == [75, 4]
+    most = max(held(only)[1] for _ in until_idle(target) if only.lease)
     assert most <= 4 + 16 // 4
 
 
