@@ -61,7 +61,7 @@ def test_it_tells_its_version() -> None:
 def test_a_usage_line_has_no_braces(probe: Callable[[Probe], None]) -> None:
     probe(nothing)
     assert run("probe", "--help").out.startswith("Usage: unillm probe [OPTIONS] [MODEL]\n")
-    assert run("show", "--help").out.startswith("Usage: unillm show [OPTIONS] MODEL\n")
+    assert run("export", "--help").out.startswith("Usage: unillm export [OPTIONS] MODEL PATH\n")
     assert run("rm", "--help").out.startswith("Usage: unillm rm [OPTIONS] MODEL...\n")
 
 
