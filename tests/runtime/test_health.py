@@ -1,5 +1,6 @@
 """What torch, the kernels and the threads are found to be; a process that hangs or falls is a finding too."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def test_a_torch_that_cannot_be_loaded_is_a_failure_with_its_reason() -> None:
 @pytest.mark.parametrize(("compilers", "words"), [([], "install a C++ compiler"), (["g++"], "pip install")])
 def test_missing_kernels_say_why_and_how(monkeypatch: pytest.MonkeyPatch, compilers: list[str], words: str) -> None:
     monkeypatch.setattr(library, "library_file", lambda: None)
-    monkeypatch.setattr(health.shutil, "which", lambda name: f"/usr/bin/{name}" if name in compilers else None)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}" if name in compilers else None)
     kernels = next(one for one in findings() if one.name == "kernels")
     assert kernels.state == "warn"
     assert (kernels.next_step or "").startswith(words)
