@@ -17,6 +17,7 @@ from .errors import TokenizerFault
 from .pieces import SPACE_MARK, Pieces, spelt_in_letters, spelt_with_marks
 from .sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, merges_by_score, rewriting
 from .splits import SPLITS, UNNAMED, Split
+from .tokenizer_checks import check_cuts
 from .vocabulary import Vocabulary
 
 # Templates' names of tokens -> GGUF's; "seperator" is how the format spells it.
@@ -118,6 +119,7 @@ class _Table:
         tokens = keys.strings("tokens")
         if not tokens:
             raise keys.fault("tokens", "is empty")
+        check_cuts(tokens, keys.name("tokens"), keys.source)
         kinds = keys.numbers("token_type", len(tokens), int)
         ids: dict[str, int] = {}
         for token, text in enumerate(tokens):

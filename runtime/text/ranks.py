@@ -11,6 +11,7 @@ from tokenizers import Tokenizer as Pipeline
 
 from .errors import TokenizerFault
 from .pieces import byte_letters
+from .tokenizer_checks import check_cuts
 
 MAX_TOKENS = 1_000_000
 MAX_LENGTH = 1_024  # bytes of one token
@@ -48,6 +49,7 @@ def _check(tokens: Sequence[bytes], source: str) -> None:
         raise TokenizerFault(source, "tokens", f"are {len(tokens)}, not 256 to {MAX_TOKENS}")
     if len(set(tokens)) != len(tokens) or not all(0 < len(token) <= MAX_LENGTH for token in tokens):
         raise TokenizerFault(source, "tokens", f"has one twice, or one that is not 1 to {MAX_LENGTH} bytes")
+    check_cuts(tokens, "tokens", source)
     if not {bytes([byte]) for byte in range(256)} <= set(tokens):
         raise TokenizerFault(source, "tokens", "has no token for some byte")
 

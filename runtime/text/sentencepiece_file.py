@@ -18,7 +18,7 @@ from .panics import guarded
 from .pieces import spelt_with_marks
 from .protobuf import blob, fields, single, text, whole
 from .sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, merges_by_score, rewriting, unhidden, unigram
-from .tokenizer_checks import MAX_CHARACTER_MAP, MAX_FILE, MAX_NAME
+from .tokenizer_checks import MAX_FILE, MAX_NAME, MAX_RUN, check_character_map, check_cuts
 from .vocabulary import Vocabulary
 
 NAMES = ("tokenizer.model", "spiece.model")
@@ -26,7 +26,6 @@ NAMES = ("tokenizer.model", "spiece.model")
 UNIGRAM, BPE = 1, 2
 _ROLES = {45: "unk_token", 46: "bos_token", 47: "eos_token", 48: "pad_token"}
 _ALL_SPACES = 1 << 30
-_LONGEST_REWRITING = 256  # bytes that one character may become; the longest that is published has 33
 
 
 @dataclass(slots=True)
@@ -133,15 +132,11 @@ def _check(model: SentencePieceModel, source: str) -> None:
         raise fault("byte_fallback", "is on, but not every byte has a token")
     if not model.sections >= {1, 2, 3}:
         raise fault("file", "is cut short: tokens, settings of the trainer or settings for text are missing")
-    _check_characters(model.characters, source)
-
-
-def _check_characters(characters: bytes, source: str) -> None:
-    """A character map is a table's size, the table, and the texts that it points into, each ended by a zero."""
-    texts = characters[4 + int.from_bytes(characters[:4], "little") :]
-    longest = max(map(len, texts.split(b"\0")), default=0)
-    if len(characters) > MAX_CHARACTER_MAP or longest > _LONGEST_REWRITING:
-        raise TokenizerFault(source, "precompiled_charsmap", "makes text longer than any language needs")
+    if model.algorithm == UNIGRAM and any(len(token) > MAX_RUN for token in model.tokens):
+        raise fault("pieces", f"has a token of more than {MAX_RUN} letters")
+    check_cuts(model.tokens, "pieces", source)
+    if model.characters:
+        check_character_map(model.characters, "precompiled_charsmap", source)
 
 
 def _pipeline(model: SentencePieceModel) -> Pipeline:

@@ -6,7 +6,8 @@ tokenizer has. Knows JSON only.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from base64 import b64decode
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from .errors import TokenizerFault
@@ -15,10 +16,14 @@ JSONObject: TypeAlias = Mapping[str, Any]
 
 MAX_FILE = 48_000_000  # bytes; a vocabulary of 262k tokens takes 33 MB
 MAX_STEPS = 64  # normalizers, or pre-tokenizers, of one tokenizer
-MAX_GROWTH = 64  # how much longer all replacements together may make a text
+MAX_GROWTH = 16  # how much longer all replacements together may make a text
 MAX_PATTERN = 8_192  # letters of one pattern
 MAX_REPEAT = 1_024  # the n of x{n} in a pattern
-MAX_CHARACTER_MAP = 4_000_000  # letters of a precompiled character map
+MAX_CHARACTER_MAP = 4_000_000  # bytes of a precompiled character map
+MAX_REWRITING = 64  # bytes that it may make of one character; the longest that is published has 33
+MAX_WORD = 1_024  # letters of a word that WordPiece tries every part of
+MAX_RUN = 256  # letters of a token that the unigram model looks for at every place
+MAX_CUTS = 1 << 28  # letters times letters of all tokens whose every cut in two is looked at
 MAX_ADDED = 262_144  # added tokens
 MAX_NAME = 1_024  # letters of an added token
 MAX_AROUND = 64  # tokens that a post-processor puts around a text
@@ -58,8 +63,8 @@ def _check_step(step: JSONObject, section: str, source: str) -> None:
     if isinstance(pattern, str):
         check_pattern(pattern, section, source)
     characters = step.get("precompiled_charsmap")
-    if isinstance(characters, str) and len(characters) > MAX_CHARACTER_MAP:
-        raise TokenizerFault(source, section, "has a character map that is too large")
+    if isinstance(characters, str):
+        _check_encoded(characters, section, source)
 
 
 def check_pattern(pattern: str, section: str, source: str) -> None:
@@ -68,6 +73,34 @@ def check_pattern(pattern: str, section: str, source: str) -> None:
     counts = [int(count) for found in _REPEAT.finditer(pattern) for count in found.groups() if count]
     if max(counts, default=0) > MAX_REPEAT:
         raise TokenizerFault(source, section, f"has a pattern that repeats {max(counts)} times, more than {MAX_REPEAT}")
+
+
+def check_character_map(characters: bytes, section: str, source: str) -> None:
+    """A character map is a table's size, the table, and the texts that it points into, each ended by a zero."""
+    size = int.from_bytes(characters[:4], "little")
+    if len(characters) > MAX_CHARACTER_MAP or size % 4 or not 4 < 4 + size <= len(characters):
+        raise TokenizerFault(source, section, f"has a character map of {len(characters)} bytes, its table {size}")
+    longest = max(map(len, characters[4 + size :].split(b"\0")))
+    if longest > MAX_REWRITING:
+        raise TokenizerFault(source, section, f"makes {longest} bytes of one character; {MAX_REWRITING} is the most")
+
+
+def check_cuts(tokens: Collection[str] | Collection[bytes], section: str, source: str) -> None:
+    """Of tokens that merges are sought for: there is one for every way to cut a token in two that are tokens."""
+    if any(len(token) > MAX_NAME for token in tokens):
+        raise TokenizerFault(source, section, f"has a token of more than {MAX_NAME} letters")
+    if sum(len(token) ** 2 for token in tokens) > MAX_CUTS:
+        raise TokenizerFault(source, section, "has too many tokens that are too long")
+
+
+def _check_encoded(characters: str, section: str, source: str) -> None:
+    if len(characters) > 2 * MAX_CHARACTER_MAP:
+        raise TokenizerFault(source, section, f"has a character map of {len(characters)} letters")
+    try:
+        decoded = b64decode(characters, validate=True)
+    except ValueError as error:
+        raise TokenizerFault(source, section, f"has a character map that is not base64: {error}") from error
+    check_character_map(decoded, section, source)
 
 
 def _growth(steps: list[JSONObject]) -> int:
@@ -98,8 +131,20 @@ def _check_model(model: object, source: str) -> None:
     vocabulary = model.get("vocab")
     if not isinstance(vocabulary, dict | list):
         raise TokenizerFault(source, "model.vocab", "is missing")
+    word = model.get("max_input_chars_per_word", 0)
+    if type(word) is not int or not 0 <= word <= MAX_WORD:
+        raise TokenizerFault(source, "model.max_input_chars_per_word", f"is {word!r}, not 0 to {MAX_WORD}")
+    if isinstance(vocabulary, list):
+        _check_runs(vocabulary, source)
     ids = vocabulary.values() if isinstance(vocabulary, dict) else ()
     if not all(type(id_) is int and 0 <= id_ < MAX_ID for id_ in ids):
         raise TokenizerFault(source, "model.vocab", f"has an entry whose id is not from 0 to {MAX_ID}")
     if isinstance(vocabulary, dict) and len(set(ids)) != len(vocabulary):
         raise TokenizerFault(source, "model.vocab", "gives one id to two tokens")
+
+
+def _check_runs(vocabulary: list[Any], source: str) -> None:
+    """Of the unigram model, which has its tokens in a list, with their scores."""
+    tokens = [entry[0] if isinstance(entry, list) and entry else None for entry in vocabulary]
+    if not all(isinstance(token, str) and len(token) <= MAX_RUN for token in tokens):
+        raise TokenizerFault(source, "model.vocab", f"has an entry that is not a token of at most {MAX_RUN} letters")

@@ -158,9 +158,12 @@ HOSTILE = {
     "spaces as they are": (PIECES + held(3, number(5, 0)), "escape_whitespaces"),
     "a letter that becomes a book": (
         PIECES + held(2, b"") + held(3, held(2, CHARACTERS + b"a" * 9999 + b"\0")),
-        "makes text longer",
+        "makes 9999 bytes of one character",
     ),
-    "a broken character map": (PIECES + held(2, b"") + held(3, held(2, b"\x08\0\0\0a")), "gives up"),
+    "a broken character map": (
+        PIECES + held(2, b"") + held(3, held(2, b"\x08\0\0\0a")),
+        "has a character map of 5 bytes",
+    ),
 }
 
 
