@@ -26,7 +26,9 @@ if TYPE_CHECKING:  # the door reads faults before it loads torch
     from .text.tokenizer import Tokenizer
     from .wheel import Wheel
 
-Place: TypeAlias = Literal["encode", "render", "decode", "callback", "forward", "logits", "sample"]
+Place: TypeAlias = Literal[
+    "encode", "render", "decode", "callback", "forward", "logits", "sample", "propose", "save", "restore"
+]
 Kind: TypeAlias = Literal["error", "memory", "device-memory", "nan", "inf", "stall"]
 Part = TypeVar("Part")
 
@@ -135,6 +137,10 @@ class Faults:
         self._before(wheel.runner, "run", "forward", self._computing)
         self._after_run(wheel)
         self._before(wheel, "sample", "sample", lambda *_: self._computed)
+        if wheel.speculator is not None:
+            self._before(wheel.speculator.proposer, "propose", "propose", lambda *_: ())
+        self._before(wheel.runner.pool, "read", "save", lambda *_: ())
+        self._before(wheel.runner.pool, "write", "restore", lambda *_: ())
 
     def _into_desk(self, desk: "Desk") -> None:
         plain = desk.hand_in

@@ -6,8 +6,8 @@ pages were copied and prompts computed so far. On a device this is the host's me
 memory as the pool's, beside it: worth having as a short loan, since a quarter of the pool's size, and that only while
 somebody waits, spares computing whole prompts again.
 
-What is kept is checked when it comes back: a copy that is not what was saved is as good as none. Tensors are not known
-here: pages are bytes.
+What is kept is checked when it comes back: a copy that is not what was saved, or that cannot be made, is as good as
+none. Tensors are not known here: pages are bytes.
 """
 
 import logging
@@ -65,8 +65,9 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """The first `computed` tokens of a sequence: from each group the pages of `places`, one behind the other."""
+    """The first `computed` tokens of `sequence`: from each group the pages of `places`, one behind the other."""
 
+    sequence: int
     computed: int
     places: tuple[range, ...]
     data: NDArray[np.uint8]  # [pages, bytes of a page]
@@ -118,7 +119,11 @@ class Swap:
         lost = computed - kept * self._page_size
         if not size or self.held + size > self._most or not self.judge.keeps(size, lost):
             return False
-        self._saved[sequence] = self._copy(lease.tables, places, computed)
+        try:
+            self._saved[sequence] = self._copy(sequence, lease.tables, places, computed)
+        except Exception as error:  # a door: nobody depends on a copy, so nobody shall end with it
+            self._warn("cannot be saved", sequence, error)
+            return False
         self.held += size
         self.out += 1
         return True
@@ -128,21 +133,25 @@ class Swap:
         saved = self._saved.get(sequence)
         if saved is None or saved.is_whole:
             return saved
-        _LOG.warning("the saved pages of sequence %d are damaged: its tokens are computed again", sequence)
-        self.broken += 1
+        self._warn("are damaged", sequence)
         self.drop(sequence)
         return None
 
-    def restore(self, saved: Saved, tables: Sequence[Table], wanted: Sequence[range]) -> None:
-        """Copy the `wanted` places back to the pages that stand in `tables` now."""
+    def restore(self, saved: Saved, tables: Sequence[Table], wanted: Sequence[range]) -> bool:
+        """Copy the `wanted` places back to the pages that stand in `tables` now; False where that failed."""
         began = perf_counter()
         rows, pages = [], []
         for group, (table, places) in enumerate(zip(tables, wanted, strict=True)):
             rows += [saved.row(group, place) for place in places]
             pages += [table.pages[place - table.first] for place in places]
-        self._pages.write(pages, saved.data[rows])
+        try:
+            self._pages.write(pages, saved.data[rows])
+        except Exception as error:  # a door, as above
+            self._warn("cannot be brought back", saved.sequence, error)
+            return False
         self.judge.copied(len(rows) * self._pages.page_bytes, perf_counter() - began)
         self.back += 1
+        return True
 
     def drop(self, sequence: int) -> None:
         """Keep nothing of `sequence` any more, if anything was."""
@@ -150,10 +159,14 @@ class Swap:
         if saved is not None:
             self.held -= saved.data.nbytes
 
-    def _copy(self, tables: Sequence[Table], places: tuple[range, ...], computed: int) -> Saved:
+    def _warn(self, what: str, sequence: int, error: Exception | None = None) -> None:
+        self.broken += 1
+        _LOG.warning("pages of sequence %d %s: its tokens are computed again", sequence, what, exc_info=error)
+
+    def _copy(self, sequence: int, tables: Sequence[Table], places: tuple[range, ...], computed: int) -> Saved:
         began = perf_counter()
         pages = [table.pages[place - table.first] for table, each in zip(tables, places, strict=True) for place in each]
         data = self._pages.read(pages)
         digest = crc32(data)
         self.judge.copied(data.nbytes, perf_counter() - began)
-        return Saved(computed, places, data, digest)
+        return Saved(sequence, computed, places, data, digest)

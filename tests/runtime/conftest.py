@@ -14,7 +14,7 @@ def nothing_is_left(desk: Desk) -> None:
     wheel.scheduler.check()
     stats = wheel.stats(0)
     assert (stats.waiting, stats.running, stats.sequence_pages) == (0, 0, 0)
-    assert stats.free_pages + stats.cached_pages == stats.pages
+    assert (stats.free_pages + stats.cached_pages, stats.swap_bytes) == (stats.pages, 0)
     assert wheel.scheduler.cache.idle == stats.cached_pages
     assert [*wheel._choosers, *desk._askers, *desk._inbox, *desk._aborted] == []
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from unillm.runtime.engine import Engine
 from unillm.runtime.faults import Fault
 from unillm.runtime.kv.pages import Sharing
+from unillm.runtime.kv.swap import Measured, Swap
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
@@ -51,3 +52,18 @@ def engine_over(model: FakeModel, **choices: object) -> Iterator[Engine]:
         stats = engine.stats()
         assert (stats.waiting, stats.running, stats.sequence_pages) == (0, 0, 0)
         assert stats.free_pages + stats.cached_pages == stats.pages
+
+
+class KeepsAll(Measured):
+    """Copies the pages of whoever gives way, whatever that costs."""
+
+    def keeps(self, size: int, tokens: int) -> bool:
+        return size > 0 and tokens > 0
+
+
+def swap_that_keeps_all(engine: Engine) -> Swap:
+    """The engine's own, so judged from now on."""
+    swap = engine._desk().look(lambda wheel: wheel.scheduler.swap)
+    assert swap is not None
+    swap.judge = KeepsAll()
+    return swap

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Sequence
+from functools import cache
 from time import monotonic
 
 import pytest
@@ -15,7 +16,7 @@ from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.results import Completion
 from unillm.runtime.text.template import ChatTemplate
-from unillm.tests.runtime.engines import engine_over, greedy, make_engine
+from unillm.tests.runtime.engines import engine_over, greedy, make_engine, swap_that_keeps_all
 from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
 
 PROMPTS = [[1, 2, 3], [4, 5], [6] * 20, [7, 8]]
@@ -30,9 +31,10 @@ def model() -> FakeModel:
     return FakeModel(vocabulary=258)
 
 
-def whole(model: FakeModel) -> list[tuple[int, ...]]:
+@cache
+def whole() -> list[tuple[int, ...]]:
     """What everybody answers where nothing goes wrong."""
-    with engine_over(model, pages=2000) as engine:
+    with engine_over(FakeModel(vocabulary=258), pages=2000) as engine:
         return [engine.generate(ids, how).token_ids for ids, how in zip(PROMPTS, HOW, strict=True)]
 
 
@@ -59,7 +61,7 @@ def test_a_fault_in_any_step_at_any_place_ends_the_guilty_request_only(
 ) -> None:
     """EN-05."""
     done = answers(model, Fault(place, request=GUILTY, after=after))
-    only_the_guilty_failed(done, whole(model))
+    only_the_guilty_failed(done, whole())
     assert isinstance(done[GUILTY - 1].error, InjectedFault)
 
 
@@ -68,14 +70,14 @@ def test_a_fault_in_any_step_at_any_place_ends_the_guilty_request_only(
 def test_scores_that_are_no_numbers_end_their_request_in_any_step(model: FakeModel, kind: Kind, after: int) -> None:
     """EN-06."""
     done = answers(model, Fault("logits", kind, request=GUILTY, after=after))
-    only_the_guilty_failed(done, whole(model))
+    only_the_guilty_failed(done, whole())
     assert isinstance(done[GUILTY - 1].error, NonFiniteLogits)
     assert len(done[GUILTY - 1].token_ids) == after
 
 
 def test_scores_that_are_no_numbers_for_anybody_end_everybody_and_the_engine_goes_on(model: FakeModel) -> None:
     """EN-06."""
-    expected = whole(model)
+    expected = whole()
     fault = Fault("logits", "nan", times=4)
     with engine_over(model, faults=[fault]) as engine:
         assert [one.finish_reason for one in engine.generate(PROMPTS, HOW)] == ["error"] * 4
@@ -88,21 +90,21 @@ def test_what_goes_wrong_once_and_not_again_is_nobodys_fault(model: FakeModel, k
     """EN-05, EN-07: the step is cut in halves, and each is computed again."""
     for place in ("forward", "sample"):
         done = answers(model, Fault(place, kind, after=after, times=1, above=1))
-        assert [one.token_ids for one in done] == whole(model)
+        assert [one.token_ids for one in done] == whole()
 
 
 @pytest.mark.parametrize("kind", ["memory", "device-memory"])
 def test_memory_that_never_suffices_for_more_than_one_is_enough(model: FakeModel, kind: Kind) -> None:
     """EN-07."""
     done = answers(model, Fault("forward", kind, above=1))
-    assert [one.token_ids for one in done] == whole(model)
+    assert [one.token_ids for one in done] == whole()
 
 
 @pytest.mark.parametrize("kind", ["memory", "device-memory"])
 def test_a_request_that_memory_never_suffices_for_fails_alone(model: FakeModel, kind: Kind) -> None:
     """EN-07."""
     done = answers(model, Fault("forward", kind, request=GUILTY, after=3))
-    only_the_guilty_failed(done, whole(model))
+    only_the_guilty_failed(done, whole())
     assert isinstance(done[GUILTY - 1].error, MemoryError | torch.OutOfMemoryError)
 
 
@@ -119,9 +121,9 @@ def test_an_error_that_is_kept_does_not_keep_what_was_computed(model: FakeModel)
 
 def test_faults_at_random_places_and_steps_lose_nothing(model: FakeModel) -> None:
     """EN-05, over pages that run out. The first four that are read are the ends of the prompts, still at the door."""
-    expected = whole(model)
+    expected = whole()
     places: tuple[Place, ...] = ("forward", "sample", "callback", "decode", "logits")
-    for seed in range(25):
+    for seed in range(10):
         faults = [
             Fault(place, "nan" if place == "logits" else "error", after=4 + seed * (7 + number) % 40, times=1)
             for number, place in enumerate(places)
@@ -130,6 +132,27 @@ def test_faults_at_random_places_and_steps_lose_nothing(model: FakeModel) -> Non
         for one, tokens in zip(done, expected, strict=True):
             assert one.token_ids == tokens[: len(one.token_ids)]
             assert (one.finish_reason == "length") == (one.token_ids == tokens and one.error is None)
+
+
+@pytest.mark.parametrize("place", ["save", "restore"])
+def test_pages_that_cannot_be_copied_are_computed_again(model: FakeModel, place: Place) -> None:
+    """EN-05, EN-09: of who gave way."""
+    asked = [[10 * number + 1, *range(2, 14)] for number in range(6)]
+    with engine_over(model, pages=24, prefix_cache="off", faults=[Fault(place)]) as engine:
+        swap = swap_that_keeps_all(engine)
+        done = engine.generate(asked, greedy(30))
+        assert [list(one.token_ids) for one in done] == [model.answer(ids, 30) for ids in asked]
+        assert swap.broken > 0
+
+
+def test_guesses_that_cannot_be_made_are_done_without(model: FakeModel) -> None:
+    """EN-05."""
+    model.script = [5, 6, 7] * 10
+    expected = make_engine(model).generate([1, 2], greedy(30)).token_ids
+    options = EngineOptions(kv_memory=1 << 16, page_size=4, draft="ngram", faults=(Fault("propose", after=2),))
+    with Engine(model, options=options) as engine:
+        assert engine.generate([1, 2], greedy(30)).token_ids == expected
+        assert engine.stats().accepted > 0
 
 
 def test_a_tokenizer_that_fails_to_read_a_prompt_fails_its_caller_and_no_other(model: FakeModel) -> None:

@@ -11,18 +11,21 @@ from functools import cache
 import pytest
 
 from unillm.runtime.assembly import assemble
+from unillm.runtime.kv import pool
 from unillm.runtime.kv.pages import Sharing
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.sampler import Chooser
 from unillm.runtime.sequence import Sequence, State
 from unillm.runtime.wheel import Wheel
+from unillm.tests.runtime.engines import KeepsAll
 from unillm.tests.runtime.fakes import FakeModel
 
 PAGES, PAGE = 8, 4
+PAGE_BYTES = 2 * 4 * 2 * PAGE  # keys and values in fp32, two layers
 LONGEST = PAGES * PAGE
 SHARINGS: tuple[Sharing, ...] = ("radix", "hash", "off")
-MODEL = FakeModel(vocabulary=40)
+MODEL = FakeModel(vocabulary=40, layers=2)
 
 
 @cache
@@ -72,10 +75,16 @@ class Events:
         if one := self._any():
             self.wheel.truncate(one, self.chance.randint(one.num_prompt, len(one.tokens)))
 
+    def damage(self) -> None:
+        """One byte of what was copied out of the pool (EN-09)."""
+        swap = self.wheel.scheduler.swap
+        if swap is not None and (kept := list(swap.sequences)):
+            swap._saved[self.chance.choice(kept)].data[0, 3] ^= 1
+
     def happen(self) -> None:
         """Any of these, mostly steps."""
-        events: list[Callable[[], None]] = [self.add, self.abort, self.finish, self.give_way, self.truncate, self.step]
-        event = self.chance.choices(events, weights=[8, 1, 1, 2, 2, 20])[0]
+        events: list[Callable[[], None]] = [self.add, self.abort, self.finish, self.give_way, self.truncate]
+        event = self.chance.choices([*events, self.damage, self.step], weights=[8, 1, 1, 2, 2, 1, 20])[0]
         event()
         self.happened[event.__name__] = self.happened.get(event.__name__, 0) + 1
         self.alive = [one for one in self.alive if one.state is not State.FINISHED]
@@ -93,11 +102,19 @@ class Events:
 
 
 def run(seed: int, events: int) -> Events:
-    page_bytes = 2 * 4 * MODEL.layers * PAGE
+    """With guesses or without, with copies of who gave way or without, by turns."""
     options = EngineOptions(
-        kv_memory=PAGES * page_bytes, page_size=PAGE, batch_tokens=12, sequences=4, prefix_cache=SHARINGS[seed % 3]
+        kv_memory=PAGES * PAGE_BYTES,
+        page_size=PAGE,
+        batch_tokens=12,
+        sequences=4,
+        prefix_cache=SHARINGS[seed % 3],
+        draft="ngram" if seed % 5 < 2 else "off",
     )
     drive = Events(assemble(MODEL, options)[0], seed)
+    swap = drive.wheel.scheduler.swap
+    if swap is not None and seed % 2:
+        swap.judge, swap._most = KeepsAll(), PAGES * PAGE_BYTES
     for _ in range(events):
         drive.happen()
         drive.check()
@@ -105,16 +122,23 @@ def run(seed: int, events: int) -> Events:
         drive.check()
     stats = drive.wheel.stats(LONGEST)
     assert (stats.waiting, stats.running, stats.sequence_pages) == (0, 0, 0)
-    assert drive.wheel._choosers == {}
+    assert (drive.wheel._choosers, stats.swap_bytes) == ({}, 0)
     MODEL.batches.clear()
     return drive
+
+
+@pytest.fixture(autouse=True)
+def slabs_of_two_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "SLAB_BYTES", 2 * PAGE_BYTES)
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_random_events_lose_no_page_and_change_no_token(seed: int) -> None:
     drive = run(seed, 500)
-    assert len(drive.happened) == 6
-    assert drive.wheel.scheduler.gave_way > 0
+    assert len(drive.happened) == 7
+    stats = drive.wheel.stats(LONGEST)
+    assert stats.gave_way > 0
+    assert stats.swapped_in > 0 or seed % 2 == 0
 
 
 @pytest.mark.slow
