@@ -40,7 +40,7 @@ _unillm() {
   fi
   flags=
   case $verb in
-    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --verbose -v --json --quiet -q --debug --help -h' ;;
+    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --draft --offline --verbose -v --json --quiet -q --debug --help -h' ;;
     models|list|ls) flags='--ollama --outdated --json --quiet -q --debug --help -h' ;;
     serve) flags='--model -m --host --port --api-key --api-key-file --keep-alive --max-queue --context --device --dtype --max-batch-tokens --max-running --cors --tls-cert --tls-key --tokenizer-workers --offline --json --quiet -q --debug --help -h' ;;
     search) flags='--limit --offline --json --quiet -q --debug --help -h' ;;
@@ -58,12 +58,12 @@ _unillm() {
     verify) flags='--json --quiet -q --debug --help -h' ;;
     config) flags='--origin --json --quiet -q --debug --help -h' ;;
     doctor) flags='--offline --json --quiet -q --debug --help -h' ;;
-    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --offline --json --quiet -q --debug --help -h' ;;
+    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --draft --offline --json --quiet -q --debug --help -h' ;;
     bench-compare) flags='--synthetic --kind --test --peer --rounds --threads --build-peers --llama-cpp --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
     "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"serve --host"|"serve --port"|"serve --api-key"|"serve --api-key-file"|"serve --keep-alive"|"serve --max-queue"|"serve --context"|"serve --max-batch-tokens"|"serve --max-running"|"serve --cors"|"serve --tls-cert"|"serve --tls-key"|"serve --tokenizer-workers"|"search --limit"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"quantize --to"|"quantize --out"|"quantize -o"|"quantize --name"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running"|"bench-compare --synthetic"|"bench-compare --kind"|"bench-compare --test"|"bench-compare --peer"|"bench-compare --rounds"|"bench-compare --threads"|"bench-compare --llama-cpp") return ;;
-    "generate --model"|"generate -m"|"serve --model"|"serve -m") _unillm_models; return ;;
+    "generate --model"|"generate -m"|"generate --draft"|"serve --model"|"serve -m"|"bench --draft") _unillm_models; return ;;
     "generate --device"|"serve --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"serve --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
     "generate --prefix-cache"|"bench --prefix-cache") COMPREPLY=($(compgen -W 'radix hash off' -- "$cur")); return ;;

@@ -6,7 +6,7 @@ The floors below are imported when a model is wanted, not when help is: they tak
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,7 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
         device=settings.device,
         dtype=settings.dtype,
         exact=settings.exact,
+        draft=_draft(session, settings),
         context=settings.context or files.parameters.get("context"),
         prefix_cache=settings.prefix_cache,
         faults=read_faults(settings.faults or ""),
@@ -52,6 +53,12 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
         loaded = Engine.load(files, options=options, listener=listener)
     with loaded as engine:
         yield Opened(engine, files.name, perf_counter() - started, files.system, files.messages)
+
+
+def _draft(session: Session, settings: Settings) -> "str | ModelFiles":
+    """What guesses ahead; a model's files, fetched where they are missing."""
+    named = settings.draft
+    return named if named in ("ngram", "off") else find_model(session, replace(settings, model=named))
 
 
 def _wait_politely() -> None:

@@ -43,6 +43,14 @@ ExactOption = Annotated[
     bool | None,
     Option("--exact", help="Multiply quantised weights with activations as they are, not rounded to 8 bits: slower."),
 ]
+DraftOption = Annotated[
+    str | None,
+    Option(
+        "--draft",
+        metavar="MODEL",
+        help="What guesses ahead, for speed alone: a smaller model of the same family, ngram or off.",
+    ),
+]
 ContextOption = Annotated[
     int | None, Option("--context", metavar="TOKENS", min=1, help="The longest prompt and answer together.")
 ]
@@ -145,6 +153,13 @@ ThreadsOption = Annotated[int | None, Option("--threads", metavar="N", min=1, he
 BuildPeersOption = Annotated[bool, Option("--build-peers", help="Fetch llama.cpp's sources and build them, once.")]
 ProgramsOption = Annotated[
     Path | None, Option("--llama-cpp", metavar="FOLDER", help="Where llama.cpp's programs are, if not on the PATH.")
+]
+
+MixtureOption = Annotated[
+    str, Option("--to", metavar="KIND", help="q8_0, q6_k, q5_k_m, q4_k_m, q4_0 ..., or f16 and bf16: not packed.")
+]
+OutOption = Annotated[
+    Path | None, Option("--out", "-o", metavar="PATH", help="The file that is written; by default it is named after the model.")
 ]
 
 CompletedArgument = Annotated[str, Argument(metavar="WHAT", help="What is completed: models.")]

@@ -65,6 +65,7 @@ KEYS: Mapping[str, Key] = {
     "device": Key("UNILLM_DEVICE", _text, "where models run: auto, cpu, cuda, cuda:1, mps"),
     "dtype": Key("UNILLM_DTYPE", _text, "what models compute in: auto, float32, float16, bfloat16"),
     "exact": Key("UNILLM_EXACT", _switch, "multiply quantised weights with activations that are not rounded"),
+    "draft": Key("UNILLM_DRAFT", _text, "what guesses ahead, for speed alone: a model's name, ngram, off"),
     "context": Key("UNILLM_CONTEXT", _whole, "the longest prompt and answer together, in tokens"),
     "prefix_cache": Key("UNILLM_PREFIX_CACHE", _sharing, "how prompts share what they begin with: radix, hash, off"),
     "max_batch_tokens": Key("UNILLM_MAX_BATCH_TOKENS", _whole, "the most tokens that are computed at once"),
@@ -92,6 +93,7 @@ class Settings:
     device: str
     dtype: str
     exact: bool
+    draft: str
     context: int | None
     prefix_cache: PrefixCache
     max_batch_tokens: int | None
@@ -107,7 +109,7 @@ class Settings:
         """The settings in force. Of `flags`, those that are None were not given."""
         given = _given(environ) | _from_flags(flags)
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
-        values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False}
+        values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False, "draft": "ngram"}
         values |= {"context": None, "home": None, "offline": False, "limit_rate": None}
         values |= {"prefix_cache": "radix", "faults": None, "max_batch_tokens": None, "max_running": None}
         values |= {name: _parsed(KEYS[name], one) for name, one in given.items()}

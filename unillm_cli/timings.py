@@ -40,6 +40,8 @@ def block(completion: Completion, load_seconds: float) -> list[str]:
         ("eval duration", seconds_text(answering)),
         ("eval rate", f"{timings.tokens_per_second:.2f} tokens/s"),
     ]
+    if timings.proposed:
+        rows.append(("guessed ahead", f"{timings.accepted} of {timings.proposed} token(s) were right"))
     return [f"{name + ':':<22}{value}" for name, value in rows]
 
 
@@ -57,6 +59,8 @@ def as_data(completion: Completion, model: str, load_seconds: float) -> dict[str
         "prompt_eval_cached": usage.cached_tokens,
         "prompt_eval_duration": _nanoseconds(timings.first_token - timings.queued),
         "eval_count": usage.completion_tokens,
+        "eval_proposed": timings.proposed,
+        "eval_accepted": timings.accepted,
         "eval_duration": _nanoseconds(timings.total - timings.first_token),
     }
 

@@ -113,7 +113,7 @@ class DraftProposer:
 
     @torch.inference_mode()
     def _step(self, open_ones: dict[int, tuple[Mirror, Wanted]]) -> bool:
-        """One step of the draft. True when there is another one to be made for some of these."""
+        """One step of the draft. True when it brought some of these on, and another one would."""
         started = perf_counter()
         chunks = self.scheduler.next_step()
         if not chunks:
@@ -122,17 +122,16 @@ class DraftProposer:
         last = [chunk for chunk in chunks if chunk.is_last]
         for chunk in chunks:
             self.scheduler.advance(chunk)
-        if scores is not None:
-            self._choose(scores, last, open_ones)
+        came_on = scores is not None and self._choose(scores, last, open_ones)
         if all(chunk.count <= 2 for chunk in chunks):
             self._timed(perf_counter() - started)
-        return len(last) == len(chunks) and bool(open_ones)
+        return came_on and len(last) == len(chunks)
 
-    def _choose(self, scores: Tensor, chunks: Many[Chunk], open_ones: dict[int, tuple[Mirror, Wanted]]) -> None:
+    def _choose(self, scores: Tensor, chunks: Many[Chunk], open_ones: dict[int, tuple[Mirror, Wanted]]) -> bool:
         """The next token of each guess that is still open. The last one of a guess is not read any more."""
         picked = [i for i, chunk in enumerate(chunks) if chunk.sequence.number in open_ones]
         if not picked:
-            return
+            return False
         asked = [open_ones[chunks[i].sequence.number] for i in picked]
         rows = [Row(one.chooser.silent().after(mirror.guess), len(mirror.sequence.tokens)) for mirror, one in asked]
         for (mirror, one), chosen in zip(asked, sample(scores[picked, : self._proposable], rows), strict=True):
@@ -142,6 +141,7 @@ class DraftProposer:
                 del open_ones[mirror.sequence.number]
             else:
                 mirror.sequence.tokens.append(chosen.token)
+        return True
 
     def _timed(self, seconds: float) -> None:
         before = self._step_seconds or seconds

@@ -67,6 +67,7 @@ class NgramProposer:
         lookup = self._lookups.get(sequence.number)
         if lookup is not None and lookup.guess:
             lookup.chances[lookup.length].note(lookup.guess, chosen)
+            lookup.guess = []  # it was of this step
 
     def forget(self, sequence: Sequence) -> None:
         self._lookups.pop(sequence.number, None)

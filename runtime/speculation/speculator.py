@@ -45,7 +45,7 @@ class Speculator:
         """The step chose the tokens `chosen` after `chunk`."""
         self.proposed += len(chunk.guess)
         self.accepted += len(chosen) - 1
-        if _is_decode(chunk):
+        if chunk.count == 1 + len(chunk.guess):
             self._guarded(lambda: self.proposer.heard(chunk.sequence, chunk.guess, chosen), None)
 
     def forget(self, sequence: Sequence) -> None:

@@ -40,8 +40,9 @@ class FakeModel(Model):
         self.batches.append(batch)
         hidden = torch.stack((batch.ids, batch.ids, batch.positions), 1).float()
         for view in batch.cache:
-            view.keys.view(-1)[view.slots] = batch.ids.float()
-            view.values.view(-1)[view.slots] = batch.positions.float()
+            pages, places = view.slots // view.keys.shape[1], view.slots % view.keys.shape[1]
+            view.keys[pages, places, 0, 0] = batch.ids.float()
+            view.values[pages, places, 0, 0] = batch.positions.float()
         for row, (count, context) in enumerate(zip(batch.queries, batch.contexts, strict=True)):
             view = batch.cache[-1]
             ids, places = (part[view.table[row].long()].reshape(-1)[:context] for part in (view.keys, view.values))

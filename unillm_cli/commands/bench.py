@@ -26,6 +26,7 @@ def bench(
     max_batch_tokens: of.MaxBatchTokensOption = None,
     max_running: of.MaxRunningOption = None,
     exact: of.ExactOption = None,
+    draft: of.DraftOption = None,
     offline: of.OfflineOption = None,
 ) -> None:
     """Measure how fast a model runs here.
@@ -50,6 +51,7 @@ def bench(
         max_batch_tokens=max_batch_tokens,
         max_running=max_running,
         exact=exact,
+        draft=draft,
         offline=offline,
     )
     with open_engine(session, settings) as opened:

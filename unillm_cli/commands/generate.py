@@ -43,6 +43,7 @@ def generate(
     max_batch_tokens: of.MaxBatchTokensOption = None,
     max_running: of.MaxRunningOption = None,
     exact: of.ExactOption = None,
+    draft: of.DraftOption = None,
     offline: of.OfflineOption = None,
     verbose: of.VerboseOption = False,
 ) -> None:
@@ -85,6 +86,7 @@ def generate(
         max_batch_tokens=max_batch_tokens,
         max_running=max_running,
         exact=exact,
+        draft=draft,
         offline=offline,
     )
     with open_engine(session, settings) as opened:

@@ -144,6 +144,8 @@ def test_json_is_one_object_with_the_names_that_clients_know() -> None:
         "prompt_eval_cached": 0,
         "prompt_eval_duration": 500_000_000,
         "eval_count": 3,
+        "eval_proposed": 0,
+        "eval_accepted": 0,
         "eval_duration": 2_000_000_000,
     }
 
