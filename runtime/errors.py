@@ -10,12 +10,16 @@ class RuntimeFault(Exception):
 
 
 class PromptTooLong(RuntimeFault):
-    """A prompt, or the prompt and the tokens asked for, can never fit the context."""
+    """A prompt, or the prompt and the tokens asked for, can never fit the context.
 
-    def __init__(self, tokens: int, context: int, max_tokens: int | None = None) -> None:
+    Where not all of it was `counted`, it has more than `tokens`.
+    """
+
+    def __init__(self, tokens: int, context: int, max_tokens: int | None = None, *, counted: bool = True) -> None:
         asked = "" if max_tokens is None else f" and {max_tokens} more are asked for"
-        super().__init__(f"the prompt has {tokens} tokens{asked}; the context holds {context}")
-        self.tokens, self.context, self.max_tokens = tokens, context, max_tokens
+        many = f"{tokens} tokens" if counted else f"more than {tokens} tokens"
+        super().__init__(f"the prompt has {many}{asked}; the context holds {context}")
+        self.tokens, self.context, self.max_tokens, self.counted = tokens, context, max_tokens, counted
         room = context - tokens
         self.hint = (
             f"ask for at most {room} tokens" if max_tokens and room > 0 else "shorten the prompt or raise the context"
@@ -145,3 +149,11 @@ class PeerFailed(RuntimeFault):
     def __init__(self, peer: str, what: str, reason: str) -> None:
         super().__init__(f"{peer}: {what}: {reason}")
         self.peer, self.what, self.reason = peer, what, reason
+
+
+class NotWritable(RuntimeFault):
+    """A model that the format which was asked for cannot hold."""
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(f"{model} cannot be written as GGUF: {reason}")
+        self.model, self.reason = model, reason

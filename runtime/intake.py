@@ -11,9 +11,9 @@ from typing import Any, TypeAlias
 from . import sequence
 from .errors import InvalidParameter, NoChatTemplate, NoTokenizer, PromptTooLong
 from .params import SamplingParams
-from .prompts import Prompts, as_list, checked, encode
+from .prompts import Prompts, as_list, checked, encode, within
 from .request import Request, Scoring
-from .text.template import ChatTemplate, chat_ids
+from .text.template import ChatTemplate, chat_text
 from .text.tokenizer import Tokenizer
 
 Params: TypeAlias = SamplingParams | Sequence[SamplingParams] | None
@@ -36,7 +36,7 @@ class Intake:
     def prompts(self, prompts: Prompts) -> list[list[int]]:
         """The token ids of each prompt."""
         return [
-            checked(encode(prompt, self._text()) if isinstance(prompt, str) else prompt, self.vocabulary)
+            checked(encode(prompt, self._text(), self.context) if isinstance(prompt, str) else prompt, self.vocabulary)
             for prompt in as_list(prompts)
         ]
 
@@ -44,7 +44,8 @@ class Intake:
         """The token ids of a conversation, as the model's own template writes it down."""
         if self.template is None:
             raise NoChatTemplate(self.name)
-        return checked(chat_ids(self._text(), self.template, messages, **variables), self.vocabulary)
+        text = chat_text(self._text(), self.template, messages, **variables)
+        return checked(within(text, self._text().encode_quoted, self.context), self.vocabulary)
 
     def requests(self, prompts: Sequence[list[int]], params: Params, *, watched: bool, priority: int) -> list[Request]:
         """As many requests for each prompt as it wants answers; `params` are for all, or one for each."""

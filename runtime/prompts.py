@@ -1,14 +1,18 @@
 """What people give as a prompt, made into token ids: text, ids, or a list of either."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import index
-from typing import SupportsIndex, TypeAlias, TypeGuard
+from typing import Final, SupportsIndex, TypeAlias, TypeGuard
 
-from .errors import InvalidPrompt
+from .errors import InvalidPrompt, PromptTooLong
 from .text.tokenizer import Tokenizer
 
 Prompt: TypeAlias = str | Sequence[int]
 Prompts: TypeAlias = Prompt | Sequence[Prompt]
+
+USUAL: Final = 4  # characters of a token, in most languages at most
+LONG: Final = 65_536  # characters; fewer are cut in no time
+SLACK: Final = 64
 
 
 def is_single(prompts: Prompts) -> TypeGuard[Prompt]:
@@ -20,9 +24,24 @@ def as_list(prompts: Prompts) -> list[Prompt]:
     return [prompts] if is_single(prompts) else [_one(prompt) for prompt in prompts]
 
 
-def encode(text: str, tokenizer: Tokenizer) -> list[int]:
+def encode(text: str, tokenizer: Tokenizer, context: int) -> list[int]:
     """The ids of a raw prompt: special tokens that it spells out are meant."""
-    return tokenizer.encode(text, special=True)
+    return within(text, lambda part: tokenizer.encode(part, special=True), context)
+
+
+def within(text: str, cut: Callable[[str], list[int]], context: int) -> list[int]:
+    """The ids that `cut` makes of `text`, seen not to be far too many before all of it is cut.
+
+    A text is cut from its start, twice as much of it each time. What stands at the end of a part may be cut otherwise
+    in the whole, hence `SLACK`.
+    """
+    length = max(context * USUAL, LONG)
+    while length < len(text):
+        ids = cut(text[:length])
+        if len(ids) > context + context // SLACK + SLACK:
+            raise PromptTooLong(context, context, counted=False)
+        length *= 2
+    return cut(text)
 
 
 def checked(ids: Sequence[int], vocabulary: int) -> list[int]:

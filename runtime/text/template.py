@@ -96,25 +96,31 @@ class ChatTemplate:
 
 
 def chat_ids(
+    tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Mapping[str, Any]], **variables: Any
+) -> list[int]:
+    """The token ids of a conversation. Special tokens come from the template alone; it alone decides about a BOS."""
+    return tokenizer.encode_quoted(chat_text(tokenizer, template, messages, **variables))
+
+
+def chat_text(
     tokenizer: Tokenizer,
     template: ChatTemplate,
     messages: Sequence[Mapping[str, Any]],
     *,
     tools: Sequence[Any] | None = None,
     **variables: Any,
-) -> list[int]:
-    """The token ids of a conversation. Special tokens come from the template alone; it alone decides about a BOS."""
+) -> str:
+    """A conversation written down, for `encode_quoted`: what is to stay text is quoted."""
     for name in RESERVED & variables.keys():
         raise TemplateFault(template.model, f"{name!r} is not a variable that a caller may set")
     said = tokenizer.quoting().quote
     # Tokens that the template writes are its own to write, special or not; only the model may have said them before.
     given = tokenizer.quoting(name for name in tokenizer.added_tokens if name in template.words and name.strip()).quote
-    text = template.render(
+    return template.render(
         plain_messages(messages, said, given),
         tools=plain(tools, given),
         **{**tokenizer.special_tokens, **plain(variables, given)},
     )
-    return tokenizer.encode_quoted(text)
 
 
 def _compiled(source: str) -> Callable[[], CodeType]:
