@@ -7,6 +7,7 @@ device it is on: everything a forward pass may know of its surroundings is one `
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias, runtime_checkable
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .ops.cpu.kernels import Kernels
 
 Weight: TypeAlias = Tensor | QuantizedTensor
+Kept: TypeAlias = tuple[Tensor, Tensor] | dict[str, Tensor]  # what a layer keeps of one sequence
 Format: TypeAlias = Literal["safetensors", "gguf", "pytorch"]
 
 
@@ -117,10 +119,37 @@ class PagedLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class StateTensor:
+    """A part of a recurrent layer's state: its shape for one sequence."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True, slots=True)
+class StateLayer:
+    """A layer that keeps a state of fixed size, whatever the length: tensors by name."""
+
+    tensors: Mapping[str, StateTensor]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(prod(tensor.shape) * tensor.dtype.itemsize for tensor in self.tensors.values())
+
+
+@dataclass(frozen=True, slots=True)
 class CacheSpec:
     """What each layer keeps of a sequence, in layer order."""
 
-    layers: tuple[PagedLayer, ...]
+    layers: tuple[PagedLayer | StateLayer, ...]
+
+    @property
+    def paged(self) -> tuple[PagedLayer, ...]:
+        return tuple(layer for layer in self.layers if isinstance(layer, PagedLayer))
+
+    @property
+    def recurrent(self) -> tuple[StateLayer, ...]:
+        return tuple(layer for layer in self.layers if isinstance(layer, StateLayer))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +169,30 @@ class PagedView:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class StateView:
+    """One recurrent layer's states, as one step sees them.
+
+    A sequence's state before the step is in row `sources`, after it in row `targets`, which may be the same; where
+    `fresh` says so the sequence begins, from zeros, and nothing in its source row counts. So a step that is computed
+    again finds what it found before.
+    """
+
+    tensors: Mapping[str, Tensor]  # [rows, *shape]
+    sources: Tensor  # [sequences] int64
+    targets: Tensor  # [sequences] int64
+    fresh: Tensor  # [sequences] bool
+
+    def read(self, name: str, sequences: slice) -> Tensor:
+        """The states of some sequences, a copy."""
+        states, fresh = self.tensors[name].index_select(0, self.sources[sequences]), self.fresh[sequences]
+        return states.masked_fill_(fresh.view(-1, *[1] * (states.dim() - 1)), 0)
+
+    def write(self, name: str, sequences: slice, states: Tensor) -> None:
+        kept = self.tensors[name]
+        kept.index_copy_(0, self.targets[sequences], states.to(kept.dtype))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """The flat tokens of many sequences, one behind the other, and what a forward pass may know of them.
 
@@ -154,7 +207,7 @@ class Batch:
     contexts: tuple[int, ...]
     starts: Tensor  # [sequences + 1] int32: where each sequence's new tokens begin
     lengths: Tensor  # [sequences] int32: `contexts`, on the device
-    cache: Sequence[PagedView]
+    cache: Sequence[Any]  # of each layer its PagedView or StateView
 
 
 @runtime_checkable
@@ -211,18 +264,34 @@ class Model(nn.Module):
         raise NotImplementedError
 
 
-def contiguous_cache(spec: CacheSpec, tokens: int, place: Placement) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of every layer, one page of so many tokens."""
-    shapes = [(1, tokens, layer.kv_heads, layer.head_dim) for layer in spec.layers]
-    pages = [torch.zeros(2, *shape, dtype=place.dtype, device=place.device) for shape in shapes]
-    return [(keys, values) for keys, values in pages]
+def contiguous_cache(spec: CacheSpec, tokens: int, place: Placement) -> list[Kept]:
+    """Of every layer keys and values, one page of so many tokens, or a row of each of its states."""
+    return [_kept(layer, tokens, place) for layer in spec.layers]
 
 
-def one_sequence(ids: Sequence[int], done: int, cache: Sequence[tuple[Tensor, Tensor]], device: torch.device) -> Batch:
+def _kept(layer: PagedLayer | StateLayer, tokens: int, place: Placement) -> Kept:
+    if isinstance(layer, StateLayer):
+        return state_rows(layer, 1, place.device)
+    keys, values = torch.zeros(
+        2, 1, tokens, layer.kv_heads, layer.head_dim, dtype=place.dtype, device=place.device
+    ).unbind()
+    return keys, values
+
+
+def state_rows(layer: StateLayer, rows: int, device: torch.device) -> dict[str, Tensor]:
+    """Room for so many states of one layer."""
+    return {
+        name: torch.zeros(rows, *tensor.shape, dtype=tensor.dtype, device=device)
+        for name, tensor in layer.tensors.items()
+    }
+
+
+def one_sequence(ids: Sequence[int], done: int, cache: Sequence[Kept], device: torch.device) -> Batch:
     """The batch of one sequence alone, of which `done` tokens are in the cache; the last token's row is wanted."""
     count = len(ids)
     positions = torch.arange(done, done + count, device=device)
     table = torch.zeros(1, 1, dtype=torch.int32, device=device)
+    row, fresh = torch.zeros(1, dtype=torch.int64, device=device), torch.full((1,), not done, device=device)
     return Batch(
         ids=torch.tensor(ids, device=device),
         positions=positions,
@@ -231,5 +300,8 @@ def one_sequence(ids: Sequence[int], done: int, cache: Sequence[tuple[Tensor, Te
         contexts=(done + count,),
         starts=torch.tensor([0, count], dtype=torch.int32, device=device),
         lengths=torch.tensor([done + count], dtype=torch.int32, device=device),
-        cache=[PagedView(keys, values, table, positions) for keys, values in cache],
+        cache=[
+            StateView(kept, row, row, fresh) if isinstance(kept, dict) else PagedView(*kept, table, positions)
+            for kept in cache
+        ],
     )

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from .contract import Format, Model
 
 HF: Final[Mapping[str, str]] = {
+    "FalconMambaForCausalLM": "text.mamba:FalconMamba",
     "LLaMAForCausalLM": "text.llama:Llama",
     "LlamaForCausalLM": "text.llama:Llama",
+    "MambaForCausalLM": "text.mamba:Mamba",
     "MistralForCausalLM": "text.mistral:Mistral",
     "Qwen2ForCausalLM": "text.qwen2:Qwen2",
     "Qwen3ForCausalLM": "text.qwen3:Qwen3",
@@ -26,6 +28,7 @@ HF: Final[Mapping[str, str]] = {
 
 GGUF: Final[Mapping[str, str]] = {
     "llama": "text.mistral:Mistral",  # Mistral's files are `llama` too; without a window key it is Llama
+    "mamba": "text.mamba:Mamba",
     "qwen2": "text.qwen2:Qwen2",
     "qwen3": "text.qwen3:Qwen3",
 }

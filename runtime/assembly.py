@@ -11,6 +11,7 @@ from .kv.pages import PageCache
 from .kv.pool import KVPool, PageLayout
 from .kv.sizing import Room, plan_room
 from .kv.slabs import Slabs
+from .kv.states import StatePool, plan_rows
 from .kv.swap import Swap
 from .options import EngineOptions
 from .runner import Runner
@@ -43,10 +44,11 @@ def _over(model: Model, options: EngineOptions, memory: int) -> tuple[Scheduler,
     """What runs `model` over pages in `memory` bytes, and how many these are."""
     layout = _layout(model, options)
     windows = windows_of(layout.groups)
+    states = _states(model, memory // 2 if layout.layers else memory, options.sequences)
     room = plan_room(
         page_bytes=layout.page_bytes,
         page_size=options.page_size,
-        memory=memory,
+        memory=memory - (states.nbytes if layout.layers else 0),
         trained=model.config.context,
         context=options.context,
         sequences=options.sequences,
@@ -54,10 +56,19 @@ def _over(model: Model, options: EngineOptions, memory: int) -> tuple[Scheduler,
     )
     pool = KVPool(layout, room.pages, model.place.device)
     slabs = Slabs(room.pages, pool.slab_pages, page_bytes=layout.page_bytes, budget=options.budget, ground=pool)
-    cache = PageCache(slabs, options.page_size, windows=windows, sharing=options.prefix_cache)
-    swap = Swap(pool, options.page_size, room.pages * layout.page_bytes // SWAP_SHARE)
+    cache = PageCache(slabs, options.page_size, windows=windows, sharing=options.prefix_cache, state_rows=states.rows)
+    swap = None if states.rows else Swap(pool, options.page_size, room.pages * layout.page_bytes // SWAP_SHARE)
     scheduler = Scheduler(cache, batch_tokens=options.batch_tokens, sequences=options.sequences, swap=swap)
-    return scheduler, Runner(model, pool, sequences=options.sequences, context=room.context), room
+    runner = Runner(
+        model, pool, sequences=options.sequences, context=room.context, states=states if states.rows else None
+    )
+    return scheduler, runner, room
+
+
+def _states(model: Model, memory: int, sequences: int) -> StatePool:
+    """Rows for the states of recurrent layers, in `memory` bytes; none for a model that has no such layers."""
+    layers = model.cache_spec().recurrent
+    return StatePool(layers, plan_rows(layers, memory, sequences), model.place.device)
 
 
 def _layout(model: Model, options: EngineOptions) -> PageLayout:

@@ -7,15 +7,17 @@ nothing reads that.
 """
 
 from collections.abc import Sequence as Many
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..models.contract import Batch, Model, PagedView
+from ..models.contract import Batch, Model, PagedView, StateLayer, StateView
 from .kv.lease import Lease
 from .kv.pool import KVPool
+from .kv.states import StatePool
 from .replay import Replays
 from .scheduler import Chunk
 from .sequence import Sequence
@@ -24,9 +26,14 @@ from .sequence import Sequence
 class Runner:
     """Runs `model` over the pages of `pool`, for up to `sequences` sequences of up to `context` tokens at once."""
 
-    def __init__(self, model: Model, pool: KVPool, *, sequences: int, context: int) -> None:
+    def __init__(
+        self, model: Model, pool: KVPool, *, sequences: int, context: int, states: StatePool | None = None
+    ) -> None:
+        """`states` are those of the model's recurrent layers, where it has such."""
         self.model = model
         self.pool = pool
+        self.states = states
+        self._layers = model.cache_spec().layers
         self.device = model.place.device
         self._page_size = pool.layout.page_size
         groups = pool.layout.groups
@@ -37,7 +44,7 @@ class Runner:
     def run(self, chunks: Many[Chunk]) -> Tensor | None:
         """Scores [wanted tokens, vocabulary] fp32, chunk by chunk; None when no chunk wants any."""
         batch = self.batch(chunks)
-        if not any(chunk.sequence.scored_from is not None for chunk in chunks):
+        if self.states is None and not any(chunk.sequence.scored_from is not None for chunk in chunks):
             replayed = self.replays.run(batch)
             if replayed is not None:
                 return replayed
@@ -60,9 +67,13 @@ class Runner:
         positions = np.arange(tokens, dtype=np.int64) + (lengths - ends).repeat(counts)
         pages = tables[:, np.arange(len(chunks)).repeat(counts), positions // self._page_size]
         slots = pages.astype(np.int64) * self._page_size + positions % self._page_size
-        ids, places, rows, *slots_of = self._to_device(_ids(chunks), positions, _rows(chunks, ends), *slots)
+        wide = [_ids(chunks), positions, _rows(chunks, ends), *slots]
+        if self.states is not None:
+            wide += _state_rows(chunks)
+        ids, places, rows, *more = self._to_device(*wide)
         starts, shown, flat = self._to_device(_from_zero(ends), lengths, tables.reshape(-1), dtype=np.int32)
-        views = self._views(list(flat.view(tables.shape)), slots_of)
+        paged = self._views(list(flat.view(tables.shape)), more[: len(slots)])
+        views = paged if self.states is None else self._with_states(paged, self.states, more[len(slots) :])
         return Batch(ids, places, rows, tuple(queries), tuple(contexts), starts, shown, views)
 
     def _views(self, tables: list[Tensor], slots: list[Tensor]) -> list[PagedView]:
@@ -73,6 +84,15 @@ class Runner:
             for keys, values, key_scales, value_scales, group in zip(
                 pool.keys, pool.values, pool.key_scales, pool.value_scales, self._group_of, strict=True
             )
+        ]
+
+    def _with_states(self, paged: list[PagedView], states: StatePool, rows: list[Tensor]) -> list[Any]:
+        """The view of every layer, in their order."""
+        sources, targets, fresh = rows[0], rows[1], rows[2].bool()
+        pages, recurrent = iter(paged), iter(states.tensors)
+        return [
+            StateView(next(recurrent), sources, targets, fresh) if isinstance(layer, StateLayer) else next(pages)
+            for layer in self._layers
         ]
 
     def _tables_of(self, sequences: list[Sequence], width: int) -> NDArray[np.int32]:
@@ -114,6 +134,14 @@ def _rows(chunks: Many[Chunk], ends: NDArray[np.int64]) -> NDArray[np.int64]:
         if wanted := chunk.wanted:
             rows += range(end - len(wanted), end)  # always the last ones of a chunk
     return np.array(rows, dtype=np.int64)
+
+
+def _state_rows(chunks: Many[Chunk]) -> list[NDArray[np.int64]]:
+    """Which rows of recurrent state each sequence reads and writes, and whether it begins."""
+    leases = [chunk.sequence.lease for chunk in chunks]
+    states = [lease.state for lease in leases if lease is not None and lease.state is not None]
+    rows = [(state.source or 0, state.target, state.source is None) for state in states]
+    return list(np.array(rows, dtype=np.int64).reshape(-1, 3).T)
 
 
 def _from_zero(ends: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from .errors import InvalidParameter, PoolTooSmall
 from .kv.pages import Lease, PageCache
+from .kv.slots import STRIDE
 from .kv.swap import Swap
 from .sequence import Sequence, State
 from .waiting import WaitingLine
@@ -87,7 +88,7 @@ class Scheduler:
         cached = sequence.limit - sequence.chooses  # the last token chosen needs no place
         if self.cache.needed(cached) > self.cache.pages:
             raise PoolTooSmall(cached, self.cache.capacity)
-        self.waiting.push(sequence)
+        self._line_up(sequence)
 
     def next_step(self) -> list[Chunk]:
         """What to compute now: decodes first, then prompts. Empty when nothing waits or runs."""
@@ -103,6 +104,8 @@ class Scheduler:
         """`chunk`, and as much of a `guess` of what follows as there is room for that nobody else may want soon."""
         sequence = chunk.sequence
         lease = _lease(sequence)
+        if lease.state is not None:  # what a wrong guess did to it could not be undone
+            return chunk
         if chunk.stop + len(guess) > lease.room:
             cached = self.cache.idle  # not to be taken for a guess
             self.cache.make_room(lease, chunk.start, chunk.stop + len(guess), spare=self._spare + cached)
@@ -116,8 +119,13 @@ class Scheduler:
         stop = chunk.stop - len(chunk.guess) + guessed
         chunk.sequence.computed = stop
         chunk.sequence.read_to(stop)
+        lease = _lease(chunk.sequence)
+        if lease.state is not None:
+            self.cache.keep_state(lease, chunk.sequence.tokens, stop, ends_chunk=chunk.count > 1)
         if chunk.count > 1 and not chunk.guess:
-            self.cache.commit(_lease(chunk.sequence), chunk.sequence.tokens, stop)
+            self.cache.commit(lease, chunk.sequence.tokens, stop)
+        if self.waiting and chunk.start < chunk.sequence.num_prompt <= stop:
+            self._let_follow(chunk.sequence)
 
     def truncate(self, sequence: Sequence, tokens: int) -> None:
         """Roll `sequence` back to its first `tokens` tokens, the whole prompt at least, in whatever state it is."""
@@ -126,8 +134,8 @@ class Scheduler:
     def rewrite(self, sequence: Sequence, start: int, tokens: Many[int]) -> None:
         """Put `tokens` in place of all that `sequence` has from `start` on, which is not within its prompt.
 
-        Where that cuts into pages that are shared with others, or a token would see what has left a window, it goes
-        back to the line, and finds there what is left of its prefix.
+        Where that cuts into pages that are shared with others, or a token would see what has left a window or follow
+        a state that is past, it goes back to the line, and finds there what is left of its prefix.
         """
         if not sequence.num_prompt <= start <= len(sequence.tokens):
             raise AssertionError(f"{start} tokens are not between the prompt and the end of sequence {sequence.number}")
@@ -153,10 +161,31 @@ class Scheduler:
         if self.swap is not None:
             self.swap.drop(sequence.number)
         sequence.state = State.FINISHED
+        self._let_follow(sequence)
+
+    def _line_up(self, sequence: Sequence) -> None:
+        """Put `sequence` in the line, or behind one that computes the same prompt and will leave it pages of it."""
+        leader = sequence.leader
+        is_ahead = leader is not None and (leader.state is State.RUNNING or leader in self.waiting)
+        shared = sequence.reusable // self.cache.page_size if self.cache.shares else 0
+        if leader is not None and is_ahead and shared and leader.computed < leader.num_prompt:
+            self.waiting.hold(sequence, leader)
+        else:
+            self.waiting.push(sequence)
+
+    def _let_follow(self, leader: Sequence) -> None:
+        """The prompt of `leader` is computed, or will not be: then the first of those behind it leads the others."""
+        followers = self.waiting.let_go(leader)
+        for sequence in followers:
+            if leader.state is State.FINISHED and sequence is not followers[0]:
+                sequence.leader = followers[0]
+            self._line_up(sequence)
 
     def _holds(self, sequence: Sequence, start: int) -> bool:
         """Whether what token `start` sees is there, and its own page nobody else's."""
         lease = _lease(sequence)
+        if lease.state is not None and start < sequence.computed:
+            return False
         return start >= lease.shared * self.cache.page_size and self.cache.covers(lease, start)
 
     def check(self) -> None:
@@ -234,9 +263,20 @@ class Scheduler:
         """The next tokens of a prompt, `most` at most, and no more than there are pages for: perhaps none."""
         start, lease = sequence.computed, _lease(sequence)
         count = min(sequence.pending, most)
+        if lease.state is not None and count > 1:
+            count = self._before_snapshot(sequence, start, start + count) - start
         if start + count > lease.room:
             count = min(count, self.cache.make_room(lease, start, start + count, spare=self._spare) - start)
         return Chunk(sequence, start, count)
+
+    def _before_snapshot(self, sequence: Sequence, start: int, stop: int) -> int:
+        """Where a chunk ends so that a snapshot of its state can be kept: every so often, and where the whole of the
+        sequence could be found again.
+        """
+        page = self.cache.page_size
+        stride = STRIDE * page
+        wanted = ((start // stride + 1) * stride, sequence.reusable // page * page)
+        return min([stop, *(place for place in wanted if place > start)])
 
     @property
     def _spare(self) -> int:
@@ -309,8 +349,8 @@ class Scheduler:
         if computed > shared and saved.reaches(computed, wanted):
             if self.cache.make_room(lease, computed, computed + 1) <= computed:
                 return None
-            self.swap.restore(saved, lease.tables, wanted)
-            shared = computed
+            if self.swap.restore(saved, lease.tables, wanted):
+                shared = computed
         self.swap.drop(sequence.number)
         return shared
 

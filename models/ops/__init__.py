@@ -17,9 +17,22 @@ from ..quantized import INT8, TILED
 from . import reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
 from .operands import Norm, Rotation
+from .reference_scan import causal_conv, selective_scan
 from .table import COMPILED, DENSE, Entry, Table, kind_of, place_of
 
-__all__ = ["Norm", "Rotation", "attention", "embedding", "experts", "linear", "rms_norm", "silu_mul", "turns"]
+__all__ = [
+    "Norm",
+    "Rotation",
+    "attention",
+    "causal_conv",
+    "embedding",
+    "experts",
+    "linear",
+    "rms_norm",
+    "selective_scan",
+    "silu_mul",
+    "turns",
+]
 
 _Run: TypeAlias = Callable[..., Tensor]
 
@@ -38,6 +51,7 @@ _PAGES: Final = frozenset(str(dtype) for dtype in PAGES)
 
 _LINEAR: Table[_Run] = Table(
     (
+        Entry(Kernels.dense_linear, _DENSE, _HERE),
         Entry(_plain(reference.dense_linear), _DENSE),
         Entry(Kernels.linear, _TILED, _HERE),
         Entry(_plain(reference.packed_linear), _FILE),

@@ -38,7 +38,7 @@ def attention(
         q, k = rotate(q, rotation), rotate(k, rotation)
     _store(cache.keys, cache.key_scales, cache.slots, k)
     _store(cache.values, cache.value_scales, cache.slots, v)
-    parts = [_attend_run(q[tokens], sequences, spec, cache, batch) for sequences, tokens in _runs(batch.queries)]
+    parts = [_attend_run(q[tokens], sequences, spec, cache, batch) for sequences, tokens in runs_of(batch.queries)]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -63,7 +63,7 @@ def quantize(numbers: Tensor) -> tuple[Tensor, Tensor]:
     return (numbers * inverse[..., None]).round().nan_to_num(), largest / 127
 
 
-def _runs(queries: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
+def runs_of(queries: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
     """Which sequences are attended in one call, and their tokens: neighbours of one token each, others alone."""
     first = token = 0
     while first < len(queries):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .radix import Node
+from .slots import StateLease
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +44,7 @@ class Lease:
     """The pages of one sequence. Places of `entries` are the prefix cache's, down to `node`; the others are its own.
 
     Its first `room` tokens have a place each. `changed` says that tables are ahead of what their holder has written.
+    `state` are its rows of recurrent state, where the model has such.
     """
 
     node: Node
@@ -50,6 +52,7 @@ class Lease:
     tables: tuple[Table, ...]
     room: int = 0
     changed: bool = True
+    state: StateLease | None = None
 
     @property
     def shared(self) -> int:

@@ -15,6 +15,7 @@ finished sequence still had in its windows were needed later than its prefix, so
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
 from itertools import count
+from sys import maxsize
 from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from .cached import CachedPages
@@ -23,6 +24,7 @@ from .hashed import HashedPrefixes
 from .lease import Lease, Table
 from .radix import Node, RadixTree
 from .slabs import Slabs
+from .slots import STRIDE, StateRows
 
 __all__ = ["Lease", "PageCache", "Prefixes", "Sharing", "Table"]
 
@@ -65,17 +67,25 @@ class Prefixes(Protocol):
 class PageCache:
     """Hands out pages, finds prefixes that are already computed, and takes the oldest back when pages run out.
 
-    `windows` has an entry for each group of layers: how many tokens they see, or None for all.
+    `windows` has an entry for each group of layers: how many tokens they see, or None for all. With `state_rows` there
+    are recurrent layers too: a prefix is then found up to a snapshot of their state.
     """
 
     def __init__(
-        self, pages: int | Slabs, page_size: int, *, windows: Sequence[int | None] = (None,), sharing: Sharing = "radix"
+        self,
+        pages: int | Slabs,
+        page_size: int,
+        *,
+        windows: Sequence[int | None] = (None,),
+        sharing: Sharing = "radix",
+        state_rows: int = 0,
     ) -> None:
         clock = count(1)
         self.slabs = pages if isinstance(pages, Slabs) else Slabs.whole(pages)
         self.page_size = page_size
         self.prefixes: Prefixes = (HashedPrefixes if sharing == "hash" else RadixTree)(page_size, clock)
         self.groups = [CachedPages(window, clock) for window in windows]
+        self.states = StateRows(state_rows, clock) if state_rows else None
         self.evicted = 0
         self._windows = tuple(windows)
         self._windowed = [group for group in self.groups if group.window is not None]
@@ -114,6 +124,11 @@ class PageCache:
         return sum(len(group.pages) for group in self.groups)
 
     @property
+    def shares(self) -> bool:
+        """Whether what one sequence computed serves others."""
+        return self._share
+
+    @property
     def available(self) -> int:
         """Pages that a lease could get: free ones, those that the budget has left, and those of prefixes not needed."""
         return len(self.slabs) + self.slabs.obtainable + self.idle
@@ -145,7 +160,7 @@ class PageCache:
             min(places, table.first + most_places(window, self.page_size))
             for window, table in zip(self._windows, lease.tables, strict=True)
         ]
-        if not self._affords(sum(stops) - len(stops) * lease.shared + spare):
+        if not self._affords(sum(stops) - len(stops) * lease.shared + spare) or not self._add_state(lease):
             self.release(lease)
             return None
         self._extend(lease, stops)
@@ -204,11 +219,25 @@ class PageCache:
             self._forget_spent()
 
     @_locked
+    def keep_state(self, lease: Lease, tokens: Sequence[int], computed: int, *, ends_chunk: bool) -> None:
+        """Note that the recurrent state behind `computed` tokens was written. At the end of a page, of a chunk's last
+        one or of every so many, a snapshot of it is kept for others.
+        """
+        if self.states is None or lease.state is None:
+            return
+        self.states.advance(lease.state)
+        if computed % (self.page_size if ends_chunk else STRIDE * self.page_size):
+            return
+        self.commit(lease, tokens, computed)
+        if lease.entries and lease.shared * self.page_size == computed:
+            self.states.snapshot(lease.state, lease.entries[-1])
+
+    @_locked
     def shorten(self, lease: Lease, places: int) -> None:
         """Take back all but the first `places` places of `lease`, which are not fewer than it shares."""
         for table in lease.tables:
             self.slabs.give(table.cut(places))
-        lease.room = min(lease.room, places * self.page_size)
+        lease.room = self._room(lease)
 
     @_locked
     def release(self, lease: Lease) -> None:
@@ -217,6 +246,9 @@ class PageCache:
         for group, table in zip(self.groups, lease.tables, strict=True):
             group.let_go(table.shared(lease.entries))
             self.slabs.give(table.own(lease.shared))
+        if self.states is not None and lease.state is not None:
+            self.states.release(lease.state)
+        lease.state = None
         lease.node, lease.entries, lease.room = self.prefixes.root, [], 0
         lease.tables = tuple(Table() for _ in self.groups)
 
@@ -255,12 +287,18 @@ class PageCache:
         self._check_prefixes(leases)
         for number, group in enumerate(self.groups):
             self._check_group(number, group, leases)
+        if self.states is not None:
+            self.states.check([lease.state for lease in leases if lease.state is not None])
+            _require(set(self.states.snapshots.pages) <= self._known(), "a snapshot stands for nothing")
         in_cache = [page for group in self.groups for page in group.pages.values()]
         self.slabs.check()
         everything = [*self.slabs, *owned, *in_cache]
         there = self.slabs.pages
         _require(len(everything) == there, f"{len(everything)} pages have an owner, there are {there}")
         _require(set(everything) == self.slabs.everything, "a page has two owners")
+
+    def _known(self) -> set[int]:
+        return {entry for node in self.prefixes.walk() for entry in node.pages}
 
     def _check_prefixes(self, leases: list[Lease]) -> None:
         holds: dict[int, int] = {}
@@ -305,7 +343,7 @@ class PageCache:
 
     def _usable(self, entries: list[int]) -> int:
         """How many of `entries` there are up to one behind which no window has a hole."""
-        stop, again = len(entries), bool(self._windowed)
+        stop, again = len(entries), bool(self._windowed) or self.states is not None
         reached = [stop] * len(self._windowed)  # from where on each group has all
         while again:
             again = False
@@ -316,7 +354,22 @@ class PageCache:
                 reached[number] = place
                 if place > first:
                     stop, again = place - 1, True
+            kept = self._snapshot_before(entries, stop)
+            stop, again = kept, again or kept < stop
         return stop
+
+    def _snapshot_before(self, entries: list[int], stop: int) -> int:
+        """How many of the first `stop` entries there are up to one with a snapshot, where there must be one."""
+        while self.states is not None and stop and entries[stop - 1] not in self.states.snapshots.pages:
+            stop -= 1
+        return stop
+
+    def _add_state(self, lease: Lease) -> bool:
+        """Rows for the recurrent state behind what `lease` stands on; False when there are none."""
+        if self.states is None:
+            return True
+        lease.state = self.states.lease(lease.entries[-1] if lease.entries else None)
+        return lease.state is not None
 
     def _stand_on(self, node: Node, entries: list[int]) -> Lease:
         """A lease of what `node` stands for, and of nothing more."""
@@ -344,8 +397,12 @@ class PageCache:
         for table, stop in zip(lease.tables, stops, strict=True):
             if wanted := stop - table.stop:
                 table.pages += self._take(wanted)
-        lease.room = self.page_size * min(stops, default=0)
+        lease.room = self._room(lease)
         lease.changed = True
+
+    def _room(self, lease: Lease) -> int:
+        """How many tokens have a place in every group; recurrent layers need none."""
+        return self.page_size * min((table.stop for table in lease.tables), default=maxsize)
 
     def _donate(self, group: CachedPages, table: Table, entries: list[int], lease: Lease) -> None:
         """Let the pages of `table` stand for `entries`, which come behind those of `lease`."""
@@ -391,11 +448,16 @@ class PageCache:
         return self._forget(self.prefixes.evict(1))
 
     def _forget(self, entries: list[int]) -> list[int]:
+        if self.states is not None:
+            self.states.forget(entries)
         return [page for group in self.groups for page in group.forget(entries)]
 
     def _forget_spent(self) -> None:
-        """Where all groups have windows, prefixes may outlive their pages: not by more than there are pages."""
-        spent = self.prefixes.pages - 2 * self.pages
+        """Where all groups have windows, prefixes may outlive their pages: not by more than there are pages, or as many
+        as snapshots reach over.
+        """
+        rows = 0 if self.states is None else self.states.rows
+        spent = self.prefixes.pages - 2 * (self.pages + STRIDE * rows)
         if spent > 0:
             gone = self._forget(self.prefixes.evict(spent))
             self.evicted += len(gone)

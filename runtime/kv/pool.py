@@ -37,11 +37,12 @@ class PageLayout:
 
     @classmethod
     def of(cls, spec: CacheSpec, page_size: int, dtype: torch.dtype) -> "PageLayout":
-        return cls(page_size, dtype, spec.layers, group_layers([layer.window for layer in spec.layers]))
+        return cls(page_size, dtype, spec.paged, group_layers([layer.window for layer in spec.paged]))
 
     @property
     def page_bytes(self) -> int:
-        return 2 * sum(self._numbers(slot) + self._scales(slot) for slot in range(self.slots))
+        """At least a word, so that models without such layers need no other way."""
+        return max(2 * sum(self._numbers(slot) + self._scales(slot) for slot in range(self.slots)), _WORD)
 
     @property
     def token_bytes(self) -> int:
@@ -50,7 +51,7 @@ class PageLayout:
 
     @property
     def slots(self) -> int:
-        return max(len(group.layers) for group in self.groups)
+        return max((len(group.layers) for group in self.groups), default=0)
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -26,8 +26,7 @@ def plan_room(
     """As long a context as was asked for, or as the model was trained for and `memory` bytes hold.
 
     There are never more pages than so many sequences of that length could fill, were all that windows left still to be
-    found. `windows` has an entry for each group
-    of layers that share pages.
+    found. `windows` has an entry for each group of layers that share pages.
     """
     if context is not None and context < 1:
         raise InvalidParameter("context", context, "at least 1")
@@ -38,4 +37,5 @@ def plan_room(
     if affordable < least:
         raise NotEnoughMemory(least * page_bytes, memory, f"a context of {context or page_size} tokens")
     longest = min(context or trained, tokens_in(windows, page_size, affordable))
-    return Room(min(affordable, -(-longest // page_size) * len(windows) * sequences), longest)
+    most = max(-(-longest // page_size) * len(windows) * sequences, 1)
+    return Room(min(affordable, most), longest)

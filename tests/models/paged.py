@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unillm.models.contract import Batch, Model, PagedView
+from unillm.models.contract import Batch, Model, PagedView, StateLayer, StateView, state_rows
 
 PAGE = 16
+STATES = 16
 _NO_PAGE = 1 << 30
 
 
@@ -29,13 +30,18 @@ class Pages:
     ) -> None:
         """`around` is entered for each forward pass."""
         self.model, self.around = model, around
-        self.layers = model.cache_spec().layers
+        self.spec = model.cache_spec()
+        self.layers = self.spec.paged
         shapes = [(pages, PAGE, layer.kv_heads, layer.head_dim) for layer in self.layers]
         self.keys = [torch.full(shape, torch.nan, dtype=model.place.dtype) for shape in shapes]
         self.values = [torch.full(shape, torch.nan, dtype=model.place.dtype) for shape in shapes]
         self.free = random.Random(seed).sample(range(pages), pages)
+        self.states = [state_rows(layer, 2 * STATES, model.place.device) for layer in self.spec.recurrent]
+        for tensor in (tensor for tensors in self.states for tensor in tensors.values()):
+            tensor.fill_(torch.nan)
         self.tables: dict[int, list[int]] = {}
         self.lengths: dict[int, int] = {}
+        self.turns: dict[int, int] = {}  # which of its two rows of states each sequence reads next
 
     @torch.inference_mode()
     def run(self, fresh: Mapping[int, Sequence[int]]) -> dict[int, Tensor]:
@@ -86,8 +92,23 @@ class Pages:
             contexts=contexts,
             starts=torch.tensor([0, *queries]).cumsum(0).int(),
             lengths=torch.tensor(contexts, dtype=torch.int32),
-            cache=[
-                PagedView(keys, values, table, torch.cat(slots))
-                for keys, values in zip(self.keys, self.values, strict=True)
-            ],
+            cache=self._views(fresh, table, torch.cat(slots)),
         )
+
+    def _views(self, fresh: Mapping[int, Sequence[int]], table: Tensor, slots: Tensor) -> list[PagedView | StateView]:
+        """A sequence's states are in its two rows in turn; what it read before is poisoned."""
+        begins = torch.tensor([self.lengths[sequence] == len(ids) for sequence, ids in fresh.items()])
+        sources = torch.tensor([2 * sequence + self.turns.get(sequence, 0) for sequence in fresh])
+        targets = sources ^ 1
+        for sequence in fresh:
+            self.turns[sequence] = 1 - self.turns.get(sequence, 0)
+        for tensors in self.states:
+            for tensor in tensors.values():
+                tensor[targets] = torch.nan
+        pages, states = zip(self.keys, self.values, strict=True), iter(self.states)
+        return [
+            StateView(next(states), sources, targets, begins)
+            if isinstance(layer, StateLayer)
+            else PagedView(*next(pages), table, slots)
+            for layer in self.spec.layers
+        ]

@@ -110,6 +110,8 @@ _DIVISORS: Final[dict[str, Any]] = {
 _SHARP: Final = {**_YARN["rope_parameters"], "attention_factor": 1.3, "beta_fast": 4.0, "beta_slow": 0.5}
 _WINDOW: Final = {"use_sliding_window": True, "sliding_window": 24}
 
+_MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
+
 ROWS: Final = (
     Row("llama1", "Llama", {"num_key_value_heads": 4}),
     Row("llama2", "Llama"),
@@ -138,6 +140,9 @@ ROWS: Final = (
         gguf=False,
     ),
     Row("qwen3", "Qwen3", {"head_dim": 24}),
+    Row("mamba", "Mamba", {"state_size": 5, "time_step_rank": 3, "layer_norm_epsilon": 1e-3}, gguf=False),
+    Row("mamba-bias", "Mamba", {**_MAMBA, "use_bias": True, "conv_kernel": 3, "tie_word_embeddings": True}, gguf=False),
+    Row("falcon-mamba", "FalconMamba", {**_MAMBA, "mixer_rms_eps": 1e-3}, gguf=False),
     Row("qwen3-yarn", "Qwen3", {"head_dim": 16, "tie_word_embeddings": True, **_YARN}),
     Row(
         "qwen3-window", "Qwen3", {"head_dim": 16, "attention_bias": True, **_WINDOW, "max_window_layers": 2}, gguf=False
