@@ -55,11 +55,14 @@ class Intake:
         if len(each) != len(prompts):
             raise InvalidParameter("params", f"{len(each)} parameters", f"one, or {len(prompts)}: as many as prompts")
         pairs = [(ids, one or SamplingParams()) for ids, one in zip(prompts, each, strict=True)]
-        return [
-            self._request(ids, one, index, choice, watched=watched, priority=priority)
+        made = [
+            [self._request(ids, one, index, choice, watched=watched, priority=priority) for choice in range(one.n)]
             for index, (ids, one) in enumerate(pairs)
-            for choice in range(one.n)
         ]
+        for first, *others in made:
+            for other in others:
+                other.sequence.leader = first.sequence
+        return [request for answers in made for request in answers]
 
     def scoring(self, token_ids: Sequence[int], start: int) -> Scoring:
         """A request for the scores of every token from `start` on."""

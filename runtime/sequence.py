@@ -37,6 +37,7 @@ class Sequence:
     proposed: int = 0  # tokens that were guessed before they were chosen
     accepted: int = 0  # those of them that were chosen then
     lease: Lease | None = None
+    leader: "Sequence | None" = None  # has the same prompt, and computes it for this one too
     num_prompt: int = field(init=False)
 
     def __post_init__(self) -> None:

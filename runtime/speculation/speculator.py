@@ -13,7 +13,7 @@ from ..scheduler import Chunk, Scheduler
 from ..sequence import Sequence
 from .costs import StepCosts
 from .planning import plan
-from .proposer import Proposer, Prospect, Wanted
+from .proposer import NO_PROSPECT, Proposer, Prospect, Wanted
 
 Done = TypeVar("Done")
 FEW = 32  # sequences: more fill a step by themselves
@@ -75,7 +75,9 @@ class Speculator:
         return extended
 
     def _prospect(self, sequence: Sequence) -> Prospect:
-        """Of a sequence's last token nobody wants to know what follows."""
+        """Of a sequence's last token nobody wants to know what follows. A state could not be rolled back."""
+        if sequence.lease is not None and sequence.lease.state is not None:
+            return NO_PROSPECT
         prospect = self.proposer.prospect(sequence)
         return prospect._replace(most=max(min(prospect.most, sequence.limit - len(sequence.tokens) - 1), 0))
 

@@ -108,3 +108,52 @@ def test_a_prompt_whose_scores_are_no_numbers_fails_alone(model: FakeModel) -> N
 def test_a_bias_for_a_token_that_there_is_not_is_refused(model: FakeModel) -> None:
     with engine_over(model) as engine, pytest.raises(InvalidParameter, match="below 258"):
         engine.generate(PROMPT, SamplingParams(logit_bias={258: 1.0}))
+
+
+@pytest.mark.parametrize("budget", [9, 2000])
+def test_the_answers_of_one_prompt_compute_it_once(model: FakeModel, budget: int) -> None:
+    """Of 41 tokens 40 fill pages; the others compute but the last one."""
+    params = SamplingParams(seed=3, max_tokens=10, n=5)
+    with engine_over(model, batch_tokens=budget) as engine:
+        done = engine.generate(PROMPT, params)
+        stats = engine.stats()
+        assert (stats.prompt_tokens, stats.cached_tokens) == (5 * 41, 4 * 40)
+        assert [other.usage.cached_tokens for other in done.alternatives] == [40] * 4
+        together = [one.token_ids for one in (done, *done.alternatives)]
+    with engine_over(model, batch_tokens=budget, prefix_cache="off") as engine:
+        done = engine.generate(PROMPT, params)
+        assert engine.stats().cached_tokens == 0
+        assert [one.token_ids for one in (done, *done.alternatives)] == together
+
+
+def test_who_waits_for_anothers_prompt_goes_on_when_that_one_is_aborted(model: FakeModel) -> None:
+    params = SamplingParams(seed=3, max_tokens=10, n=4)
+    with engine_over(model) as engine:
+        whole = engine.generate(PROMPT, params)
+        expected = [one.token_ids for one in (whole, *whole.alternatives)]
+    for aborted in ([0], [0, 1], [1], [2, 0], [0, 1, 2, 3]):
+        with engine_over(model, batch_tokens=9) as engine:
+            ids = engine.submit_each(PROMPT, params)
+            engine.step()
+            assert engine.stats().waiting == 3
+            for choice in aborted:
+                engine.abort(ids[choice])
+            ends = {update.id: update.completion for update in engine.follow(*ids) if update.completion}
+            for choice, id_ in enumerate(ids):
+                assert ends[id_].token_ids == (() if choice in aborted else expected[choice])
+            left = 4 - len(aborted)
+            computed = engine.stats().prompt_tokens - engine.stats().cached_tokens
+            assert not left or computed <= 2 * 41 + left
+
+
+def test_answers_that_gave_way_while_they_shared_are_the_same(model: FakeModel) -> None:
+    params = SamplingParams(seed=3, max_tokens=30, n=6)
+    with engine_over(model) as engine:
+        whole = engine.generate(PROMPT, params)
+    with engine_over(model, pages=32, batch_tokens=9) as engine:
+        others = [engine.submit([i, i + 1], greedy(40), priority=i % 2) for i in range(3)]
+        done = engine.generate(PROMPT, params)
+        assert [one.token_ids for one in done.alternatives] == [one.token_ids for one in whole.alternatives]
+        for other in others:
+            list(engine.follow(other))
+        assert engine.stats().gave_way > 0
