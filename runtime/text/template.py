@@ -53,7 +53,7 @@ class ChatTemplate:
         return "\0".join(text for tree in trees for text in _own_words(tree))
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], *, tools: Sequence[Any] | None = None, **variables: Any
+        self, messages: Sequence[Mapping[str, Any]], /, *, tools: Sequence[Any] | None = None, **variables: Any
     ) -> str:
         """The conversation as text, ending where the model's answer begins unless `add_generation_prompt=False`.
 
@@ -96,7 +96,7 @@ class ChatTemplate:
 
 
 def chat_ids(
-    tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Mapping[str, Any]], **variables: Any
+    tokenizer: Tokenizer, template: ChatTemplate, messages: Sequence[Mapping[str, Any]], /, **variables: Any
 ) -> list[int]:
     """The token ids of a conversation. Special tokens come from the template alone; it alone decides about a BOS."""
     return tokenizer.encode_quoted(chat_text(tokenizer, template, messages, **variables))
@@ -106,6 +106,7 @@ def chat_text(
     tokenizer: Tokenizer,
     template: ChatTemplate,
     messages: Sequence[Mapping[str, Any]],
+    /,
     *,
     tools: Sequence[Any] | None = None,
     **variables: Any,

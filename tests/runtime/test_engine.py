@@ -116,6 +116,7 @@ def test_a_stop_token_id_ends_and_is_no_text(model: FakeModel) -> None:
     ],
 )
 def test_stop_strings_cut_exactly_and_lose_nothing(model: FakeModel, stop: str, text: str, reason: str) -> None:
+    """EN-12."""
     with engine_over(model, tokenizer=ByteTokenizer()) as engine:
         model.script = list(b"one two three")
         done = engine.generate("x", greedy(13, stop=stop))
@@ -125,6 +126,7 @@ def test_stop_strings_cut_exactly_and_lose_nothing(model: FakeModel, stop: str, 
 
 
 def test_no_tokens_asked_for_are_no_tokens(model: FakeModel) -> None:
+    """EN-12."""
     with engine_over(model, tokenizer=ByteTokenizer()) as engine:
         done = engine.generate("x", greedy(0))
         assert (done.text, done.token_ids, done.finish_reason) == ("", (), "length")
@@ -154,6 +156,7 @@ def test_a_models_defaults_fill_what_a_caller_leaves_open(model: FakeModel) -> N
 
 
 def test_a_prompt_that_can_never_fit_is_refused_with_the_numbers(model: FakeModel) -> None:
+    """EN-03."""
     with engine_over(model, context=40) as engine:
         with pytest.raises(PromptTooLong, match="the prompt has 40 tokens; the context holds 40") as refused:
             engine.generate([[1], [1] * 40], SamplingParams(temperature=0))

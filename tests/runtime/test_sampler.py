@@ -176,6 +176,7 @@ def test_the_filters_are_those_of_transformers() -> None:
 
 @pytest.mark.parametrize("temperature", [0, 0.0, 1e-7, 9.9e-7])
 def test_no_temperature_to_speak_of_is_greedy(temperature: float) -> None:
+    """EN-14."""
     logits = scores(8, 50)
     params = SamplingParams(temperature=temperature, top_k=3, top_p=0.2)
     assert tokens(logits, rows_of(params, 8)) == logits.argmax(-1).tolist()
@@ -193,6 +194,7 @@ def test_no_temperature_to_speak_of_is_greedy(temperature: float) -> None:
     ],
 )
 def test_the_narrowest_filters_leave_the_likeliest_token(params: SamplingParams) -> None:
+    """EN-14."""
     logits = scores(8, 50) * 50
     assert tokens(logits, rows_of(params, 8)) == logits.argmax(-1).tolist()
 
@@ -206,6 +208,7 @@ def test_the_narrowest_filters_leave_the_likeliest_token(params: SamplingParams)
     ],
 )
 def test_the_widest_filters_leave_every_token(params: SamplingParams) -> None:
+    """EN-14."""
     logits = torch.zeros(3000, 50)
     assert set(tokens(logits, rows_of(params, 3000))) == set(range(50))
 
@@ -225,6 +228,7 @@ def test_a_penalty_at_its_borders_chooses_a_token() -> None:
 @pytest.mark.parametrize("bias", [100, -100])
 @pytest.mark.parametrize("more", [{}, {"temperature": 0}, {"typical_p": 0.0}, {"top_p": 0.0}, {"top_k": 60}])
 def test_the_same_bias_on_every_token_changes_nothing(bias: float, more: dict[str, float]) -> None:
+    """EN-14."""
     logits = scores(50, 50)
     biased = SamplingParams(seed=1, logit_bias=dict.fromkeys(range(50), bias), **more)  # type: ignore[arg-type]
     plain = SamplingParams(seed=1, **more)  # type: ignore[arg-type]
@@ -234,6 +238,7 @@ def test_the_same_bias_on_every_token_changes_nothing(bias: float, more: dict[st
 
 @pytest.mark.parametrize("temperature", [0, 1, 1e300])
 def test_a_bias_to_the_limit_bans_or_forces_a_token(temperature: float) -> None:
+    """EN-14."""
     logits = scores(50, 50)
     banned = SamplingParams(temperature=0, logit_bias={int(t): -100 for t in logits.argmax(-1)})
     assert not set(tokens(logits, rows_of(banned, 50))) & set(logits.argmax(-1).tolist())
@@ -242,6 +247,7 @@ def test_a_bias_to_the_limit_bans_or_forces_a_token(temperature: float) -> None:
 
 
 def test_penalties_at_their_borders_choose_a_token_and_spare_what_is_ruled_out() -> None:
+    """EN-14."""
     logits = scores(40, 50) * 1e30
     logits[:, 9] = -torch.inf
     logits[:, 8] = 0.0

@@ -101,6 +101,8 @@ def test_short_requests_pass_a_long_one_that_came_before() -> None:
 
 
 def test_hundred_short_requests_wait_at_most_three_times_as_long_beside_a_long_one() -> None:
+    """EN-11."""
+
     def p95(beside_long: bool) -> int:
         target, arrive = scheduler(4000, batch_tokens=64, sequences=32), Arrivals()
         if beside_long:
@@ -208,6 +210,7 @@ def test_no_more_sequences_run_at_once_than_allowed() -> None:
 
 
 def test_what_can_never_fit_is_refused_at_once_with_the_numbers() -> None:
+    """EN-03."""
     target = scheduler(pages=8, page_size=4)
     target.add(Arrivals()(30, more=3))
     with pytest.raises(PoolTooSmall, match="room for 33 tokens; the cache holds 32"):
@@ -256,6 +259,7 @@ def test_one_that_gave_way_finds_its_pages_again_when_nobody_took_them() -> None
 
 
 def test_a_storm_of_giving_way_still_finishes_everybody() -> None:
+    """EN-04."""
     target, arrive = scheduler(pages=8, page_size=4, batch_tokens=40, sequences=8), Arrivals()
     sequences = [arrive(4, more=20) for _ in range(6)]
     for sequence in sequences:

@@ -141,9 +141,12 @@ def test_a_template_writes_the_only_bos() -> None:
 
 
 def test_variables_reach_the_template_but_not_its_own_names() -> None:
+    """TT-03, TT-04."""
     tokenizer, chat = from_keys(byte_level_keys(byte_level_json())), ChatTemplate("{{ mood }}{{ n + 1 }}", "m")
     assert tokenizer.decode(chat_ids(tokenizer, chat, [], mood="<s>", n=2), skip_special=False) == "<s>3"
-    assert 0 not in chat_ids(tokenizer, chat, [], mood="<s>", n=2)
-    for name in ("chat_template", "tokenize"):
+    assert 0 not in chat_ids(tokenizer, chat, [], mood="<s>", n=2, self="no name of ours")
+    for name in ("tokenizer", "template"):
+        assert tokenizer.decode(chat_ids(tokenizer, ChatTemplate(f"{{{{ {name} }}}}", "m"), [], **{name: "x"})) == "x"
+    for name in ("chat_template", "tokenize", "messages"):
         with pytest.raises(TemplateFault, match=f"'{name}' is not a variable that a caller may set"):
             chat_ids(tokenizer, chat, [], **{name: "x"})
