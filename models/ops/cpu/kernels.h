@@ -40,6 +40,22 @@ struct TileProduct {
   bool accumulate;
 };
 
+// A weight as a file has it, against activations of which every row is a whole number of vectors.
+struct DenseProduct {
+  const char* weight;
+  long weight_stride;    // bytes
+  const char* x;
+  long x_stride;         // bytes
+  long rows;             // of activations
+  long rows_at_once;     // that stay in the cache
+  long depth;
+  void* y;
+  int y_kind;
+  long y_stride;
+  long columns;          // of y
+  bool accumulate;
+};
+
 // Numbers between pages, between tokens of a page, between heads of a token.
 struct CacheStrides {
   long page, token, head;
@@ -151,6 +167,10 @@ struct Kernels {
   void (*spread)(const NumberRows& x, long first, long last, float* panels);
   void (*multiply)(int kind, const TileProduct& product, long first_tile, long last_tile, const Scratch& scratch);
   void (*multiply_exact)(int kind, const TileProduct& product, long first_tile, long last_tile, const Scratch& scratch);
+  int (*dense_kind)(int weight_kind, bool exact);
+  void (*convert)(const NumberRows& x, int kind, long first, long last, long stride, void* to);
+  void (*multiply_dense)(int weight_kind, int x_kind, const DenseProduct& product, long first_tile, long last_tile,
+                         float* sums);
   void (*attend)(const AttentionCall& call, const QueryBlock& block, float* scratch);
   void (*normalize)(const NormCall& call, long row);
   void (*gate)(const GateCall& call, long row);

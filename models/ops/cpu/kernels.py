@@ -109,10 +109,7 @@ class Kernels:
         sizes = [weight.shape[0] for weight in weights]
         out = x.new_empty(x.shape[0], sum(sizes), dtype=torch.float32) if onto is None else onto
         self._multiply(x, weights, out, accumulate=onto is not None)
-        if any(bias is not None for bias in biases):
-            for columns, bias in zip(torch.split(out, sizes, -1), biases, strict=True):
-                if bias is not None:
-                    columns.add_(bias)
+        _add_biases(out, sizes, biases)
         return out.to(x.dtype)
 
     def _multiply(self, x: Tensor, weights: Sequence[QuantizedTensor], out: Tensor, *, accumulate: bool) -> None:
@@ -157,6 +154,30 @@ class Kernels:
             ),
         )
         return out.to(x.dtype)
+
+    def dense_linear(
+        self, x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], onto: Tensor | None = None
+    ) -> Tensor:
+        """The same with weights as a file has them; the result has the type of x."""
+        if onto is not None and onto.dtype is not x.dtype:
+            return onto + self.dense_linear(x, weights, biases)
+        x = _rows(x)
+        weights = [_rows(weight) for weight in weights]
+        sizes = [weight.shape[0] for weight in weights]
+        out = x.new_empty(x.shape[0], sum(sizes)) if onto is None else onto
+        products = (c.Product * len(weights))()
+        address, stride = out.data_ptr(), out.stride(0)
+        for product, weight in zip(products, weights, strict=True):
+            product.weight, product.kind = weight.data_ptr(), NUMBERS[weight.dtype]
+            product.weight_stride, product.columns = weight.stride(0), weight.shape[0]
+            product.accumulate, product.y, product.y_stride = onto is not None, address, stride
+            address += out.element_size() * weight.shape[0]
+        self._call(
+            self._library.unillm_dense,
+            c.Multiplication(products, x.data_ptr(), x.stride(0), *x.shape, len(weights), NUMBERS[x.dtype], self.exact),
+        )
+        _add_biases(out, sizes, biases)
+        return out
 
     def embedding(self, ids: Tensor, table: QuantizedTensor, dtype: torch.dtype) -> Tensor:
         """Rows of a packed table: exactly the numbers that are in the file."""
@@ -380,6 +401,13 @@ def _scales(cache: PagedView) -> tuple[tuple[int | None, int | None], Any]:
         return (None, None), _Strides()
     strides = _Strides(*cache.key_scales.stride())
     return (cache.key_scales.data_ptr(), cache.value_scales.data_ptr()), strides
+
+
+def _add_biases(out: Tensor, sizes: Sequence[int], biases: Sequence[Tensor | None]) -> None:
+    if any(bias is not None for bias in biases):
+        for columns, bias in zip(torch.split(out, list(sizes), -1), biases, strict=True):
+            if bias is not None:
+                columns.add_(bias)
 
 
 def _rows(x: Tensor) -> Tensor:

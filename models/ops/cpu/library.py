@@ -22,6 +22,7 @@ class Product(ctypes.Structure):
         ("columns", c_int64),
         ("y", c_void_p),
         ("y_stride", c_int64),
+        ("weight_stride", c_int64),
     )
 
 
@@ -225,6 +226,7 @@ _SIGNATURES = {
     "unillm_packed_bytes": (c_int64, (c_int32, c_int64, c_int64)),
     "unillm_pack": (None, (c_void_p, c_int32, c_void_p, c_int64, c_void_p, c_int64, c_int64, c_void_p)),
     "unillm_matmul": (None, (c_void_p, ctypes.POINTER(Multiplication))),
+    "unillm_dense": (None, (c_void_p, ctypes.POINTER(Multiplication))),
     "unillm_experts": (None, (c_void_p, ctypes.POINTER(Experts))),
     "unillm_read": (c_int64, (c_void_p, c_void_p, c_int64)),
     "unillm_dots": (c_int64, (c_void_p, c_int64)),

@@ -99,7 +99,8 @@ class Tape:
             if isinstance(part, _Kernels):
                 run(part.steps, part.nanoseconds if timed else None)
             else:
-                part.again()
+                with torch.inference_mode():
+                    part.again()
 
     def take_times(self) -> dict[str, int]:
         """Nanoseconds of the timed replays by kernel, and start again from nothing."""

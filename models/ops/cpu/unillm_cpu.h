@@ -64,6 +64,7 @@ typedef struct unillm_product {
   int64_t columns;       /* of y: the weight's rows */
   float* y;
   int64_t y_stride;      /* numbers between rows of y */
+  int64_t weight_stride; /* of F32, F16, BF16: numbers between rows */
 } unillm_product;
 
 /* y = x W' for every product. `exact`: fp32 activations; else int8 in blocks of 32. */
@@ -76,6 +77,10 @@ typedef struct unillm_multiplication {
 } unillm_multiplication;
 
 UNILLM_API void unillm_matmul(unillm_context* context, const unillm_multiplication* multiplication);
+
+/* The same with weights in F32, F16 or BF16; y is of the kind of x. Activations meet a bfloat16 weight in bfloat16 where the
+ * machine has instructions for it, unless `exact`; else both in fp32. */
+UNILLM_API void unillm_dense(unillm_context* context, const unillm_multiplication* multiplication);
 
 /* y[i] = x[i / choices] W' with W the matrix of the expert that chosen[i] names, for all i of rows * choices. */
 typedef struct unillm_experts_product {

@@ -11,6 +11,7 @@
 #include "functions.h"
 #include "attention.h"
 #include "fused.h"
+#include "dense.h"
 #include "limits.h"
 
 namespace unillm::UNILLM_ISA {
@@ -70,6 +71,14 @@ void quantize(const NumberRows& x, const ActivationForm& form, long first, long 
 
 void spread(const NumberRows& x, long first, long last, float* panels) { spread_rows(x, first, last, panels); }
 
+void convert(const NumberRows& x, int kind, long first, long last, long stride, void* to) {
+  convert_rows(x, kind, first, last, stride, to);
+}
+
+void multiply_dense(int weight_kind, int x_kind, const DenseProduct& product, long first_tile, long last_tile, float* sums) {
+  multiply_dense_kind(weight_kind, x_kind, product, first_tile, last_tile, sums);
+}
+
 void attend(const AttentionCall& call, const QueryBlock& block, float* scratch) {
 #if defined(UNILLM_BFLOAT)
   if (call.cache_kind == UNILLM_BF16 && !call.exact) return attend_block<Paired>(call, block, scratch);
@@ -89,7 +98,8 @@ long read(const uint8_t* from, long bytes) { return read_through(from, bytes); }
 long dots(long rounds) { return dot_through(rounds); }
 
 constexpr Kernels table(const char* name) {
-  return {name, form, quantize, spread, multiply, multiply_exact, attend, normalize, gate, rotate, embed, largest, read, dots};
+  return {name,   form,   quantize, spread, multiply, multiply_exact, dense_kind, convert, multiply_dense,
+          attend, normalize, gate,  rotate, embed,    largest,        read,       dots};
 }
 
 }  // namespace unillm::UNILLM_ISA
