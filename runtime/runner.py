@@ -33,7 +33,7 @@ class Runner:
         self.model = model
         self.pool = pool
         self.states = states
-        self._layers = model.cache_spec().layers
+        self._layers = () if states is None else model.cache_spec().layers
         self.device = model.place.device
         self._page_size = pool.layout.page_size
         groups = pool.layout.groups

@@ -79,6 +79,10 @@ class Row:
         return self._rope_type in ("dynamic", "longrope")
 
     @property
+    def rotary(self) -> bool:
+        return not self.family.endswith("Mamba")
+
+    @property
     def scaled(self) -> bool:
         return self._rope_type != "default"
 
