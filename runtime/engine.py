@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..models.contract import Model
 from ..registry.events import Listener
+from ..registry.files import Message as SaidBefore
 from ..registry.files import ModelFiles
 from .assembly import assemble
 from .builder import EngineBuilder
@@ -43,7 +44,7 @@ class Engine:
     """A loaded model and its cache. `close` it, or use it in a `with`, to give their memory back.
 
     `kernels` is the instruction set of the CPU kernels that compute; None where plain torch does. `draft` is a smaller
-    model of the same vocabulary, which guesses ahead of this one.
+    model of the same vocabulary, which guesses ahead of this one. `system` and `messages` begin every conversation.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class Engine:
         ends: Collection[int] | None = None,
         options: EngineOptions | None = None,
         draft: Model | None = None,
+        system: str | None = None,
+        messages: Sequence[SaidBefore] = (),
     ) -> None:
         chosen = options or EngineOptions()
         if chosen.draft_model is not None and draft is None:
@@ -74,7 +77,7 @@ class Engine:
             faults.into_engine(wheel, desk)
             tokenizer = None if tokenizer is None else faults.into_tokenizer(tokenizer)
             template = None if template is None else faults.into_template(template)
-        self._intake = Intake(name, vocabulary, context, tokenizer, template, defaults or {}, ends)
+        self._intake = Intake(name, vocabulary, context, tokenizer, template, defaults or {}, ends, system, messages)
         self._open_desk: Desk | None = desk
         self._watched: dict[str, Request] = {}
 
@@ -118,6 +121,7 @@ class Engine:
             raise InvalidParameter("options", options, "alone: say it in `options` or in keywords, not in both")
         chosen = options or given
         parts = load_parts(model, chosen, listener)
+        chosen = replace(chosen, context=chosen.context or parts.context)
         return cls(
             parts.model,
             parts.tokenizer,
@@ -127,6 +131,8 @@ class Engine:
             ends=parts.ends,
             options=chosen,
             draft=load_draft(parts, chosen, listener),
+            system=parts.system,
+            messages=parts.messages,
         )
 
     @classmethod

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeAlias
 
+from ..registry.files import Message as SaidBefore
 from . import sequence
 from .errors import InvalidParameter, NoChatTemplate, NoTokenizer, PromptTooLong
 from .params import SamplingParams
 from .prompts import Prompts, as_list, checked, encode, within
 from .request import Request, Scoring
+from .text.prompting import begun
 from .text.template import ChatTemplate, chat_text
 from .text.tokenizer import Tokenizer
 
@@ -22,7 +24,10 @@ Message: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intake:
-    """What must be known of a model to take requests for it. `ends` are the tokens that end an answer."""
+    """What must be known of a model to take requests for it. `ends` are the tokens that end an answer.
+
+    `system` and `said` begin every conversation that does not begin otherwise.
+    """
 
     name: str
     vocabulary: int
@@ -31,6 +36,8 @@ class Intake:
     template: ChatTemplate | None
     defaults: Mapping[str, Any]
     ends: Collection[int]
+    system: str | None = None
+    said: Sequence[SaidBefore] = ()
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def prompts(self, prompts: Prompts) -> list[list[int]]:
@@ -44,7 +51,7 @@ class Intake:
         """The token ids of a conversation, as the model's own template writes it down."""
         if self.template is None:
             raise NoChatTemplate(self.name)
-        text = chat_text(self._text(), self.template, messages, **variables)
+        text = chat_text(self._text(), self.template, begun(messages, self.system, self.said), **variables)
         return checked(within(text, self._text().encode_quoted, self.context), self.vocabulary)
 
     def requests(self, prompts: Sequence[list[int]], params: Params, *, watched: bool, priority: int) -> list[Request]:

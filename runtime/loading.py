@@ -9,7 +9,7 @@ from typing import Any
 from ..models.contract import Model, Placement
 from ..models.ops.cpu.kernels import Kernels
 from ..registry.events import Listener, Notice, nobody
-from ..registry.files import ModelFiles
+from ..registry.files import Message, ModelFiles
 from ..registry.locate import locate
 from ..registry.settings import RegistrySettings
 from .device import choose_dtype, find_device, use_threads
@@ -25,7 +25,10 @@ _SAFER = "safetensors hold no program at all: prefer them where the model has th
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parts:
-    """What an engine is made of, loaded. `tokenizer` and `template` are None where the files hold none."""
+    """What an engine is made of, loaded. `tokenizer` and `template` are None where the files hold none.
+
+    `context`, `system` and `messages` are what the model's own recipe (its Modelfile) says of them.
+    """
 
     name: str
     model: Model
@@ -33,6 +36,9 @@ class Parts:
     template: ChatTemplate | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     ends: Collection[int] = ()
+    context: int | None = None
+    system: str | None = None
+    messages: tuple[Message, ...] = ()
 
 
 def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener: Listener | None) -> Parts:
@@ -48,14 +54,19 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
     if tokenizer is not None and tokenizer.note and listener:
         listener(Notice(f"{files.name}: {tokenizer.note}"))
     template = ChatTemplate.find(files)
-    return Parts(
+    parts = Parts(
         name=files.name,
         model=build_model(weights, place, files.name),
         tokenizer=tokenizer,
         template=template,
         defaults=generation_defaults(files),
         ends=end_token_ids(files, tokenizer, template),
+        context=files.parameters.get("context"),
+        system=files.system,
+        messages=files.messages,
     )
+    files.check_unchanged()
+    return parts
 
 
 def load_draft(parts: Parts, options: EngineOptions, listener: Listener | None) -> Model | None:

@@ -1,7 +1,7 @@
 """What a caller may ask of a generation, and the values that a model's own defaults fill in."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
@@ -50,9 +50,10 @@ class SamplingParams:
                 raise InvalidParameter(name, value, allowed)
         if self.repetition_penalty == 0:
             raise InvalidParameter("repetition_penalty", 0, "above 0")
-        if not all(isinstance(text, str) and text for text in self.stop_strings):
+        if not _is_list(self.stop) or not all(isinstance(text, str) and text for text in self.stop_strings):
             raise InvalidParameter("stop", self.stop, "text that is not empty, or a list of such")
-        if not all(_within(token, int, 0, math.inf) for token in self.stop_token_ids):
+        ids = self.stop_token_ids
+        if isinstance(ids, str) or not _is_list(ids) or not all(_within(token, int, 0, math.inf) for token in ids):
             raise InvalidParameter("stop_token_ids", self.stop_token_ids, "a list of token ids")
         if not _is_bias(self.logit_bias):
             raise InvalidParameter("logit_bias", self.logit_bias, "token ids with a number between -100 and 100 each")
@@ -72,6 +73,10 @@ def _within(value: object, kind: type, low: float, high: float) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         return False
     return math.isfinite(value) and low <= value <= high
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, Mapping)
 
 
 def _is_bias(value: object) -> bool:

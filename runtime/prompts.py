@@ -21,6 +21,8 @@ def is_single(prompts: Prompts) -> TypeGuard[Prompt]:
 
 
 def as_list(prompts: Prompts) -> list[Prompt]:
+    if not isinstance(prompts, Sequence):
+        raise InvalidPrompt(f"a prompt is text or a list of token ids, not {type(prompts).__name__}")
     return [prompts] if is_single(prompts) else [_one(prompt) for prompt in prompts]
 
 

@@ -142,7 +142,7 @@ class Request:
         """Be done. What was held back is handed out, except after an error, which may come of that very text."""
         if self.is_done:
             return
-        text = self._read(to_end=True) if error is None else ""
+        text = self._read(to_end=True) if error is None and self._token_ids else ""  # else it would be the prompt's
         self._hand_out(text, 0, reason, error)
 
     def _note(self, sample: Sample) -> None:

@@ -14,19 +14,17 @@ from .session import Session
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..registry.files import Message, ModelFiles
+    from ..registry.files import ModelFiles
     from ..runtime.engine import Engine
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An engine ready to answer, the model's name, how long loading took, and what every conversation begins with."""
+    """An engine ready to answer, the model's name, and how long loading took."""
 
     engine: "Engine"
     name: str
     load_seconds: float
-    system: str | None = None
-    messages: "tuple[Message, ...]" = ()
 
 
 @contextmanager
@@ -52,7 +50,7 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
     with PullReport(session.output) as listener:
         loaded = Engine.load(files, options=options, listener=listener)
     with loaded as engine:
-        yield Opened(engine, files.name, perf_counter() - started, files.system, files.messages)
+        yield Opened(engine, files.name, perf_counter() - started)
 
 
 def _draft(session: Session, settings: Settings) -> "str | ModelFiles":

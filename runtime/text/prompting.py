@@ -68,7 +68,7 @@ class Prompting:
 
         The system's words and the last message stay.
         """
-        whole = self._begun(messages)
+        whole = begun(messages, self.system, self.said)
         ids = self._written(whole, tools, variables)
         count, kept = len(ids), list(whole)
         while truncate and len(ids) >= self.context and (oldest := _oldest(kept)) is not None:
@@ -82,18 +82,23 @@ class Prompting:
             raise NoTokenizer(self.name)
         return self.tokenizer
 
-    def _begun(self, messages: Sequence[Message]) -> list[Message]:
-        before: list[Message] = [{"role": one.role, "content": one.content} for one in self.said]
-        if self.system is not None and not any(one.get("role") == "system" for one in [*before, *messages]):
-            before.insert(0, {"role": "system", "content": self.system})
-        return [*before, *messages]
-
     def _written(
         self, messages: Sequence[Message], tools: Sequence[Any] | None, variables: Mapping[str, Any]
     ) -> list[int]:
         if self.template is None:
             raise NoChatTemplate(self.name)
         return chat_ids(self.reader, self.template, messages, tools=tools, **variables)
+
+
+def begun(messages: Sequence[Message], system: str | None, said: Sequence[SaidBefore]) -> list[Message]:
+    """A conversation with what a model's own recipe puts before it; a system message of its own takes that one's place,
+    and stays first.
+    """
+    own = [one for one in messages[:1] if one.get("role") == "system"]
+    before: list[Message] = [{"role": one.role, "content": one.content} for one in said]
+    if system is not None and not any(one.get("role") == "system" for one in [*before, *messages]):
+        before.insert(0, {"role": "system", "content": system})
+    return [*own, *before, *messages[len(own) :]]
 
 
 def _oldest(messages: Sequence[Message]) -> int | None:

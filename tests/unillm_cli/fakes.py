@@ -46,7 +46,6 @@ class FakeEngine:
         self.asked: list[object] = []
         self.params = SamplingParams()
         self.settings: Settings | None = None
-        self.system: str | None = None
         self.defaults: dict[str, float] = {}
 
     @cached_property
@@ -87,7 +86,7 @@ class FakeEngine:
     def open(self, _session: Session, settings: Settings) -> AbstractContextManager[Opened]:
         """What stands in for `client.open_engine`."""
         self.settings = settings
-        return nullcontext(Opened(self, "fake:1b", 0.5, self.system))  # type: ignore[arg-type]
+        return nullcontext(Opened(self, "fake:1b", 0.5))  # type: ignore[arg-type]
 
     def install(self, patch: pytest.MonkeyPatch) -> "FakeEngine":
         for command in ("generate", "bench"):

@@ -121,11 +121,9 @@ def _updates(opened: Opened, text: str, system: str | None, params: SamplingPara
     """The answer as it comes: through the model's chat template where it has one."""
     if raw or (system is None and not opened.engine.has_chat_template):
         return opened.engine.stream(text, params)
-    before = [{"role": one.role, "content": one.content} for one in opened.messages]
-    messages = [*before, {"role": "user", "content": text}]
-    said = opened.system if system is None else system
-    if said is not None:
-        messages.insert(0, {"role": "system", "content": said})
+    messages = [{"role": "user", "content": text}]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
     return opened.engine.chat(messages, params, stream=True)
 
 

@@ -83,4 +83,4 @@ def guessing(
 def eager(engine: Engine) -> None:
     speculator = speculator_of(engine)
     speculator._costs = Free()
-    speculator.proposer.seconds = lambda _: 0.0  # type: ignore[method-assign]
+    speculator.proposer.seconds = lambda _: 0.0  # type: ignore[method-assign, assignment]

@@ -33,15 +33,6 @@ def test_a_system_message_comes_first(engine: FakeEngine) -> None:
     assert engine.asked == [[{"role": "system", "content": "Be brief"}, HI]]
 
 
-def test_the_models_own_system_message_serves_where_none_is_given(engine: FakeEngine) -> None:
-    engine.system = "Speak like a pirate"
-    run("generate", "Hi")
-    run("generate", "Hi", "--system", "Be brief")
-    run("generate", "Hi", "--raw")
-    system = {"role": "system", "content": "Speak like a pirate"}
-    assert engine.asked == [[system, HI], [system | {"content": "Be brief"}, HI], "Hi"]
-
-
 def test_raw_is_plain_text(engine: FakeEngine) -> None:
     run("generate", "--raw", stdin="def f():\n")
     assert engine.asked == ["def f():\n"]

@@ -1,0 +1,55 @@
+"""What Python lets people write and no engine can do is refused in words; what a model's recipe says, serves."""
+
+from typing import Any
+
+import pytest
+
+from unillm.registry.files import Message
+from unillm.runtime.engine import Engine
+from unillm.runtime.errors import InvalidParameter, InvalidPrompt
+from unillm.runtime.params import SamplingParams
+from unillm.runtime.text.template import ChatTemplate
+from unillm.tests.runtime.engines import engine_over, greedy
+from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
+
+PLAIN = ChatTemplate("{% for m in messages %}[{{ m.role }}:{{ m.content }}]{% endfor %}", "m")
+HI = {"role": "user", "content": "hi"}
+
+
+@pytest.mark.parametrize("prompt", [{"a": 1}, 5, None, object(), {1, 2}])
+def test_what_is_no_prompt_is_refused_by_its_type(prompt: Any) -> None:
+    with engine_over(FakeModel()) as engine, pytest.raises(InvalidPrompt, match=type(prompt).__name__):
+        engine.generate(prompt)
+
+
+@pytest.mark.parametrize(("field", "value"), [("stop", 5), ("stop", {"a": 1}), ("stop_token_ids", 5)])
+def test_what_is_no_list_is_refused_by_the_parameters_name(field: str, value: Any) -> None:
+    with pytest.raises(InvalidParameter, match=f"^{field} is"):
+        SamplingParams(**{field: value})
+
+
+def test_no_tokens_are_no_text_also_behind_half_a_character() -> None:
+    half = list("ä".encode())[:1]
+    with engine_over(FakeModel(vocabulary=258), tokenizer=ByteTokenizer()) as engine:
+        for params in (greedy(0), greedy(0, prompt_logprobs=0), greedy(0, stop=["x"])):
+            assert engine.generate([104, *half], params).text == ""
+            assert [update.text for update in engine.stream([104, *half], params)] == [""]
+        waiting = engine.submit([104, *half], greedy(5))
+        engine.abort(waiting)
+        assert [update.text for update in engine.follow(waiting)] == [""]
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ([HI], "[system:Be kind][user:Hey][assistant:Yes?][user:hi]"),
+        ([{"role": "system", "content": "Be brief"}, HI], "[system:Be brief][user:Hey][assistant:Yes?][user:hi]"),
+    ],
+)
+def test_a_conversation_begins_with_what_the_models_recipe_says(given: list[dict[str, str]], written: str) -> None:
+    said = (Message("user", "Hey"), Message("assistant", "Yes?"))
+    tokenizer = ByteTokenizer()
+    with Engine(FakeModel(), tokenizer, PLAIN, system="Be kind", messages=said) as engine:
+        done = engine.chat(given, greedy(3))
+        assert done.usage.prompt_tokens == len(written)
+        assert done.token_ids == engine.generate(list(written.encode()), greedy(3)).token_ids
