@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the door reads faults before it loads torch
     from .wheel import Wheel
 
 Place: TypeAlias = Literal[
-    "encode", "render", "decode", "callback", "forward", "logits", "sample", "propose", "save", "restore"
+    "encode", "render", "decode", "callback", "forward", "logits", "sample", "propose", "allocate", "save", "restore"
 ]
 Kind: TypeAlias = Literal["error", "memory", "device-memory", "nan", "inf", "stall"]
 Part = TypeVar("Part")
@@ -139,6 +139,7 @@ class Faults:
         self._before(wheel, "sample", "sample", lambda *_: self._computed)
         if wheel.speculator is not None:
             self._before(wheel.speculator.proposer, "propose", "propose", lambda *_: ())
+        self._before(wheel.runner.pool, "commit", "allocate", lambda *_: ())
         self._before(wheel.runner.pool, "read", "save", lambda *_: ())
         self._before(wheel.runner.pool, "write", "restore", lambda *_: ())
 

@@ -421,6 +421,7 @@ class PageCache:
         """Whether so many can be had, if need be from other engines that share the budget."""
         if pages > self.available:
             self.slabs.ask(pages - self.idle, self)
+        self.slabs.grow(min(pages, self.available) - self.idle)  # what was paid for may not be there after all
         return pages <= self.available
 
     def _take(self, wanted: int) -> list[int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Protocol
 
-from ..errors import NotEnoughMemory
+from ..errors import NotEnoughMemory, RuntimeFault
 from .budget import Holder, MemoryBudget
 
 
@@ -39,6 +39,7 @@ class Slabs:
         self._ground = ground
         self._missing = list(range(-(-most // self.size)))
         self._free: list[int] = []
+        self._refused = False  # the last slab that was asked for, though it was paid for
 
     @classmethod
     def whole(cls, pages: int) -> "Slabs":
@@ -64,8 +65,8 @@ class Slabs:
 
     @property
     def obtainable(self) -> int:
-        """Pages that the budget would still pay for."""
-        return self._affordable(self.budget.left)
+        """Pages that the budget would still pay for; none where there was no memory for them."""
+        return 0 if self._refused else self._affordable(self.budget.left)
 
     def start(self, holder: Holder) -> None:
         """Hold the first slab on behalf of `holder`. Raises `NotEnoughMemory` where even that is too much."""
@@ -81,23 +82,31 @@ class Slabs:
         return [heappop(self._free) for _ in range(count)]
 
     def give(self, pages: Iterable[int]) -> None:
-        """Take back what nobody owns any more."""
+        """Take back what nobody owns any more. There may be memory again for more."""
+        self._refused = False
         for page in pages:
             heappush(self._free, page)
 
     def grow(self, wanted: int) -> bool:
-        """See that `wanted` pages are free, a slab after the other, while the budget pays; whether they are."""
+        """See that `wanted` pages are free, a slab after the other, while the budget pays and there is memory."""
         while len(self._free) < wanted and self._missing:
             slab = self._range(self._missing[0])
             if len(slab) * self.page_bytes > self.budget.left:
                 return False
-            if self._ground is not None:
-                self._ground.commit(slab)
+            if self._ground is not None and not self._commits(slab, self._ground):
+                return False
             del self._missing[0]
             self._free += slab
             heapify(self._free)
             self.pages += len(slab)
         return len(self._free) >= wanted
+
+    def _commits(self, slab: range, ground: Ground) -> bool:
+        try:
+            ground.commit(slab)
+        except (RuntimeFault, MemoryError, OSError):
+            self._refused = True
+        return not self._refused
 
     def ask(self, wanted: int, holder: Holder) -> None:
         """Let other holders part with memory for `wanted` more pages than there are free, or are to be had."""

@@ -9,9 +9,11 @@ from time import monotonic
 import pytest
 import torch
 
+from unillm.runtime import wheel
 from unillm.runtime.engine import Engine
-from unillm.runtime.errors import InjectedFault, InvalidParameter, NonFiniteLogits
+from unillm.runtime.errors import InjectedFault, InvalidParameter, NonFiniteLogits, NotEnoughMemory
 from unillm.runtime.faults import Fault, Kind, Place, read_faults
+from unillm.runtime.kv import pool
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.results import Completion
@@ -143,6 +145,31 @@ def test_pages_that_cannot_be_copied_are_computed_again(model: FakeModel, place:
         done = engine.generate(asked, greedy(30))
         assert [list(one.token_ids) for one in done] == [model.answer(ids, 30) for ids in asked]
         assert swap.broken > 0
+
+
+@pytest.mark.parametrize("times", [1, 3, None])
+def test_a_cache_that_cannot_grow_serves_with_what_it_has(
+    model: FakeModel, times: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EN-05, EN-07: it grows later, where there is memory later."""
+    monkeypatch.setattr(pool, "SLAB_BYTES", 10 * 64)
+    asked = [[10 * number + 1, *range(2, 14)] for number in range(6)]
+    with engine_over(model, pages=60, faults=[Fault("allocate", "memory", times=times)]) as engine:
+        done = engine.generate(asked, greedy(20))
+        assert [list(one.token_ids) for one in done] == [model.answer(ids, 20) for ids in asked]
+        assert (engine.stats().slabs == 1) == (times is None)
+
+
+def test_who_needs_more_than_the_cache_can_grow_to_fails_and_does_not_wait_for_ever(
+    model: FakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EN-07."""
+    monkeypatch.setattr(pool, "SLAB_BYTES", 10 * 64)
+    monkeypatch.setattr(wheel, "STARVED", 0.0)
+    with engine_over(model, pages=60, faults=[Fault("allocate", "memory")]) as engine:
+        small, large = engine.generate([[1, 2], list(range(1, 30))], greedy(30))
+        assert (list(small.token_ids), small.error) == (model.answer([1, 2], 30), None)
+        assert isinstance(large.error, NotEnoughMemory)
 
 
 def test_guesses_that_cannot_be_made_are_done_without(model: FakeModel) -> None:
