@@ -1,6 +1,6 @@
 """Numbers as GGML's blocks: the way into `blocks.py`, in plain torch.
 
-Scales are searched, not taken from the largest number alone (see `rounding.py`); Q8_0 is plain rounding, as everywhere.
+Scales are searched, not taken from the largest number alone (see `rounding.py`); what counts is the mean square error.
 Rows go by stretches whose working memory fits a core's cache. Knows neither files nor what a matrix is for.
 """
 
@@ -119,16 +119,15 @@ def _q5_1(x: Tensor) -> Tensor:
 
 
 def _q8_0(x: Tensor) -> Tensor:
-    scale = x.abs().amax(-1, keepdim=True) / 127
-    q = _over(x, scale).round_().clamp_(-127, 127).to(torch.int8)
-    return torch.cat((_bytes(_half(scale)), q.view(torch.uint8)), -1)
+    scale, q = _simple(x, 128)
+    return torch.cat((_bytes(scale), q ^ 128), -1)
 
 
 def _k_affine(x: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
     """Of Q4_K and Q5_K: the two halves, the twelve bytes of scales and minima, and numbers 0..most [n, 256]."""
     count = len(x)
     across = x.view(count * 8, 32).T.contiguous()
-    weight = across.abs().add_(across.square().mean(0).sqrt_())
+    weight = torch.ones(()).expand(across.shape)
     found = affine(across, weight, most, _AFFINE_STARTS)
     scale, less = (one.view(count, 8) for one in found)
     pair = torch.stack((scale.amax(1), less.amax(1)), -1) / 63
@@ -137,9 +136,7 @@ def _k_affine(x: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
     return pair, _six_bit_pairs(*(one.to(torch.uint8) for one in small)), q.to(torch.uint8)
 
 
-def _polished(
-    across: Tensor, weight: Tensor, most: int, pair: Tensor, small: list[Tensor]
-) -> tuple[Tensor, Tensor]:
+def _polished(across: Tensor, weight: Tensor, most: int, pair: Tensor, small: list[Tensor]) -> tuple[Tensor, Tensor]:
     """The numbers [n, 256] under these scales; then the two halves that suit them best, where that is an improvement."""
     count = len(pair)
 
@@ -181,7 +178,7 @@ def _q5_k(x: Tensor) -> Tensor:
 def _q6_k(x: Tensor) -> Tensor:
     count = len(x)
     across = x.view(count * 16, 16).T.contiguous()
-    scale = symmetric(across, across.square(), 32, _SYMMETRIC_STARTS).view(count, 16)
+    scale = symmetric(across, torch.ones(()).expand(across.shape), 32, _SYMMETRIC_STARTS).view(count, 16)
     furthest = scale.gather(1, scale.abs().argmax(1, keepdim=True))
     shared = _half(furthest / -128)
     small = _over(scale, shared.float()).round_().clamp_(-128, 127)

@@ -22,8 +22,8 @@ def affine(x: Tensor, weight: Tensor, most: int, starts: Sequence[float]) -> tup
     span = (x.amax(0) - low).clamp_(min=0)
     weighted = weight * x
     sums = _Sums(weight.sum(0), weighted.sum(0), (weighted * x).sum(0))
-    best = torch.full_like(low, torch.inf)
     scale, minimum = torch.zeros_like(low), -low
+    best = sums.squares - low * (2 * sums.x - low * sums.weight)  # every number the lowest one
     shifted, q, work = x - low, torch.empty_like(x), torch.empty_like(x)
     for start in starts:
         torch.mul(shifted, _inverse(span, most + start), out=q)
@@ -77,10 +77,11 @@ def _keep_best(
     fitted = (sums.weight * sum_qx - sums.x * sum_q) / determinant
     less = (sum_q * sum_qx - sum_qq * sums.x) / determinant
     alone = sum_qx / sum_qq.clamp(min=_TINY)
-    fitted, less = torch.where(less < 0, alone, fitted), less.clamp(min=0)
+    single = (less < 0) | (determinant <= 0)  # a minimum of no use, or numbers that are all the same
+    fitted, less = torch.where(single, alone, fitted), torch.where(single, 0.0, less)
     error = sums.squares + fitted * (fitted * sum_qq - 2 * sum_qx) + less * (less * sums.weight + 2 * sums.x)
     error -= 2 * fitted * less * sum_q
-    better = (determinant > 0) & (error < best)
+    better = error < best
     for into, new in ((best, error), (scale, fitted), (minimum, less)):
         into.copy_(torch.where(better, new, into))
 

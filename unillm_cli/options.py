@@ -159,7 +159,8 @@ MixtureOption = Annotated[
     str, Option("--to", metavar="KIND", help="q8_0, q6_k, q5_k_m, q4_k_m, q4_0 ..., or f16 and bf16: not packed.")
 ]
 OutOption = Annotated[
-    Path | None, Option("--out", "-o", metavar="PATH", help="The file that is written; by default it is named after the model.")
+    Path | None,
+    Option("--out", "-o", metavar="PATH", help="The file that is written; by default it is named after the model."),
 ]
 
 CompletedArgument = Annotated[str, Argument(metavar="WHAT", help="What is completed: models.")]

@@ -12,8 +12,8 @@ from statistics import median
 from typing import TypeAlias
 
 from ...errors import PeerFailed
-from .anchors import NEAR
 from ..limits import Limits
+from .anchors import NEAR
 from .peer import Peer, Running
 from .trials import Trial
 

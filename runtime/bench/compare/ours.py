@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .peer import WorkerPeer
-from .trials import TRIALS
 from .worker import Generate
 
 OURS = WorkerPeer("unillm", "ours", "torch", (".gguf", ""))
@@ -15,8 +14,7 @@ def load(file: Path, threads: int) -> tuple[Generate, int]:
     from ...options import EngineOptions
     from ...params import SamplingParams
 
-    longest = max(trial.prompt + trial.answer + 1 for trial in TRIALS.values())
-    engine = Engine.load(file, options=EngineOptions(device="cpu", threads=threads, context=longest))
+    engine = Engine.load(file, options=EngineOptions(device="cpu", threads=threads))
 
     def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:
         engine.generate(

@@ -1,6 +1,6 @@
 """The process of one peer: reads names of trials, answers with figures, until its input ends.
 
-    python -m unillm.runtime.bench.compare.worker MODULE FILE THREADS
+python -m unillm.runtime.bench.compare.worker MODULE FILE THREADS
 """
 
 import json
@@ -41,7 +41,9 @@ class Measured:
         self._seconds(Trial("warm", "", "answers", 16, 4), 4)
 
     def _seconds(self, trial: Trial, answer: int) -> float:
-        prompts = [[self._random.randrange(self._vocabulary) for _ in range(trial.prompt)] for _ in range(trial.requests)]
+        prompts = [
+            [self._random.randrange(self._vocabulary) for _ in range(trial.prompt)] for _ in range(trial.requests)
+        ]
         began = perf_counter()
         self._generate(prompts, answer)
         return perf_counter() - began
