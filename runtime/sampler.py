@@ -25,7 +25,8 @@ GREEDY_BELOW = 1e-6
 HOTTEST = 1e30  # beyond, fp32 has no number for it; all that the filters leave is as good as equal long before
 BLOCK = 1 << 19  # scores at once on a CPU: what is made of them should stay in its caches
 FEW_CANDIDATES = 64  # of a vocabulary, where top-k alone says that these are enough
-CANDIDATES = 1024  # where it does not; a row whose filters leave more is sorted whole
+CANDIDATES = 1024  # where it does not; of a row whose filters leave more, so many times
+WIDER = 8  # as many are looked at
 EVERY_TOKEN = 1 << 62  # where a filter must weigh all of them
 
 
@@ -185,12 +186,16 @@ def _weights(scores: Tensor, temperatures: Sequence[float]) -> Tensor:
 
 
 def _draw_filtered(weights: Tensor, rows: Sequence[Row], width: int) -> Tensor:
-    """The best `width` of each row hold all that its filters leave, as a rule; the other rows are sorted whole."""
+    """A few of each row hold all that its filters leave, as a rule; of the other rows more and more are looked at."""
     vocabulary = weights.shape[-1]
-    tokens, enough = _draw_among(weights, rows, min(width, vocabulary))
-    wide = [] if width >= vocabulary else [i for i, fits in enumerate(enough.tolist()) if not fits]
-    if wide:
-        tokens[wide], _ = _draw_among(weights[wide], [rows[i] for i in wide], vocabulary)
+    among = _draw_among_typical if width == EVERY_TOKEN else _draw_among
+    width = min(CANDIDATES if width == EVERY_TOKEN else width, vocabulary)
+    tokens, enough = among(weights, rows, width)
+    wide = [i for i, fits in enumerate(enough.tolist()) if not fits]
+    while wide and width < vocabulary:
+        width = min(width * WIDER, vocabulary)
+        tokens[wide], enough = among(weights[wide], [rows[i] for i in wide], width)
+        wide = [i for i, fits in zip(wide, enough.tolist(), strict=True) if not fits]
     return tokens
 
 
@@ -210,27 +215,44 @@ def _draw_among(weights: Tensor, rows: Sequence[Row], width: int) -> tuple[Tenso
     kept = kept * (heaviest >= min_p[:, None])  # the heaviest weighs 1
     enough = (top_k <= width) | (unlimited & (kept[:, -1] == 0))
     if any(row.chooser.typical_p < 1.0 for row in rows):
-        kept = kept * _typical(kept, [row.chooser.typical_p for row in rows])
+        kept = kept * _typical(kept, rows)
     return candidates.gather(-1, _pick(kept, rows)[:, None])[:, 0], enough
 
 
-def _typical(weights: Tensor, shares: Sequence[float]) -> Tensor:
-    """Which tokens of each row surprise about as much as is to be expected of it: as many as make up its share.
+def _draw_among_typical(weights: Tensor, rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor]:
+    """The same where typical-p is the only filter: from the `width` tokens that surprise as is to be expected."""
+    parts, distance = _surprise(weights)
+    nearest, order = distance.topk(width, dim=-1, largest=False)
+    bound = _last_typical(nearest, parts.gather(-1, order), rows)
+    kept = weights.gather(-1, order) * (nearest <= bound)
+    heaviest, places = kept.sort(dim=-1, descending=True, stable=True)
+    candidates = order.gather(-1, places)
+    return candidates.gather(-1, _pick(heaviest, rows)[:, None])[:, 0], nearest[:, -1] > bound[:, 0]
 
-    The surprise of a token is minus the logarithm of its probability, the row's entropy is the mean of that. Equals of
-    the last one that stays, stay.
-    """
+
+def _typical(weights: Tensor, rows: Sequence[Row]) -> Tensor:
+    """Which tokens of each row surprise about as much as is to be expected of it: as many as make up its share."""
+    parts, distance = _surprise(weights)
+    nearest, order = distance.sort(dim=-1, stable=True)
+    shares = torch.tensor([row.chooser.typical_p for row in rows], device=weights.device)[:, None]
+    return (distance <= _last_typical(nearest, parts.gather(-1, order), rows)) | (shares >= 1.0)
+
+
+def _surprise(weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities, and how far each token's surprise is from the mean surprise, the entropy of its row."""
     exact = torch.float32 if weights.device.type == "mps" else torch.float64
     parts = weights.to(exact)
     parts = parts / _running_sums(parts)[:, -1:]
     logarithms = parts.clamp(min=torch.finfo(exact).tiny).log()
     entropy = -_running_sums(parts * logarithms)[:, -1:]
-    distance = (logarithms + entropy).abs().masked_fill(weights == 0, torch.inf)
-    nearest, order = distance.sort(dim=-1, stable=True)
-    wanted = torch.tensor(shares, dtype=exact, device=weights.device)[:, None]
-    sums = _running_sums(parts.gather(-1, order))
-    last = (sums < wanted).sum(-1, keepdim=True).clamp_(max=weights.shape[-1] - 1)
-    return (distance <= nearest.gather(-1, last)) | (wanted >= 1.0)
+    return parts, (logarithms + entropy).abs().masked_fill(weights == 0, torch.inf)
+
+
+def _last_typical(nearest: Tensor, parts: Tensor, rows: Sequence[Row]) -> Tensor:
+    """The distance [rows, 1] up to which tokens make up the share of each row. Equals of the last one stay, too."""
+    wanted = torch.tensor([row.chooser.typical_p for row in rows], dtype=parts.dtype, device=parts.device)[:, None]
+    last = (_running_sums(parts) < wanted).sum(-1, keepdim=True).clamp_(max=parts.shape[-1] - 1)
+    return nearest.gather(-1, last)
 
 
 def _pick(weights: Tensor, rows: Sequence[Row]) -> Tensor:

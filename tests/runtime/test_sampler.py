@@ -424,3 +424,55 @@ def test_a_parameter_out_of_range_is_refused_by_name(field: str, value: object) 
 def test_what_was_left_open_is_filled_by_the_models_defaults() -> None:
     params = SamplingParams(top_k=5).over({"temperature": 0.6, "top_k": 20, "unknown": 1})
     assert (params.temperature, params.top_k, params.top_p) == (0.6, 5, None)
+
+
+WIDE = [
+    SamplingParams(top_p=0.9, temperature=1.5),
+    SamplingParams(top_p=0.999),
+    SamplingParams(min_p=1e-5, temperature=1.3),
+    SamplingParams(top_k=5000, top_p=0.99),
+    SamplingParams(typical_p=0.9),
+    SamplingParams(typical_p=0.05),
+    SamplingParams(typical_p=0.95, top_p=0.999),
+]
+
+
+@pytest.mark.parametrize("params", WIDE)
+def test_a_large_vocabulary_is_filtered_as_if_it_were_sorted_whole(
+    params: SamplingParams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = scores(12, 20_000, 4)
+    rows = [Row(Chooser(params), place) for place in range(12)]
+    few = tokens(logits, rows)
+    assert few == [tokens(logits[i : i + 1], [rows[i]])[0] for i in range(12)]
+    allowed = plain_distribution(logits[0].tolist(), params)
+    assert few[0] in allowed
+    assert len(allowed) > 100
+    monkeypatch.setattr("unillm.runtime.sampler.CANDIDATES", 20_000)
+    assert tokens(logits, rows) == few
+
+
+def test_equal_scores_are_chosen_from_alike_alone_and_in_company() -> None:
+    logits = torch.zeros(30, 4000)
+    logits[10:20] = scores(1, 4000).round()
+    for params in (
+        SamplingParams(temperature=0, logprobs=3),
+        SamplingParams(top_k=5, seed=1),
+        SamplingParams(top_k=1, seed=1),
+        SamplingParams(top_p=0.3, seed=1),
+        SamplingParams(min_p=1.0, seed=1),
+        SamplingParams(typical_p=0.2, seed=1),
+    ):
+        rows = rows_of(params, 30)
+        assert sample(logits, rows) == [sample(logits[i : i + 1], [rows[i]])[0] for i in range(30)]
+
+
+def test_logprobs_are_log_softmax_whatever_else_is_asked() -> None:
+    logits = scores(4, 3000)
+    logits[2, 5:] = -torch.inf
+    params = SamplingParams(logprobs=4, temperature=0.3, top_p=0.5, logit_bias={7: -100}, repetition_penalty=1.9)
+    expected = logits.double().log_softmax(-1)
+    for i, one in enumerate(sample(logits, rows_of(params, 4, range(9)))):
+        assert isinstance(one, Sample)
+        assert one.logprob == pytest.approx(expected[i, one.token].item(), abs=1e-5)
+        assert [value for _, value in one.top] == pytest.approx(expected[i].topk(4).values.tolist(), abs=1e-5)
