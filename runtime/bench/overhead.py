@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from ...models.contract import Batch, CacheSpec, Model, Placement, Weight
+from ...models.contract import Batch, CacheSpec, Model, PagedLayer, Placement, StateLayer, StateTensor, Weight
 from ..assembly import assemble
 from ..kv.pool import PageLayout
 from ..options import EngineOptions
@@ -41,7 +41,7 @@ class _Idle(Model):
         super().__init__()
         self.config = _Config(context)  # type: ignore[assignment]
         self.place = place
-        self._spec = CacheSpec(tuple(replace(layer, kv_heads=1, head_dim=1) for layer in spec.layers))
+        self._spec = CacheSpec(tuple(map(_narrow, spec.layers)))
         self._hidden = torch.zeros(2 * SEQUENCES, 1, device=place.device)
         self._scores = torch.zeros(SEQUENCES, 2, device=place.device)
 
@@ -56,6 +56,12 @@ class _Idle(Model):
 
     def weights(self) -> Iterator[Weight]:
         return iter(())
+
+
+def _narrow(layer: PagedLayer | StateLayer) -> PagedLayer | StateLayer:
+    if isinstance(layer, PagedLayer):
+        return replace(layer, kv_heads=1, head_dim=1)
+    return StateLayer({name: StateTensor((1,), tensor.dtype) for name, tensor in layer.tensors.items()})
 
 
 def measure_overhead(model: Model, runs: int) -> Figure:
@@ -80,8 +86,12 @@ def _running(model: Model, steps: int) -> Wheel:
     idle = _Idle(model.cache_spec(), model.place, context)
     pages = SEQUENCES * -(-context // PAGE)
     layout = PageLayout.of(idle.cache_spec(), PAGE, model.place.dtype)
+    states = 8 * SEQUENCES * sum(layer.nbytes for layer in idle.cache_spec().recurrent)
     options = EngineOptions(
-        kv_memory=pages * layout.page_bytes, page_size=PAGE, batch_tokens=2 * SEQUENCES, sequences=SEQUENCES
+        kv_memory=2 * (pages * layout.page_bytes + states),
+        page_size=PAGE,
+        batch_tokens=2 * SEQUENCES,
+        sequences=SEQUENCES,
     )
     wheel, _ = assemble(idle, options)
     for number in range(SEQUENCES):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from unillm.models.contract import CacheSpec, PagedLayer, StateLayer, StateTensor
 from unillm.runtime.bench import overhead
 from unillm.runtime.bench.overhead import SEQUENCES, STEPS, measure_overhead
 from unillm.runtime.wheel import Outcome, Wheel
@@ -28,3 +29,12 @@ def test_every_step_that_is_measured_runs_all_sequences(monkeypatch: pytest.Monk
     assert measured == [SEQUENCES] * STEPS * 3
     assert (figure.name, figure.unit, len(figure.values)) == ("overhead", "ms", 2)
     assert all(0 < value < 1000 for value in figure.values)
+
+
+def test_layers_that_keep_a_state_are_measured_too() -> None:
+    class Mixed(FakeModel):
+        def cache_spec(self) -> CacheSpec:
+            state = StateLayer({"conv": StateTensor((64, 4)), "scan": StateTensor((64, 16))})
+            return CacheSpec((PagedLayer(8, 64), state, PagedLayer(8, 64, window=32), state))
+
+    assert measure_overhead(Mixed(), 1).median > 0
