@@ -25,7 +25,7 @@ from .manifest import MAX_BYTES, ArchiveOrigin, Manifest, ManifestUnreadable, Sh
 from .names import ModelRef
 from .settings import RegistrySettings
 from .shelf import Entry, Shelf
-from .store import Store, blob_name, check_space, make_folder, put_in_place, writing
+from .store import Store, blob_name, check_space, make_folder, new_file, put_in_place, writing
 
 MANIFEST = "unillm.json"
 _BLOCK = 512
@@ -158,7 +158,7 @@ def _take(path: Path, archive: IO[bytes], file: ShelvedFile, store: Store, liste
     if (size := _next(path, archive, _member(file))) != file.size:
         raise ArchiveUnsound(path, f"{file.name} has {size} bytes, where {file.size} are right")
     with store.fetching(file.digest), _draft(store) as draft:
-        with draft.open("xb") as target:
+        with new_file(draft) as target:
             got = _pour(archive, file, target.write, listener)
             target.flush()
             os.fsync(target.fileno())

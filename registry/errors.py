@@ -253,6 +253,15 @@ class FileMissing(RegistryError):
         self.hint = f"fetch it again: unillm pull {model}"
 
 
+class FileChanged(RegistryError):
+    """Somebody has put other bytes in a file's place while it was loaded."""
+
+    def __init__(self, model: str, file: Path) -> None:
+        super().__init__(f"{model}: {file} changed while it was loaded")
+        self.model, self.file = model, file
+        self.hint = "try again; every byte is looked at then"
+
+
 class BrokenManifest(RegistryError):
     """What the shelf knows of one model cannot be read."""
 

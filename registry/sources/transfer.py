@@ -16,7 +16,7 @@ from typing import Self, TypeAlias
 
 from ..digests import CHUNK, Hasher
 from ..errors import ChecksumMismatch, HubFailed, MalformedAnswer, SourceUnreachable
-from ..store import make_folder, writing
+from ..store import make_folder, open_ours, writing
 from .hub import NO_SUCH_RANGE, PASSING, RemoteFile
 from .pace import Pace
 from .web import Response
@@ -98,8 +98,7 @@ class Draft:
 
 def _open_draft(path: Path) -> int:
     """A regular file of our own making: a link or a pipe that somebody put there is refused."""
-    extra = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | extra, 0o666)
+    handle = open_ours(path, os.O_RDWR)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -143,7 +142,7 @@ def _receive(target: Draft, open_at: Opener, tell: Tell, pace: Pace | None) -> N
             target.restart()
         raise
     if target.done < target.size:
-        raise SourceUnreachable("the hub", f"it sent {target.done} of {target.size} bytes")
+        raise SourceUnreachable("the server", f"it sent {target.done} of {target.size} bytes")
 
 
 def _continues(response: Response, target: Draft) -> bool:
@@ -153,12 +152,12 @@ def _continues(response: Response, target: Draft) -> bool:
     encoded = response.headers.get("Content-Encoding", "identity") != "identity"
     right = part and int(part["start"]) == target.done and part["total"] in ("*", str(target.size)) and not encoded
     if not right:
-        raise MalformedAnswer("the hub", "range", response.headers.get("Content-Range", ""))
+        raise MalformedAnswer("the server", "range", response.headers.get("Content-Range", ""))
     return True
 
 
 def _given_up(file: RemoteFile, target: Draft, error: SourceUnreachable | MalformedAnswer) -> SourceUnreachable:
     """What is there of it is kept for the next time."""
     reason = error.reason if isinstance(error, SourceUnreachable) else str(error)
-    source = error.source if isinstance(error, SourceUnreachable) else "the hub"
+    source = error.source if isinstance(error, SourceUnreachable) else "the server"
     return SourceUnreachable(source, f"{file.name}: {target.done} of {target.size} bytes came, then: {reason}")

@@ -1,4 +1,4 @@
-"""The disk fails, or the power does, at every step of every operation: the old state or the new one, and plain words."""
+"""The disk fails, or the power does, at each step of each operation: the old state or the new one, and plain words."""
 
 import os
 import shutil
@@ -114,7 +114,7 @@ def gone_already(operation: str, models: dict[str, str], new: dict[str, str]) ->
     return operation in ("cp", "rm") and models == new
 
 
-@pytest.mark.parametrize("error", STRUCK_BY)
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EMFILE"])
 def test_a_failing_disk_is_told_and_does_no_harm(tmp_path: Path, hub: FakeHub, killing: Killer, error: str) -> None:
     """ST-22, at a few steps of each operation."""
     for story in ("pull", "create", "cp", "rm", "prune"):

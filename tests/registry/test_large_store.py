@@ -67,7 +67,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def command(home: Path, *words: str) -> Callable[[], object]:
-    environ = {**os.environ, "UNILLM_HOME": str(home), "HF_HOME": str(home.parent / "hf"), "UNILLM_CONFIG": "/none.toml"}
+    environ = {
+        **os.environ,
+        "UNILLM_HOME": str(home),
+        "HF_HOME": str(home.parent / "hf"),
+        "UNILLM_CONFIG": "/none.toml",
+    }
     return lambda: subprocess.run([sys.executable, "-c", UNILLM, *words], env=environ, stdout=subprocess.DEVNULL)
 
 

@@ -89,6 +89,7 @@ def test_the_cache_is_the_one_that_other_tools_read(repo: Repo, online: Registry
 
 @pytest.mark.usefixtures("repo")
 def test_a_second_pull_asks_for_no_bytes(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-01."""
     pull("org/repo", online)
     before = len(hub.bodies())
     pull("org/repo", online)
@@ -120,6 +121,7 @@ def test_wrong_bytes_in_the_cache_are_found_and_replaced(repo: Repo, online: Reg
 
 
 def test_parts_are_all_brought(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-01."""
     hub.repos["org/parts"] = Repo(sharded(3))
     files = pull("org/parts", online).files()
     assert [path.name for path in files.weights] == [f"model-0000{n}-of-00003.safetensors" for n in (1, 2, 3)]
@@ -188,6 +190,8 @@ def test_a_plan_counts_what_is_here_and_what_is_missing(repo: Repo, online: Regi
 
 
 def test_a_full_disk_is_told_before_anything_is_fetched(hub: FakeHub, repo: Repo, online: RegistrySettings) -> None:
+    """ST-23."""
+
     def enormous(listing: dict[str, object]) -> None:
         siblings = listing["siblings"]
         assert isinstance(siblings, list)
@@ -212,6 +216,7 @@ def test_another_commit_replaces_the_model_and_frees_the_old_weights(hub: FakeHu
 
 
 def test_a_revision_is_kept_apart(repo: Repo, online: RegistrySettings) -> None:
+    """ST-09."""
     repo.branches = frozenset({"main", "v1.0"})
     assert pull("org/repo@v1.0", online).name == "org/repo@v1.0"
     assert pull(f"org/repo@{COMMIT}", online).name == f"org/repo@{COMMIT}"
@@ -229,6 +234,7 @@ def test_a_pull_can_be_given_a_name(online: RegistrySettings) -> None:
 
 
 def test_five_refusals_are_five_errors(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-09."""
     hub.repos["org/gated"] = Repo(original(), gated="manual")
     hub.repos["org/private"] = Repo(original(), private=True)
     told: dict[type[RegistryError], str] = {}
@@ -251,6 +257,7 @@ def test_five_refusals_are_five_errors(hub: FakeHub, online: RegistrySettings) -
 
 
 def test_a_gate_is_told_before_anything_is_fetched(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-09."""
     hub.repos["org/gated"] = Repo(original(), gated="auto", admitted=frozenset({"Bearer hf_in"}))
     with pytest.raises(GatedModel, match="gated") as caught:
         plan("org/gated", replace(online, token="hf_out"))
@@ -280,6 +287,7 @@ def test_a_name_whose_original_is_gated_is_served_by_its_quantisation(
 
 @pytest.mark.usefixtures("repo")
 def test_a_listing_is_asked_for_again_where_the_hub_is_busy(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-07, ST-08."""
     hub.faults = {"listing": [Fault("status", times=2, at=503)]}
     assert plan("org/repo", online).missing
     hub.faults = {"listing": [Fault("status", times=9, at=503)]}
@@ -288,6 +296,7 @@ def test_a_listing_is_asked_for_again_where_the_hub_is_busy(hub: FakeHub, online
 
 
 def test_a_pull_that_is_killed_lists_nothing_and_is_resumed(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-19."""
     hub.repos["org/large"] = Repo(original(size=8 << 20))
     hub.faults = {"model.safetensors": [Fault("stall", at=0.6)]}
     script = (
@@ -324,6 +333,7 @@ def test_near_repositories_are_suggested(online: RegistrySettings) -> None:
 
 @pytest.mark.usefixtures("repo")
 def test_the_token_goes_to_the_hub_and_to_nobody_else(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-13."""
     pull("org/repo", replace(online, token="hf_secret"))
     elsewhere = [one for one in hub.asked if one.path.startswith("/elsewhere/")]
     assert elsewhere
@@ -334,6 +344,7 @@ def test_the_token_goes_to_the_hub_and_to_nobody_else(hub: FakeHub, online: Regi
 
 
 def test_wrong_bytes_are_not_kept(hub: FakeHub, repo: Repo, online: RegistrySettings) -> None:
+    """ST-04, ST-05."""
     for name in ("model.safetensors", "config.json"):
         hub.faults = {name: [Fault("flip", times=9)]}
         with pytest.raises(ChecksumMismatch, match=f"{name}: checksum mismatch: want .* got"):
@@ -345,6 +356,7 @@ def test_wrong_bytes_are_not_kept(hub: FakeHub, repo: Repo, online: RegistrySett
 
 @pytest.mark.usefixtures("repo")
 def test_wrong_bytes_are_given_a_second_chance(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-04."""
     hub.faults = {"model.safetensors": [Fault("flip", times=1)]}
     assert Shelf(online).verify(pull("org/repo", online)) == []
 
@@ -402,6 +414,8 @@ def test_a_file_that_would_leave_its_folder_is_refused(hub: FakeHub, online: Reg
 @pytest.mark.parametrize("value", ["../../../../escape", "/abs", "", "A" * 64, "0" * 63, 7, None, ["0" * 64]])
 @pytest.mark.parametrize("field", ["sha256", "blobId", "sha"])
 def test_a_hash_that_is_none_makes_no_path(repo: Repo, online: RegistrySettings, field: str, value: object) -> None:
+    """ST-11."""
+
     def spoil(listing: dict[str, object]) -> None:
         siblings = listing["siblings"]
         assert isinstance(siblings, list)
@@ -418,6 +432,8 @@ def test_a_hash_that_is_none_makes_no_path(repo: Repo, online: RegistrySettings,
 
 @pytest.mark.parametrize("size", [-1, 1 << 70, "big", None, 1.5, True])
 def test_a_size_that_is_none_is_refused(repo: Repo, online: RegistrySettings, size: object) -> None:
+    """ST-17."""
+
     def spoil(listing: dict[str, object]) -> None:
         siblings = listing["siblings"]
         assert isinstance(siblings, list)
@@ -432,6 +448,7 @@ def test_a_size_that_is_none_is_refused(repo: Repo, online: RegistrySettings, si
 def test_an_answer_that_is_not_a_hubs_is_told(
     hub: FakeHub, online: RegistrySettings, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """ST-16."""
     hub.repos["org/repo"] = Repo(original())
     monkeypatch.setattr(json, "dumps", lambda *_: body.decode())
     with pytest.raises((SourceUnreachable, MalformedAnswer)) as caught:
@@ -441,6 +458,7 @@ def test_an_answer_that_is_not_a_hubs_is_told(
 
 @pytest.mark.usefixtures("repo")
 def test_a_silent_hub_is_given_up_in_time(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-03, ST-08."""
     hub.silent = True
     started = time.monotonic()
     with pytest.raises(SourceUnreachable, match=r"no answer within 0\.5 seconds|timed out") as caught:
@@ -463,6 +481,7 @@ def test_offline_takes_what_the_cache_has(online: RegistrySettings, heard: Heard
 
 @pytest.mark.usefixtures("repo")
 def test_a_model_that_is_here_stays_where_the_hub_is_out_of_reach(online: RegistrySettings, heard: Heard) -> None:
+    """ST-08."""
     pull("org/repo", online)
     away = replace(online, endpoint="http://127.0.0.1:9", cache_dir=online.cache_dir.with_name("other"))
     assert pull("org/repo", away, heard).name == "org/repo"
@@ -478,6 +497,7 @@ def test_a_store_that_cannot_be_written_is_told(online: RegistrySettings) -> Non
 
 
 def test_two_pulls_at_once_fetch_once(hub: FakeHub, online: RegistrySettings) -> None:
+    """ST-25."""
     hub.repos["org/large"] = Repo(original(size=4 << 20))
     with ThreadPoolExecutor(4) as pool:
         entries = list(pool.map(lambda _: pull("org/large", online), range(4)))

@@ -39,6 +39,7 @@ def pulled(online: RegistrySettings) -> bytes:
 def test_what_broke_off_goes_on_where_it_ended(
     hub: FakeHub, data: bytes, online: RegistrySettings, trouble: str
 ) -> None:
+    """ST-02, ST-03."""
     hub.faults = {NAME: [Fault("cut" if trouble == "cut" else "short", times=2, at=0.4)]}
     assert pulled(online) == data
     assert spans(hub)[0] == 0
@@ -47,6 +48,7 @@ def test_what_broke_off_goes_on_where_it_ended(
 
 
 def test_a_stalled_download_is_tried_again(hub: FakeHub, data: bytes, online: RegistrySettings) -> None:
+    """ST-03."""
     hub.faults = {NAME: [Fault("stall", times=1, at=0.5)]}
     started = time.monotonic()
     assert pulled(replace(online, patience=0.1)) == data
@@ -57,12 +59,14 @@ def test_a_stalled_download_is_tried_again(hub: FakeHub, data: bytes, online: Re
 def test_a_server_that_misunderstands_ranges_splices_nothing(
     hub: FakeHub, data: bytes, online: RegistrySettings, trouble: str
 ) -> None:
+    """ST-06."""
     second = Fault("ignore_range") if trouble == "ignore_range" else Fault("shift_range")
     hub.faults = {NAME: [Fault("cut", at=0.5), second]}
     assert pulled(online) == data
 
 
 def test_a_range_that_is_refused_begins_anew(hub: FakeHub, data: bytes, online: RegistrySettings) -> None:
+    """ST-06."""
     hub.faults = {NAME: [Fault("cut", at=0.5), Fault("status", at=416)]}
     assert pulled(online) == data
     assert spans(hub)[-1] == 0
@@ -70,11 +74,13 @@ def test_a_range_that_is_refused_begins_anew(hub: FakeHub, data: bytes, online: 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_a_hub_that_is_busy_is_asked_again(hub: FakeHub, data: bytes, online: RegistrySettings, status: int) -> None:
+    """ST-07."""
     hub.faults = {NAME: [Fault("status", times=2, at=status)]}
     assert pulled(online) == data
 
 
 def test_a_hub_says_how_long_to_wait(hub: FakeHub, data: bytes, online: RegistrySettings) -> None:
+    """ST-07."""
     hub.faults = {NAME: [Fault("status", at=429, headers={"Retry-After": "1"})]}
     started = time.monotonic()
     assert pulled(online) == data
@@ -82,6 +88,7 @@ def test_a_hub_says_how_long_to_wait(hub: FakeHub, data: bytes, online: Registry
 
 
 def test_a_hub_that_stays_busy_is_given_up(hub: FakeHub, data: bytes, online: RegistrySettings) -> None:
+    """ST-08."""
     hub.faults = {NAME: [Fault("status", times=99, at=503)]}
     with pytest.raises(
         SourceUnreachable, match=f"{NAME}: 0 of {len(data)} bytes came, then: it answers with status 503"
@@ -90,6 +97,7 @@ def test_a_hub_that_stays_busy_is_given_up(hub: FakeHub, data: bytes, online: Re
 
 
 def test_no_more_is_written_than_was_announced(hub: FakeHub, data: bytes, online: RegistrySettings) -> None:
+    """ST-15."""
     hub.faults = {NAME: [Fault("endless", times=99)]}
     with pytest.raises(SourceUnreachable, match="more than the"):
         pulled(online)
@@ -98,6 +106,7 @@ def test_no_more_is_written_than_was_announced(hub: FakeHub, data: bytes, online
 
 
 def test_a_spliced_file_is_found_by_its_checksum(hub: FakeHub, data: bytes, online: RegistrySettings) -> None:
+    """ST-04, ST-06."""
     partial = online.cache_dir / "models--org--repo" / "blobs" / f"{sha256(data)}.unillm.incomplete"
     partial.parent.mkdir(parents=True)
     partial.write_bytes(b"something else")
@@ -110,6 +119,7 @@ def test_a_spliced_file_is_found_by_its_checksum(hub: FakeHub, data: bytes, onli
 
 
 def test_a_link_in_the_place_of_a_draft_is_not_followed(data: bytes, online: RegistrySettings, tmp_path: Path) -> None:
+    """ST-28."""
     victim = tmp_path / "victim"
     victim.write_text("mine")
     partial = online.cache_dir / "models--org--repo" / "blobs" / f"{sha256(data)}.unillm.incomplete"

@@ -1,3 +1,4 @@
+# ruff: noqa: PTH100, PTH115, PTH118
 """A disk that fails when it is told to, and remembers what was asked of it.
 
 `FaultyDisk` stands between a process and the files under one folder: each step (a file opened, a piece written, a name
@@ -59,11 +60,11 @@ class FaultyDisk:
         """From here on this process reaches those files only through this."""
         self._mkdir, self._open, self._open_file = os.mkdir, os.open, io.open
         opened, mkdir, open_file = self.open, self.mkdir, self.open_file
-        os.fsync = self._told_of_sync(os.fsync)
+        os.fsync = self._told_of_sync(os.fsync)  # type: ignore[assignment]
         os.scandir = self._listing(os.scandir)
         os.listdir = self._listing(os.listdir)
         os.rmdir = self._removing("rmdir", os.rmdir)
-        os.unlink = os.remove = self._removing("unlink", os.unlink)  # type: ignore[assignment]
+        os.unlink = os.remove = self._removing("unlink", os.unlink)
         os.rename = os.replace = self._renaming(os.replace)
         os.symlink = self._linking(os.symlink)
         os.mkdir, os.open, io.open = mkdir, opened, open_file  # type: ignore[assignment]
@@ -98,7 +99,7 @@ class FaultyDisk:
         if not isinstance(file, int):
             self._note(*(("file", place) if new else ("data", place, self.content(place))))
         buffered = io.BufferedRandom(raw) if "+" in mode else io.BufferedWriter(raw)
-        return buffered if "b" in mode else io.TextIOWrapper(buffered, *args, **more)  # type: ignore[return-value]
+        return buffered if "b" in mode else io.TextIOWrapper(buffered, *args, **more)
 
     def content(self, place: str) -> str:
         with self._open_file(place, "rb") as file:
