@@ -152,7 +152,7 @@ def test_rolling_back_computes_again_from_a_snapshot() -> None:
     target.truncate(only, 60)
     assert only.state is State.RUNNING
     target.truncate(only, 50)
-    assert only.state is State.WAITING
+    assert target.waiting.first() is only
     step(target)
     assert only.computed >= 28
     list(until_idle(target))
@@ -195,7 +195,7 @@ def scheduler_of(rows: int, sharing: Sharing = "radix", windows: tuple[int | Non
 
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("windows", [(), (None,), (None, 6), (6,)], ids=str)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_events_never_lose_a_row(seed: int, windows: tuple[int | None, ...], sharing: Sharing) -> None:
     chance = random.Random(seed)
     target, arrive = scheduler_of(chance.choice([3, 5, 9]), sharing, windows), Arrivals()
@@ -240,7 +240,7 @@ def test_a_snapshot_is_a_row_that_nobody_writes_until_it_is_taken_back() -> None
     rows.check([second])
 
 
-@pytest.fixture(scope="module", params=["mamba", "falcon-mamba"])
+@pytest.fixture(scope="module", params=[pytest.param("mamba", marks=pytest.mark.slow), "falcon-mamba"])
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Model]:
     folder: Path = tmp_path_factory.mktemp(request.param)
     return request.param, load_model(save(reference(BY_NAME[request.param]), folder), PLACE)
