@@ -26,19 +26,19 @@ def as_list(prompts: Prompts) -> list[Prompt]:
     return [prompts] if is_single(prompts) else [_one(prompt) for prompt in prompts]
 
 
-def encode(text: str, tokenizer: Tokenizer, context: int) -> list[int]:
-    """The ids of a raw prompt: special tokens that it spells out are meant."""
+def encode(text: str, tokenizer: Tokenizer, context: int | None = None) -> list[int]:
+    """The ids of a raw prompt: special tokens that it spells out are meant. `within` says what `context` is for."""
     return within(text, lambda part: tokenizer.encode(part, special=True), context)
 
 
-def within(text: str, cut: Callable[[str], list[int]], context: int) -> list[int]:
+def within(text: str, cut: Callable[[str], list[int]], context: int | None) -> list[int]:
     """The ids that `cut` makes of `text`, seen not to be far too many before all of it is cut.
 
     A text is cut from its start, twice as much of it each time. What stands at the end of a part may be cut otherwise
-    in the whole, hence `SLACK`.
+    in the whole, hence `SLACK`. Without a `context` nothing is too many.
     """
-    length = max(context * USUAL, LONG)
-    while length < len(text):
+    length = len(text) if context is None else max(context * USUAL, LONG)
+    while context is not None and length < len(text):
         ids = cut(text[:length])
         if len(ids) > context + context // SLACK + SLACK:
             raise PromptTooLong(context, context, counted=False)

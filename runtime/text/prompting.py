@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 from ...registry.files import Message as SaidBefore
 from ..errors import InvalidParameter, NoChatTemplate, NoTokenizer, PromptTooLong
-from ..prompts import encode
-from .template import ChatTemplate, chat_ids
+from ..prompts import encode, within
+from .template import ChatTemplate, chat_text
 from .tokenizer import Tokenizer
 
 Message: TypeAlias = Mapping[str, Any]
@@ -39,7 +39,7 @@ class Prompting:
 
     def text(self, text: str, *, truncate: bool = False) -> tuple[list[int], int]:
         """The ids of `text`, and how many were left out at its beginning so that it fits."""
-        return self.ids(encode(text, self.reader), truncate=truncate)
+        return self.ids(encode(text, self.reader, None if truncate else self.context), truncate=truncate)
 
     def ids(self, ids: Sequence[int], *, truncate: bool = False) -> tuple[list[int], int]:
         """The same for ids."""
@@ -54,7 +54,7 @@ class Prompting:
         if marks is None:
             raise InvalidParameter("suffix", after, f"left out: {self.name} does not support insert")
         first, second, third = marks
-        return self.ids(encode(f"{first}{before}{second}{after}{third}", self.reader))[0]
+        return self.ids(encode(f"{first}{before}{second}{after}{third}", self.reader, self.context))[0]
 
     def conversation(
         self,
@@ -69,11 +69,12 @@ class Prompting:
         The system's words and the last message stay.
         """
         whole = begun(messages, self.system, self.said)
-        ids = self._written(whole, tools, variables)
+        bound = None if truncate else self.context
+        ids = self._written(whole, tools, variables, bound)
         count, kept = len(ids), list(whole)
         while truncate and len(ids) >= self.context and (oldest := _oldest(kept)) is not None:
             del kept[oldest]
-            ids = self._written(kept, tools, variables)
+            ids = self._written(kept, tools, variables, bound)
         return self.ids(ids)[0], count - len(ids)
 
     @property
@@ -83,11 +84,16 @@ class Prompting:
         return self.tokenizer
 
     def _written(
-        self, messages: Sequence[Message], tools: Sequence[Any] | None, variables: Mapping[str, Any]
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Any] | None,
+        variables: Mapping[str, Any],
+        bound: int | None,
     ) -> list[int]:
         if self.template is None:
             raise NoChatTemplate(self.name)
-        return chat_ids(self.reader, self.template, messages, tools=tools, **variables)
+        text = chat_text(self.reader, self.template, messages, tools=tools, **variables)
+        return within(text, self.reader.encode_quoted, bound)
 
 
 def begun(messages: Sequence[Message], system: str | None, said: Sequence[SaidBefore]) -> list[Message]:
