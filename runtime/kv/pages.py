@@ -419,6 +419,8 @@ class PageCache:
 
     def _affords(self, pages: int) -> bool:
         """Whether so many can be had, if need be from other engines that share the budget."""
+        if pages <= len(self.slabs):
+            return True
         if pages > self.available:
             self.slabs.ask(pages - self.idle, self)
         self.slabs.grow(min(pages, self.available) - self.idle)  # what was paid for may not be there after all
