@@ -39,7 +39,7 @@ class _Idle(Model):
 
     def __init__(self, spec: CacheSpec, place: Placement, context: int) -> None:
         super().__init__()
-        self.config = _Config(context)  # type: ignore[assignment]
+        self.config = _Config(context)
         self.place = place
         self._spec = CacheSpec(tuple(map(_narrow, spec.layers)))
         self._hidden = torch.zeros(2 * SEQUENCES, 1, device=place.device)

@@ -248,7 +248,8 @@ def test_generation_follows_the_scores_with_hits_chunks_company_and_giving_way(r
                 clear = best.values[:, 0] - best.values[:, 1] > 2 * TOLERANCE * scores.abs().max()
                 assert torch.equal(torch.tensor(done.token_ids)[clear], best.indices[clear, 0])
                 assert clear.float().mean() > 0.8
-        assert engine.stats().gave_way > 0
+        windowed = getattr(layer, "window", None) is not None  # who sees no further holds no more, and need not yield
+        assert engine.stats().gave_way > 0 or windowed
         engine.check()
 
 
