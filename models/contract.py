@@ -4,7 +4,7 @@ A model is a config, a forward pass and its checkpoint names. It knows neither t
 device it is on: everything a forward pass may know of its surroundings is one `Batch`.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import prod
@@ -44,7 +44,8 @@ class Placement:
     """Where a model lives and what it computes in. `dtype` is that of activations; weights stay as stored.
 
     With `world` ranks each loads its part of the weights, and `collective` joins what they compute. `kernels` compute
-    on a CPU what they can; without them, and elsewhere, everything is plain torch.
+    on a CPU what they can; without them, and elsewhere, everything is plain torch. `quantize` says of a plain matrix,
+    by its name and shape, in which kind of blocks it is packed as it is loaded; None: in none.
     """
 
     device: torch.device
@@ -53,6 +54,7 @@ class Placement:
     world: int = 1
     collective: Collective | None = None
     kernels: "Kernels | None" = None
+    quantize: Callable[[str, tuple[int, ...]], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

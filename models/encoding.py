@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .blocks import block_of, dequantize
 from .errors import WeightsError
+from .quantized import INT8, QuantizedTensor
 from .rounding import affine, affine_pair, symmetric
 
 _STRETCH: Final = 1 << 17  # numbers encoded at a time
@@ -20,7 +21,7 @@ _SYMMETRIC_STARTS: Final = (-0.9, -0.7, -0.5, -0.3, -0.1, 0.0, 0.1, 0.3, 0.5, 0.
 
 
 def quantize(kind: str, numbers: Tensor) -> Tensor:
-    """Rows of numbers [rows, columns] -> packed rows uint8 [rows, bytes of a row]. The same numbers give the same bytes.
+    """Rows of numbers [rows, columns] -> packed rows uint8 [rows, bytes of a row]. The same numbers, the same bytes.
 
     Raises `WeightsError` for a kind that is not written here, rows that are no whole blocks, and numbers that no block
     can hold: infinities and what is not a number.
@@ -40,6 +41,27 @@ def quantize(kind: str, numbers: Tensor) -> Tensor:
         blocks = _ENCODERS[kind](some.reshape(-1, block.elements))
         out[first : first + height] = blocks.view(len(some), -1)
     return out
+
+
+def fits(kind: str, columns: int) -> bool:
+    """Whether rows of so many numbers can be written in this kind."""
+    return kind == INT8 or (kind in _ENCODERS and columns % block_of(kind).elements == 0)
+
+
+def packed(kind: str, weight: Tensor) -> QuantizedTensor:
+    """A weight [.., rows, columns] in blocks of `kind`; INT8 is a scale a row. Raises as `quantize` does."""
+    rows = weight.reshape(-1, weight.shape[-1])
+    if kind != INT8:
+        return QuantizedTensor(kind, tuple(weight.shape), quantize(kind, rows))
+    data, scale = torch.empty(rows.shape, dtype=torch.int8), torch.empty(len(rows))
+    for first in range(0, len(rows), height := max(1, _STRETCH // rows.shape[1])):
+        some = rows[first : first + height].float()
+        largest = some.abs().amax(-1) / 127
+        scale[first : first + height] = largest
+        data[first : first + height] = _over(some, largest[:, None]).round_()
+    if not scale.isfinite().all():
+        raise WeightsError("a weight holds numbers that are not finite")
+    return QuantizedTensor(kind, tuple(weight.shape), data.view(torch.uint8), side={"scale": scale})
 
 
 def mean_square_error(kind: str, numbers: Tensor, packed: Tensor) -> float:
@@ -137,7 +159,7 @@ def _k_affine(x: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _polished(across: Tensor, weight: Tensor, most: int, pair: Tensor, small: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The numbers [n, 256] under these scales; then the two halves that suit them best, where that is an improvement."""
+    """The numbers [n, 256] under these scales; then the two halves that suit them best, where that is better."""
     count = len(pair)
 
     def rounded(pair: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,9 @@ class EngineBuilder(Generic[Made]):
     def prefix_cache(self, sharing: Sharing) -> Self:
         return replace(self, options=replace(self.options, prefix_cache=sharing))
 
+    def quantize(self, kind: str) -> Self:
+        return replace(self, options=replace(self.options, quantize=kind))
+
     def exact(self, on: bool = True) -> Self:
         return replace(self, options=replace(self.options, exact=on))
 

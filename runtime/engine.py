@@ -95,6 +95,7 @@ class Engine:
         budget: MemoryBudget | None = None,
         prefix_cache: Sharing = "radix",
         exact: bool = False,
+        quantize: str | None = None,
         draft: str | Path | ModelFiles = "ngram",
         faults: Sequence[Fault] = (),
         options: EngineOptions | None = None,
@@ -114,6 +115,7 @@ class Engine:
             budget=budget,
             prefix_cache=prefix_cache,
             exact=exact,
+            quantize=quantize,
             draft=draft,
             faults=tuple(faults),
         )

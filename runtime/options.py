@@ -19,7 +19,8 @@ class EngineOptions:
     head; "auto" is what the model computes in. A step computes at most `batch_tokens` tokens of at most `sequences` sequences.
     `prefix_cache` is how prompts share what they begin with: "radix", "hash" or "off". `threads` are the physical cores
     unless said, on a CPU. `exact` keeps activations in `dtype` where a CPU's kernels would round them to 8 bits to
-    multiply them with quantised weights. `draft` is what guesses tokens ahead, which changes speed and never text: a
+    multiply them with quantised weights. `quantize` packs plain weights as they are loaded: "q8_0", "q4_0", "q4_k" or
+    "int8". `draft` is what guesses tokens ahead, which changes speed and never text: a
     model of the same vocabulary, "ngram" (what followed the last tokens where they stood before) or "off". `faults` are
     for debugging: what is to go wrong, and where.
     """
@@ -36,6 +37,7 @@ class EngineOptions:
     sequences: int = 128
     prefix_cache: Sharing = "radix"
     exact: bool = False
+    quantize: str | None = None
     draft: str | Path | ModelFiles = "ngram"
     faults: tuple[Fault, ...] = ()
 

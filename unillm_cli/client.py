@@ -42,6 +42,7 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
         device=settings.device,
         dtype=settings.dtype,
         exact=settings.exact,
+        quantize=settings.quantize,
         draft=_draft(session, settings),
         context=settings.context or files.parameters.get("context"),
         prefix_cache=settings.prefix_cache,

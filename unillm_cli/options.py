@@ -155,6 +155,9 @@ ProgramsOption = Annotated[
     Path | None, Option("--llama-cpp", metavar="FOLDER", help="Where llama.cpp's programs are, if not on the PATH.")
 ]
 
+QuantizeOption = Annotated[
+    str | None, Option("--quantize", metavar="KIND", help="Pack plain weights as they load: q8_0, q4_0, q4_k or int8.")
+]
 MixtureOption = Annotated[
     str, Option("--to", metavar="KIND", help="q8_0, q6_k, q5_k_m, q4_k_m, q4_0 ..., or f16 and bf16: not packed.")
 ]

@@ -65,6 +65,7 @@ KEYS: Mapping[str, Key] = {
     "device": Key("UNILLM_DEVICE", _text, "where models run: auto, cpu, cuda, cuda:1, mps"),
     "dtype": Key("UNILLM_DTYPE", _text, "what models compute in: auto, float32, float16, bfloat16"),
     "exact": Key("UNILLM_EXACT", _switch, "multiply quantised weights with activations that are not rounded"),
+    "quantize": Key("UNILLM_QUANTIZE", _text, "how plain weights are packed as they load: q8_0, q4_0, q4_k, int8"),
     "draft": Key("UNILLM_DRAFT", _text, "what guesses ahead, for speed alone: a model's name, ngram, off"),
     "context": Key("UNILLM_CONTEXT", _whole, "the longest prompt and answer together, in tokens"),
     "prefix_cache": Key("UNILLM_PREFIX_CACHE", _sharing, "how prompts share what they begin with: radix, hash, off"),
@@ -93,6 +94,7 @@ class Settings:
     device: str
     dtype: str
     exact: bool
+    quantize: str | None
     draft: str
     context: int | None
     prefix_cache: PrefixCache
@@ -110,7 +112,7 @@ class Settings:
         given = _given(environ) | _from_flags(flags)
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
         values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False, "draft": "ngram"}
-        values |= {"context": None, "home": None, "offline": False, "limit_rate": None}
+        values |= {"quantize": None, "context": None, "home": None, "offline": False, "limit_rate": None}
         values |= {"prefix_cache": "radix", "faults": None, "max_batch_tokens": None, "max_running": None}
         values |= {name: _parsed(KEYS[name], one) for name, one in given.items()}
         return cls(**values, environment=environment)

@@ -93,7 +93,7 @@ def experts(x: Tensor, weight: Tensor | QuantizedTensor, chosen: Tensor) -> Tens
     order = flat.argsort(stable=True)
     counts = torch.bincount(flat, minlength=weight.shape[0]).tolist()
     out = x.new_empty(len(flat), weight.shape[1])
-    for expert, choices in enumerate(order.split(counts)):
+    for expert, choices in enumerate(torch.split(order, counts)):
         if len(choices):
             out[choices] = _of_expert(x[choices // chosen.shape[1]], weight, expert)
     return out.view(*chosen.shape, -1)

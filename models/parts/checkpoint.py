@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..blocks import block_of
 from ..contract import Part, Placement, Weight, WeightLoader
+from ..encoding import packed
 from ..errors import SplitError, WeightsError
 from ..quantized import QuantizedTensor
 
@@ -94,12 +95,20 @@ class Checkpoint:
             )
 
     def _placed(self, weight: Weight) -> Weight:
-        kernels = self.place.kernels
+        kernels, copied = self.place.kernels, False
+        if isinstance(weight, Tensor) and (kind := self._kind(weight)) is not None:
+            weight, copied = packed(kind, weight), True
         if kernels is not None and isinstance(weight, QuantizedTensor) and kernels.packs(weight):
-            packed = kernels.pack(weight)
+            weight, copied = kernels.pack(weight), True
+        if copied:
             self.loader.release(self.name)
-            return packed
         return weight.to(self.place.device)
+
+    def _kind(self, weight: Tensor) -> str | None:
+        """The blocks that a plain matrix is packed into, if it is."""
+        if self.place.quantize is None or weight.dim() < 2 or not weight.dtype.is_floating_point:
+            return None
+        return self.place.quantize(self.name, tuple(weight.shape))
 
     def _part(self, part: Part) -> Weight:
         try:

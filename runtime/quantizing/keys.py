@@ -105,4 +105,5 @@ def neighbouring(weight: Tensor, heads: int) -> Tensor:
     """Rows of each head from halves that turn together to neighbours that do, as `llama` wants them."""
     if not heads:
         return weight
-    return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
+    halves = weight.reshape(heads, 2, len(weight) // heads // 2, *weight.shape[1:])
+    return halves.transpose(1, 2).reshape(weight.shape)

@@ -4,7 +4,8 @@ Nothing of the weights is read before the architecture is known, its configurati
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
+from typing import Final, Protocol
 
 import torch
 
@@ -13,11 +14,14 @@ from ...models.errors import ModelError
 from ...models.table import find
 from ...registry.files import ModelFiles
 from ..device import available_memory
-from ..errors import NotEnoughMemory
+from ..errors import InvalidParameter, NotEnoughMemory
+from ..quantizing.at_load import chooser
 from .gguf import GGUFWeights
 from .pytorch import PyTorchWeights
 from .safetensors import SafeTensorsWeights
 from .shards import check_indexes
+
+_MOST_BITS: Final = 9  # of a number that is packed as it is loaded
 
 
 class SizedLoader(WeightLoader, Protocol):
@@ -49,22 +53,31 @@ def load_model(files: ModelFiles, place: Placement) -> Model:
     return build_model(open_weights(files), place, files.name)
 
 
-def build_model(weights: SizedLoader, place: Placement, name: str) -> Model:
-    """The same, of weights that are open already; `name` is what an error calls the model."""
+def build_model(weights: SizedLoader, place: Placement, name: str, quantize: str | None = None) -> Model:
+    """The same, of weights that are open already; `name` is what an error calls the model.
+
+    `quantize` packs plain matrices as they are loaded; `InvalidParameter` where the weights are packed already.
+    """
     try:
-        return _build(weights, place, name)
+        return _build(weights, place, name, quantize)
     except ModelError as error:
         error.source = name
         raise
 
 
-def _build(weights: SizedLoader, place: Placement, name: str) -> Model:
+def _build(weights: SizedLoader, place: Placement, name: str, quantize: str | None) -> Model:
     about = weights.metadata
     family = find(about.architecture, about.format)
     read_config = family.Config.from_gguf if about.format == "gguf" else family.Config.from_hf
     config = read_config(about.config)
+    needed = weights.nbytes // place.world
+    if quantize is not None:
+        if weights.stored_dtype is None:
+            raise InvalidParameter("quantize", quantize, f"left out: the weights of {name} are a GGUF's already")
+        place = replace(place, quantize=chooser(quantize, weights.tensor_names(), config))
+        needed = needed * _MOST_BITS // (8 * weights.stored_dtype.itemsize)
     # Packed copies take what they take in the file, whose pages go as each is made.
-    check_fits(weights.nbytes // place.world, place.device, name)
+    check_fits(needed, place.device, name)
     return family.load(weights, config, place)
 
 

@@ -43,6 +43,7 @@ def generate(
     max_batch_tokens: of.MaxBatchTokensOption = None,
     max_running: of.MaxRunningOption = None,
     exact: of.ExactOption = None,
+    quantize: of.QuantizeOption = None,
     draft: of.DraftOption = None,
     offline: of.OfflineOption = None,
     verbose: of.VerboseOption = False,
@@ -86,6 +87,7 @@ def generate(
         max_batch_tokens=max_batch_tokens,
         max_running=max_running,
         exact=exact,
+        quantize=quantize,
         draft=draft,
         offline=offline,
     )

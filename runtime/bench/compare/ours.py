@@ -14,7 +14,7 @@ def load(file: Path, threads: int) -> tuple[Generate, int]:
     from ...options import EngineOptions
     from ...params import SamplingParams
 
-    engine = Engine.load(file, options=EngineOptions(device="cpu", threads=threads))
+    engine = Engine.load(file, options=EngineOptions(device="cpu", threads=threads, draft="off"))
 
     def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:
         engine.generate(

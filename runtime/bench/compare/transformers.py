@@ -16,7 +16,7 @@ def load(file: Path, threads: int) -> tuple[Generate, int]:
     torch.set_num_threads(threads)
     where = {"gguf_file": file.name} if file.suffix == ".gguf" else {}
     folder = file.parent if file.suffix == ".gguf" else file
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **where).eval()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **where)  # in its mode for running
 
     @torch.inference_mode()
     def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:
