@@ -75,7 +75,7 @@ class Saved:
 
     @property
     def is_whole(self) -> bool:
-        return crc32(self.data) == self.digest
+        return crc32(self.data.data) == self.digest
 
     def reaches(self, computed: int, wanted: Sequence[range]) -> bool:
         """Whether all of the `wanted` places are here, and as they were when `computed` tokens were."""
@@ -167,6 +167,6 @@ class Swap:
         began = perf_counter()
         pages = [table.pages[place - table.first] for table, each in zip(tables, places, strict=True) for place in each]
         data = self._pages.read(pages)
-        digest = crc32(data)
+        digest = crc32(data.data)
         self.judge.copied(data.nbytes, perf_counter() - began)
         return Saved(sequence, computed, places, data, digest)
