@@ -5,13 +5,14 @@ sequences are, the kernels read from these inputs. What cannot be recorded runs 
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
 
-from ..models.contract import Batch, Model
+from ..models.contract import Batch, Model, PagedView, StateView
 from ..models.ops.cpu.tape import NotRecordable, Recorder, Tape
 from ..models.ops.cpu.workspace import Workspace
 
@@ -19,7 +20,6 @@ MOST_SEQUENCES: Final = 64  # beyond, calls cost little beside what they do
 MOST_KEPT: Final = 32
 
 Place: TypeAlias = tuple[str, int | None]  # a field of the batch, or of one of its cache's views
-_CHANGING: Final = ("table", "slots")  # of a view; the other fields are the pool's own
 
 
 class _Unread(tuple[int, ...]):
@@ -58,6 +58,7 @@ class Replays:
         self.replayed = 0
         self.refused: dict[str, int] = {}
         self.torch_calls: tuple[str, ...] = ()
+        self.timed = False  # whether kernels' times are taken, for `take_times`
         self._model, self._width = model, width
         self._kernels = model.place.kernels
         self._workspace = Workspace()
@@ -78,17 +79,25 @@ class Replays:
         if known is None:
             return self._record(batch)
         known.fill(batch)
-        known.tape.replay(self._kernels.replay)
+        known.tape.replay(self._kernels.replay, timed=self.timed)
         self._kept.move_to_end(batch.queries)
         self.replayed += 1
         return known.scores
+
+    def take_times(self) -> dict[str, int]:
+        """Nanoseconds of the timed replays by kernel, since this was last asked."""
+        times: dict[str, int] = {}
+        for recording in self._kept.values():
+            for name, nanoseconds in recording.tape.take_times().items():
+                times[name] = times.get(name, 0) + nanoseconds
+        return times
 
     def forget(self) -> None:
         """Record anew: addresses have changed."""
         self._kept.clear()
 
     def _follow_pool(self, batch: Batch) -> None:
-        pages = [view.keys for view in batch.cache]
+        pages = [tensor for view in batch.cache for tensor in _pool_of(view)]
         if len(pages) != len(self._pages) or any(a is not b for a, b in zip(pages, self._pages, strict=True)):
             self.forget()
             self._pages = pages
@@ -142,7 +151,7 @@ def _places(batch: Batch) -> list[Place]:
     """Where the tensors are that differ between steps, each once."""
     seen: set[int] = set()
     places: list[Place] = [(field.name, None) for field in fields(batch) if field.name != "cache"]
-    places += [(field, layer) for layer in range(len(batch.cache)) for field in _CHANGING]
+    places += [(field, layer) for layer, view in enumerate(batch.cache) for field in _changing(view)]
     found = []
     for place in places:
         value = _at(batch, place)
@@ -152,9 +161,20 @@ def _places(batch: Batch) -> list[Place]:
     return found
 
 
+def _changing(view: PagedView | StateView) -> tuple[str, ...]:
+    """The fields that differ between steps; the others are the pool's own."""
+    return ("table", "slots") if isinstance(view, PagedView) else ("sources", "targets", "fresh")
+
+
+def _pool_of(view: PagedView | StateView) -> Iterable[Tensor]:
+    return (view.keys,) if isinstance(view, PagedView) else view.tensors.values()
+
+
 def _on(batch: Batch, inputs: dict[Place, Tensor]) -> Batch:
     """The batch with its inputs where the recording has them."""
     fixed = {id(_at(batch, place)): tensor for place, tensor in inputs.items()}
-    views = [replace(view, table=fixed[id(view.table)], slots=fixed[id(view.slots)]) for view in batch.cache]
+    views = [
+        replace(view, **{field: fixed[id(getattr(view, field))] for field in _changing(view)}) for view in batch.cache
+    ]
     own: dict[str, Any] = {field: tensor for (field, layer), tensor in inputs.items() if layer is None}
     return replace(batch, **own, contexts=_Unread(batch.contexts), cache=views)

@@ -44,7 +44,7 @@ class Runner:
     def run(self, chunks: Many[Chunk]) -> Tensor | None:
         """Scores [wanted tokens, vocabulary] fp32, chunk by chunk; None when no chunk wants any."""
         batch = self.batch(chunks)
-        if self.states is None and not any(chunk.sequence.scored_from is not None for chunk in chunks):
+        if not any(chunk.sequence.scored_from is not None for chunk in chunks):
             replayed = self.replays.run(batch)
             if replayed is not None:
                 return replayed

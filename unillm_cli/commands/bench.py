@@ -26,6 +26,7 @@ def bench(
     max_batch_tokens: of.MaxBatchTokensOption = None,
     max_running: of.MaxRunningOption = None,
     exact: of.ExactOption = None,
+    quantize: of.QuantizeOption = None,
     draft: of.DraftOption = None,
     offline: of.OfflineOption = None,
 ) -> None:
@@ -51,13 +52,16 @@ def bench(
         max_batch_tokens=max_batch_tokens,
         max_running=max_running,
         exact=exact,
+        quantize=quantize,
         draft=draft,
         offline=offline,
     )
     with open_engine(session, settings) as opened:
         figures = measure(opened.engine, opened.engine.vocabulary, work, partial(_tell, session))
         from ...runtime.bench.overhead import measure_overhead  # with torch, which is there by now
+        from ...runtime.bench.steps import measure_steps
 
+        figures += measure_steps(opened.engine.model, runs)
         figures.append(measure_overhead(opened.engine.model, runs))
         _show(session, opened, work, figures)
 
