@@ -12,16 +12,18 @@ groups, or a page that every window has left. Both come from the head of a line;
 finished sequence still had in its windows were needed later than its prefix, so they go with it, not before.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from itertools import count
 from sys import maxsize
-from typing import Concatenate, Literal, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import Concatenate, Literal, ParamSpec, TypeAlias, TypeVar
 
+from .audit import audit
 from .cached import CachedPages
 from .groups import most_places, pages_needed, tokens_in
 from .hashed import HashedPrefixes
 from .lease import Lease, Table
+from .prefixes import Prefixes
 from .radix import Node, RadixTree
 from .slabs import Slabs
 from .slots import STRIDE, StateRows
@@ -37,31 +39,11 @@ def _locked(method: Callable[Concatenate["PageCache", P], R]) -> Callable[Concat
     """Under the lock of the budget: another engine may be asking for what is idle here."""
 
     @wraps(method)
-    def held(self: "PageCache", *args: P.args, **kwargs: P.kwargs) -> R:
+    def held(self: "PageCache", /, *args: P.args, **kwargs: P.kwargs) -> R:
         with self.slabs.budget.lock:
             return method(self, *args, **kwargs)
 
     return held
-
-
-class Prefixes(Protocol):
-    """What is known of prefixes: `pages` entries, of which nobody holds `idle`. See `RadixTree`."""
-
-    root: Node
-
-    @property
-    def pages(self) -> int: ...
-    @property
-    def idle(self) -> int: ...
-    @property
-    def oldest(self) -> int | None: ...
-    def match(self, tokens: Sequence[int], most: int) -> tuple[Node, list[int]]: ...
-    def extend(self, node: Node, tokens: Sequence[int], start: int, pages: Sequence[int]) -> tuple[Node, list[int]]: ...
-    def hold(self, node: Node) -> None: ...
-    def release(self, node: Node) -> None: ...
-    def evict(self, wanted: int) -> list[int]: ...
-    def drop(self, node: Node) -> list[int]: ...
-    def walk(self) -> Iterator[Node]: ...
 
 
 class PageCache:
@@ -282,58 +264,7 @@ class PageCache:
 
     def check(self, leases: Iterable[Lease]) -> None:
         """Raise `AssertionError` unless every page has exactly one owner and the counts of what is shared are true."""
-        leases = list(leases)
-        owned = [page for lease in leases for table in lease.tables for page in table.own(lease.shared)]
-        self._check_prefixes(leases)
-        for number, group in enumerate(self.groups):
-            self._check_group(number, group, leases)
-        if self.states is not None:
-            self.states.check([lease.state for lease in leases if lease.state is not None])
-            _require(set(self.states.snapshots.pages) <= self._known(), "a snapshot stands for nothing")
-        in_cache = [page for group in self.groups for page in group.pages.values()]
-        self.slabs.check()
-        everything = [*self.slabs, *owned, *in_cache]
-        there = self.slabs.pages
-        _require(len(everything) == there, f"{len(everything)} pages have an owner, there are {there}")
-        _require(set(everything) == self.slabs.everything, "a page has two owners")
-
-    def _known(self) -> set[int]:
-        return {entry for node in self.prefixes.walk() for entry in node.pages}
-
-    def _check_prefixes(self, leases: list[Lease]) -> None:
-        holds: dict[int, int] = {}
-        for lease in leases:
-            path = list(lease.node.path())
-            spelled = [entry for node in reversed(path) for entry in node.pages]
-            _require(spelled == lease.entries, "a lease and the prefixes disagree on what it shares")
-            for node in path:
-                holds[id(node)] = holds.get(id(node), 0) + 1
-        nodes = list(self.prefixes.walk())
-        for node in nodes:
-            _require(node.holds == holds.get(id(node), 0), "a node counts another number of holds than there are")
-            _require(len(node.keys) == len(node.pages) > 0, "a node's keys and pages differ in number")
-            _require(node.parent is not None and node.parent.children.get(node.keys[0]) is node, "a node hangs loose")
-        entries = [entry for node in nodes for entry in node.pages]
-        idle = sum(len(node.pages) for node in nodes if not node.holds)
-        _require((self.prefixes.pages, self.prefixes.idle) == (len(entries), idle), "the prefixes miscount")
-        for group in self.groups:
-            missing = set(entries) ^ set(group.pages)
-            _require(missing <= set(entries), "a page stands for nothing")
-            _require(group.window is not None or not missing, "a prefix has lost a page")
-
-    def _check_group(self, number: int, group: CachedPages, leases: list[Lease]) -> None:
-        keeps: dict[int, int] = {}
-        for lease in leases:
-            table = lease.tables[number]
-            entries = table.shared(lease.entries)
-            found = [group.pages.get(entry) for entry in entries]
-            _require(found == table.pages[: len(entries)], "a lease and the prefix cache disagree on its shared pages")
-            _require(lease.room <= table.stop * self.page_size, "a lease promises more room than it has")
-            for entry in entries:
-                keeps[entry] = keeps.get(entry, 0) + 1
-        if group.window is not None:
-            _require(group.keeps == keeps, "a page is kept by another number of leases than there are")
-            _require(set(group.idle) == set(group.pages) - set(keeps), "a page is idle and kept, or neither")
+        audit(self, list(leases))
 
     def _match(self, tokens: Sequence[int], reusable: int) -> tuple[Node, list[int]]:
         """The longest known prefix that has all a token behind it sees."""
@@ -473,8 +404,3 @@ class PageCache:
 
 def _missing(lease: Lease, places: int) -> int:
     return sum([max(places - table.stop, 0) for table in lease.tables])
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise AssertionError(otherwise)
