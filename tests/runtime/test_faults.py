@@ -210,7 +210,8 @@ def test_a_forward_pass_that_stands_still_is_seen_from_outside(model: FakeModel)
         assert (engine.progress().works, engine.progress().stalled) == (False, 0.0)
         stream = engine.stream([1, 2], greedy(COUNT))
         assert engine.progress().works
-        next(stream), next(stream)
+        first = [next(stream), next(stream)]
+        assert [update.finish_reason for update in first] == [None, None]
         reader = threading.Thread(target=lambda: list(stream))
         asked = monotonic()
         reader.start()
