@@ -202,7 +202,7 @@ def _recorded(operation: str, folder: Path, endpoint: str) -> list[Change]:
     return disk.journal
 
 
-def _struck(operation: str, folder: Path, endpoint: str, error: str, at: int, lasting: bool) -> dict[str, object]:  # noqa: FBT001
+def _struck(operation: str, folder: Path, endpoint: str, error: str, at: int, lasting: bool) -> dict[str, object]:
     settings = settings_in(folder, endpoint)
     heard, steps = strike(error, at, lasting=lasting)
     disk = FaultyDisk(folder, heard)
