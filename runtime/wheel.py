@@ -226,8 +226,11 @@ class Wheel:
         if not result.more:
             return [self._take_one(chunk, result, result.sample.token, began)]
         taken: list[Outcome] = []
+        failed: NonFiniteLogits | None = None
+        finished: FinishReason | None = None
         for chosen in (result.sample, *result.more):
             if isinstance(chosen, Exception):
+                failed = chosen
                 break
             finished = self._choose(sequence, chosen.token)
             taken.append(Outcome(sequence, began, result._replace(sample=chosen, more=()), finished=finished))
@@ -235,8 +238,8 @@ class Wheel:
             if finished:
                 break
         self._advance(chunk, len(taken))
-        if isinstance(chosen, Exception):
-            taken.append(self._fail(sequence, chosen, began))
+        if failed is not None:
+            taken.append(self._fail(sequence, failed, began))
         elif finished:
             self.take_off(sequence)
         return taken
