@@ -33,7 +33,7 @@ def measure_steps(model: Model, runs: int) -> list[Figure]:
         why = "; ".join(replays.refused) or "there are no kernels"
         return [Figure(steps.name, steps.unit, f"{steps.about}, not replayed: {why}", steps.values)]
     about = f"of a step, replayed from a recording with {len(replays.torch_calls)} calls of torch in it"
-    return [steps, Figure("kernels", "%", about, tuple(100 * kernels / step for step, kernels in pairs))]
+    return [steps, Figure("in kernels", "%", about, tuple(100 * kernels / step for step, kernels in pairs))]
 
 
 def _run(wheel: Wheel) -> tuple[float, float]:

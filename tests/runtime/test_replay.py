@@ -101,7 +101,7 @@ def test_what_cannot_be_replayed_runs_as_ever_and_is_counted(kernels: Kernels, t
 
 def test_the_share_of_kernels_in_a_step_is_measured(kernels: Kernels, tmp_path: Path) -> None:
     step, share = measure_steps(load(zoo.ROWS[0], tmp_path, kernels), runs=2)
-    assert (step.name, share.name) == ("step", "kernels")
+    assert (step.name, share.name) == ("step", "in kernels")
     assert min(step.values) > 0
     assert all(0 < value < 100 for value in share.values)
 
