@@ -239,7 +239,8 @@ def test_generation_follows_the_scores_with_hits_chunks_company_and_giving_way(r
     asked = [prompt(BY_NAME[name], 20 + 3 * seed, seed) for seed in range(6)]
     layer = model.cache_spec().layers[0]
     page = 2 * 4 * 8 * layer.kv_heads * layer.head_dim * len(model.cache_spec().layers)
-    with engine_of(model, batch_tokens=20, kv_memory=16 * page) as engine:
+    pages = 16 if layer.window is None else 7  # where windows move on, more would be enough for all
+    with engine_of(model, batch_tokens=20, kv_memory=pages * page) as engine:
         for _ in range(2):
             for done, ids in zip(engine.generate(asked, greedy(32)), asked, strict=True):
                 everything = [*ids, *done.token_ids]
