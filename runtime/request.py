@@ -151,11 +151,13 @@ class Request:
             self._logprobs.append(self._logprob(sample))
 
     def _logprob(self, sample: Sample) -> TokenLogprob:
-        top = tuple(TokenLogprob(token, self._piece(token), value) for token, value in sample.top)
-        return TokenLogprob(sample.token, self._piece(sample.token), sample.logprob or 0.0, top)
+        top = tuple(self._named(token, value) for token, value in sample.top)
+        return self._named(sample.token, sample.logprob or 0.0, top)
 
-    def _piece(self, token: int) -> str:
-        return "" if self._tokenizer is None else self._tokenizer.token(token)
+    def _named(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+        if self._tokenizer is None:
+            return TokenLogprob(token, "", logprob, top)
+        return TokenLogprob(token, self._tokenizer.token(token), logprob, top, self._tokenizer.data(token))
 
     def _read(self, *, to_end: bool) -> str:
         """The text of what is unread, as far as it may be handed out."""

@@ -37,13 +37,15 @@ class Timings:
 class TokenLogprob:
     """A token and its logarithmic probability in the model's own distribution, before temperature and filters.
 
-    `top` holds the likeliest alternatives, best first, as many as were asked for.
+    `top` holds the likeliest alternatives, best first, as many as were asked for. `data` are the token's bytes, which
+    may be part of a character; None where the tokenizer does not tell.
     """
 
     token_id: int
     token: str
     logprob: float
     top: tuple["TokenLogprob", ...] = ()
+    data: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

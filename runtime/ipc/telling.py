@@ -92,13 +92,10 @@ class Telling:
         )
 
     def _spelled(self, logprobs: Sequence[Logprob] | None) -> list[TokenLogprob]:
-        name = self._tokenizer.token
         return [
-            TokenLogprob(
-                one.token,
-                name(one.token),
-                one.logprob,
-                tuple(TokenLogprob(token, name(token), logprob) for token, logprob in one.top),
-            )
+            self._named(one.token, one.logprob, tuple(self._named(token, value) for token, value in one.top))
             for one in logprobs or ()
         ]
+
+    def _named(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
+        return TokenLogprob(token, self._tokenizer.token(token), logprob, top, self._tokenizer.data(token))

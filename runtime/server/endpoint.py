@@ -32,10 +32,6 @@ class Dialect(Protocol):
         """The body of an error."""
         ...
 
-    def event(self, fault: Fault, request_id: str) -> bytes:
-        """The last words of a stream that broke off."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Server:

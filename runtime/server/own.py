@@ -19,9 +19,6 @@ class Own:
         told = {"message": fault.message, "type": fault.kind, "param": fault.field, "hint": fault.hint}
         return {"error": {name: value for name, value in told.items() if value is not None}, "request_id": request_id}
 
-    def event(self, fault: Fault, request_id: str) -> bytes:
-        return msgspec.json.encode(self.error(fault, 500, request_id)) + b"\n"
-
 
 class Tokenize(msgspec.Struct, forbid_unknown_fields=True):
     """`special`: names of special tokens in the text are meant as such."""

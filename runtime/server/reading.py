@@ -17,8 +17,10 @@ MOST_BYTES = 64 << 20  # of a body; images come inside
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
-_PLACE = re.compile(r" - at `\$\.?([^`]*)`$")
+_PLACE = re.compile(r" - at (?:`key` in )?`\$\.?([^`]*)`$")
 _UNKNOWN = re.compile(r"Object contains unknown field `([^`]*)`")
+_MISSING = re.compile(r"Object missing required field `([^`]*)`")
+_NEVER = re.compile(r"Expected `null`, got .*|Expected `array` of length <= 0")  # how types say: not supported
 
 
 async def read_json(request: Request, kind: type[Body], most: int = MOST_BYTES) -> Body:
@@ -61,9 +63,12 @@ def _explained(text: str) -> Refused:
     place = _PLACE.search(text)
     where = place[1] if place else ""
     message = _PLACE.sub("", text)
-    if unknown := _UNKNOWN.fullmatch(message):
-        name = ".".join(part for part in (where, unknown[1]) if part)
-        return invalid(name, f"{name} is not supported")
+    if _NEVER.fullmatch(message):
+        return invalid(where, f"{where} is not supported")
+    for pattern, what in ((_UNKNOWN, "is not supported"), (_MISSING, "is missing")):
+        if found := pattern.fullmatch(message):
+            name = ".".join(part for part in (where, found[1]) if part)
+            return invalid(name, f"{name} {what}")
     return invalid(where or None, f"{where}: {message}" if where else message)
 
 

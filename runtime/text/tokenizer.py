@@ -144,6 +144,13 @@ class Tokenizer:
             return self._decode_by_rule([token], False)
         return b"".join(self.spelt([token], skip_special=False)).decode(errors="replace")
 
+    def data(self, token: int) -> bytes | None:
+        """The bytes of one token; None of a part of a character where tokens do not stand for bytes."""
+        if self.pieces is not None:
+            return b"".join(self.spelt([token], skip_special=False))
+        text = self.token(token)
+        return None if "\ufffd" in text else text.encode()
+
     def _decode_by_rule(self, ids: list[int], skip_special: bool) -> str:
         return guarded(
             self._vocabulary.source, "decode", lambda: self._pipeline.decode(ids, skip_special_tokens=skip_special)
