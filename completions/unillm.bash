@@ -40,7 +40,7 @@ _unillm() {
   fi
   flags=
   case $verb in
-    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --quantize --draft --offline --verbose -v --json --quiet -q --debug --help -h' ;;
+    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --kv-dtype --prefix-cache --max-batch-tokens --max-running --exact --quantize --draft --offline --verbose -v --json --quiet -q --debug --help -h' ;;
     models|list|ls) flags='--ollama --outdated --json --quiet -q --debug --help -h' ;;
     serve) flags='--model -m --host --port --api-key --api-key-file --keep-alive --max-queue --context --device --dtype --max-batch-tokens --max-running --cors --tls-cert --tls-key --tokenizer-workers --offline --json --quiet -q --debug --help -h' ;;
     search) flags='--limit --offline --json --quiet -q --debug --help -h' ;;
@@ -58,7 +58,7 @@ _unillm() {
     verify) flags='--json --quiet -q --debug --help -h' ;;
     config) flags='--origin --json --quiet -q --debug --help -h' ;;
     doctor) flags='--offline --json --quiet -q --debug --help -h' ;;
-    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --prefix-cache --max-batch-tokens --max-running --exact --quantize --draft --offline --json --quiet -q --debug --help -h' ;;
+    bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --kv-dtype --prefix-cache --max-batch-tokens --max-running --exact --quantize --draft --offline --json --quiet -q --debug --help -h' ;;
     bench-compare) flags='--synthetic --kind --test --peer --rounds --threads --build-peers --llama-cpp --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
@@ -66,6 +66,7 @@ _unillm() {
     "generate --model"|"generate -m"|"generate --draft"|"serve --model"|"serve -m"|"bench --draft") _unillm_models; return ;;
     "generate --device"|"serve --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"serve --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
+    "generate --kv-dtype"|"bench --kv-dtype") COMPREPLY=($(compgen -W 'auto fp32 fp16 bf16 int8' -- "$cur")); return ;;
     "generate --prefix-cache"|"bench --prefix-cache") COMPREPLY=($(compgen -W 'radix hash off' -- "$cur")); return ;;
   esac
   if [[ $cur == -* ]]; then

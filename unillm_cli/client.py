@@ -45,6 +45,7 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
         quantize=settings.quantize,
         draft=_draft(session, settings),
         context=settings.context or files.parameters.get("context"),
+        kv_dtype=settings.kv_dtype,
         prefix_cache=settings.prefix_cache,
         faults=read_faults(settings.faults or ""),
     ).with_batch(settings.max_batch_tokens, settings.max_running)

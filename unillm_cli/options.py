@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from typer import Argument, Option
 
-from .settings import PrefixCache
+from .settings import KVDtype, PrefixCache
 
 Dtype: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -53,6 +53,10 @@ DraftOption = Annotated[
 ]
 ContextOption = Annotated[
     int | None, Option("--context", metavar="TOKENS", min=1, help="The longest prompt and answer together.")
+]
+KVDtypeOption = Annotated[
+    KVDtype | None,
+    Option("--kv-dtype", help="What keys and values are kept in: int8 takes a quarter of fp32's memory."),
 ]
 PrefixCacheOption = Annotated[
     PrefixCache | None, Option("--prefix-cache", help="How prompts share what they begin with.")

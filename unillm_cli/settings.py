@@ -18,6 +18,7 @@ from ..runtime.faults import read_faults
 from .errors import SettingsError
 
 PrefixCache: TypeAlias = Literal["radix", "hash", "off"]
+KVDtype: TypeAlias = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 
 
 def _text(value: str) -> str:
@@ -51,6 +52,12 @@ def _sharing(value: str) -> str:
     return value
 
 
+def _kept_in(value: str) -> str:
+    if value not in get_args(KVDtype):
+        raise ValueError(f"{value!r} is none of {', '.join(get_args(KVDtype))}")
+    return value
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """One setting: its environment variable, how its text is read, and what it is for."""
@@ -68,6 +75,7 @@ KEYS: Mapping[str, Key] = {
     "quantize": Key("UNILLM_QUANTIZE", _text, "how plain weights are packed as they load: q8_0, q4_0, q4_k, int8"),
     "draft": Key("UNILLM_DRAFT", _text, "what guesses ahead, for speed alone: a model's name, ngram, off"),
     "context": Key("UNILLM_CONTEXT", _whole, "the longest prompt and answer together, in tokens"),
+    "kv_dtype": Key("UNILLM_KV_DTYPE", _kept_in, "what keys and values are kept in: auto, fp32, fp16, bf16, int8"),
     "prefix_cache": Key("UNILLM_PREFIX_CACHE", _sharing, "how prompts share what they begin with: radix, hash, off"),
     "max_batch_tokens": Key("UNILLM_MAX_BATCH_TOKENS", _whole, "the most tokens that are computed at once"),
     "max_running": Key("UNILLM_MAX_RUNNING", _whole, "the most requests that are answered at once"),
@@ -97,6 +105,7 @@ class Settings:
     quantize: str | None
     draft: str
     context: int | None
+    kv_dtype: KVDtype
     prefix_cache: PrefixCache
     max_batch_tokens: int | None
     max_running: int | None
@@ -113,7 +122,13 @@ class Settings:
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
         values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False, "draft": "ngram"}
         values |= {"quantize": None, "context": None, "home": None, "offline": False, "limit_rate": None}
-        values |= {"prefix_cache": "radix", "faults": None, "max_batch_tokens": None, "max_running": None}
+        values |= {
+            "kv_dtype": "auto",
+            "prefix_cache": "radix",
+            "faults": None,
+            "max_batch_tokens": None,
+            "max_running": None,
+        }
         values |= {name: _parsed(KEYS[name], one) for name, one in given.items()}
         return cls(**values, environment=environment)
 
