@@ -4,11 +4,12 @@ import logging
 from pathlib import Path
 
 import pytest
-import torch
 
 from unillm.models.contract import Model
+from unillm.runtime.device import KV_DTYPES
 from unillm.runtime.engine import Engine
 from unillm.runtime.kv.pages import PageCache
+from unillm.runtime.kv.pool import PageLayout
 from unillm.runtime.kv.swap import Measured, Swap
 from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
@@ -87,7 +88,7 @@ def test_a_damaged_copy_is_computed_again_with_a_warning(caplog: pytest.LogCaptu
         for number in list(swap.sequences):
             swap._saved[number].data[0, 3] ^= 1
         with caplog.at_level(logging.WARNING):
-            answers = {one: [] for one in ids}
+            answers: dict[str, list[int]] = {one: [] for one in ids}
             for update in engine.follow(*ids):
                 answers[update.id] += update.token_ids
         assert list(answers.values()) == [model.answer(one, 30) for one in prompts]
@@ -177,12 +178,13 @@ def test_real_pages_come_back_as_they_were(name: str, kv_dtype: str, tmp_path: P
 
 
 def engine_with(model: Model, kv_dtype: str, pages: int) -> Engine:
-    width = {"fp32": 4.0, "int8": 1.0}[kv_dtype]
-    layers = model.cache_spec().layers
-    scales = 4 if kv_dtype == "int8" else 0
-    size = 8 * 2 * sum(layer.kv_heads * (layer.head_dim * width + scales) for layer in layers)
+    layout = PageLayout.of(model.cache_spec(), 8, KV_DTYPES[kv_dtype])
     options = EngineOptions(
-        kv_memory=int(size) * pages, kv_dtype=kv_dtype, page_size=8, batch_tokens=64, sequences=8, draft="off"
+        kv_memory=layout.page_bytes * pages,
+        kv_dtype=kv_dtype,
+        page_size=8,
+        batch_tokens=64,
+        sequences=8,
+        draft="off",
     )
-    torch.manual_seed(0)
     return Engine(model, options=options)
