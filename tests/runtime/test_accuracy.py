@@ -1,0 +1,78 @@
+"""What rounding activations to 8 bits costs a trained model: perplexity, and how long answers stay the exact ones.
+
+A text of 2000 tokens tells the perplexity's ratio to about a quarter of a percent: a short one tells nothing.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from unillm.models.contract import Model, Placement
+from unillm.registry.files import ModelFiles
+from unillm.runtime.text.tokenizer import load_tokenizer
+from unillm.runtime.weights.load import load_model
+from unillm.tests.models.paged import Pages
+from unillm.tests.models.zoo import EXACT, ROUNDED
+from unillm.tests.support.packages import smollm2_gguf
+
+TEXT = Path(__file__).parents[2] / "LICENSE"
+TOKENS, WINDOW, COUNT = 2000, 500, 24
+PROMPTS = ("The capital of France is", "Water is made of", "In the beginning", "A haiku about the sea:")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.weights,
+    pytest.mark.skipif(EXACT.kernels is None, reason="no CPU kernels here"),
+]
+
+
+def loaded(place: Placement) -> Model:
+    return load_model(files(), place)
+
+
+def files() -> ModelFiles:
+    path = smollm2_gguf()
+    return ModelFiles("smollm2", "gguf", (path,), {path.name: path})
+
+
+def encoded(text: str) -> list[int]:
+    tokenizer = load_tokenizer(files())
+    assert tokenizer is not None
+    return tokenizer.encode(text)
+
+
+def log_probabilities(model: Model, ids: Sequence[int]) -> Tensor:
+    """Of each token after those before it, in windows."""
+    found = []
+    for start in range(0, len(ids) - 1, WINDOW):
+        window = list(ids[start : start + WINDOW + 1])
+        scores = Pages(model).whole(window[:-1]).log_softmax(-1)
+        found.append(scores.gather(1, torch.tensor(window[1:])[:, None]).squeeze(1))
+    return torch.cat(found).double()
+
+
+def agreeing(answer: Sequence[int], exact: Sequence[int]) -> int:
+    """How many tokens are the same before the first that is not."""
+    return next((i for i, (a, b) in enumerate(zip(answer, exact, strict=True)) if a != b), len(exact))
+
+
+def test_perplexity_is_within_half_a_percent_of_the_exact() -> None:
+    ids = encoded(TEXT.read_text("utf-8"))[:TOKENS]
+    exact, rounded = (log_probabilities(loaded(place), ids) for place in (EXACT, ROUNDED))
+    assert abs(float((exact - rounded).mean().expm1())) <= 0.005
+
+
+def test_greedy_answers_follow_the_exact_ones_as_long_as_llama_cpps_do() -> None:
+    from unillm.tests.support.llama_cpp import LlamaCpp  # skips without the wheel
+
+    exact, rounded, peer = loaded(EXACT), loaded(ROUNDED), LlamaCpp(smollm2_gguf())
+    ours = theirs = 0
+    for prompt in PROMPTS:
+        ids = encoded(prompt)
+        wanted = exact.generate(ids, COUNT)
+        ours += agreeing(rounded.generate(ids, COUNT), wanted)
+        theirs += agreeing(peer.greedy(ids, COUNT), wanted)
+    assert ours >= theirs
