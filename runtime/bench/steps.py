@@ -50,7 +50,10 @@ def _running(model: Model, context: int) -> Wheel:
     """A wheel whose one sequence has been read, and goes on until the context is full."""
     layout = PageLayout.of(model.cache_spec(), PAGE, model.place.dtype)
     pages = 2 * -(-context // PAGE)
-    wheel, _ = assemble(model, EngineOptions(kv_memory=pages * layout.page_bytes, page_size=PAGE, context=context))
+    memory = pages * layout.page_bytes
+    # Guesses would make some steps longer, and the sequence end sooner.
+    options = EngineOptions(kv_memory=memory, page_size=PAGE, context=context, draft="off")
+    wheel, _ = assemble(model, options)
     wheel.put(Sequence(1, [0] * PROMPT, context), Chooser(SamplingParams(temperature=0)))
     wheel.turn()
     return wheel

@@ -53,12 +53,24 @@ inline Ints lookup(const int8_t* table, Ints nibbles) {
 constexpr int wide_bias = 0;
 inline Ints widen(Ints weights) { return weights; }
 inline Ints narrow(Ints weights) { return weights; }
+#if defined(UNILLM_NEON_DOT)
+inline Ints dot(Ints sum, Ints weights, Ints activations) {
+  int32x4_t sums[4];
+  int8x16_t w[4], x[4];
+  std::memcpy(sums, &sum, sizeof sums);
+  std::memcpy(w, &weights, sizeof w);
+  std::memcpy(x, &activations, sizeof x);
+  for (int i = 0; i < 4; ++i) sums[i] = vdotq_s32(sums[i], w[i], x[i]);
+  return read<Ints>(sums);
+}
+#else
 inline Ints dot(Ints sum, Ints weights, Ints activations) {
   const Shorts w = reinterpret_cast<Shorts>(weights), x = reinterpret_cast<Shorts>(activations);
   const Shorts even = ((w << 8) >> 8) * ((x << 8) >> 8), odd = (w >> 8) * (x >> 8);
   const Ints pairs = reinterpret_cast<Ints>(even + odd);
   return sum + (shift_left(pairs, 16) >> 16) + (pairs >> 16);
 }
+#endif
 inline Ints dot_wide(Ints sum, Ints weights, Ints activations) { return dot(sum, weights, activations); }
 
 // ---- floats ----
