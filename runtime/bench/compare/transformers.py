@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .peer import WorkerPeer
 from .worker import Generate
@@ -16,7 +17,7 @@ def load(file: Path, threads: int) -> tuple[Generate, int]:
     torch.set_num_threads(threads)
     where = {"gguf_file": file.name} if file.suffix == ".gguf" else {}
     folder = file.parent if file.suffix == ".gguf" else file
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **where)  # in its mode for running
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **where)  # in its mode for running
 
     @torch.inference_mode()
     def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:

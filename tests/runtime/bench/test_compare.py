@@ -103,7 +103,7 @@ def test_unillm_itself_answers_in_a_process_of_its_own(tmp_path: Path) -> None:
     file = synthetic_model("qwen3-tiny", "q8_0", tmp_path, lambda *_: None)
     assert OURS.absent(file) is None
     with OURS.running(file, 1) as running:
-        assert running.figure(TRIALS["prompt-512"]) > 0
+        assert (running.figure(TRIALS["prompt-512"]) or 0) > 0
 
 
 def test_programs_that_are_not_there_are_named(tmp_path: Path) -> None:

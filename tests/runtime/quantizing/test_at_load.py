@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from unillm.models.config import ModelConfig
 from unillm.models.contract import Placement
 from unillm.models.encoding import packed
 from unillm.models.quantized import INT8, QuantizedTensor
@@ -34,7 +35,7 @@ def test_scores_are_those_of_the_rounded_numbers(name: str, choice: str, place: 
 
 def _rounded(row: zoo.Row, choice: str, files: ModelFiles) -> torch.nn.Module:
     """The reference with the numbers that its matrices' blocks hold."""
-    model = copy.deepcopy(zoo.reference(row))
+    model: torch.nn.Module = copy.deepcopy(zoo.reference(row))
     loader = open_weights(files)
     config = _config(row)
     choose = chooser(choice, loader.tensor_names(), config)
@@ -45,7 +46,7 @@ def _rounded(row: zoo.Row, choice: str, files: ModelFiles) -> torch.nn.Module:
     return model
 
 
-def _config(row: zoo.Row) -> object:
+def _config(row: zoo.Row) -> ModelConfig:
     from unillm.models.table import find
 
     return find(f"{row.family}ForCausalLM", "safetensors").Config.from_hf(zoo.keys_of(row))
