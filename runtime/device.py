@@ -55,12 +55,12 @@ def choose_dtype(name: str, stored: torch.dtype | None, device: torch.device) ->
     return torch.bfloat16
 
 
-def choose_kv_dtype(name: str, computed: torch.dtype) -> torch.dtype:
-    """What keys and values are kept in; `auto` is the dtype that the model computes in."""
+def choose_kv_dtype(name: str, fitting: torch.dtype) -> torch.dtype:
+    """What keys and values are kept in; `auto` is `fitting`."""
     if name in KV_DTYPES:
         return KV_DTYPES[name]
     if name == "auto":
-        return computed
+        return fitting
     why = f"one of {', '.join(KV_DTYPE_NAMES)}"
     if name.startswith("fp8"):
         why += "; no attention here reads 8-bit floats, int8 takes as much memory"
