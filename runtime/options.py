@@ -18,8 +18,8 @@ class EngineOptions:
     On a CPU up to a quarter of it may be taken beside it, for pages of sequences that gave way. `kv_dtype` is what keys
     and values are kept in: "fp32", "fp16", "bf16", or "int8", with a scale for each token and head; "auto" is what the
     model computes in, but bf16 where activations are rounded to 8 bits anyway. A step computes at most `batch_tokens`
-    tokens of at most `sequences` sequences. `prefix_cache` is how prompts share their beginnings: "radix", "hash" or "off".
-    `threads` are the physical cores unless said, on a CPU. `exact` keeps activations in `dtype` where a CPU's
+    tokens of at most `sequences` sequences. `prefix_cache` is how prompts share their beginnings: "radix", "hash" or
+    "off". `threads` are the physical cores unless said, on a CPU. `exact` keeps activations in `dtype` where a CPU's
     kernels would round them to 8 bits to multiply them with quantised weights. `quantize` packs plain weights as they
     are loaded: "q8_0", "q4_0", "q4_k" or "int8". `draft` is what guesses tokens ahead, which changes speed and never
     text: a model of the same vocabulary, "ngram" (what followed the last tokens where they stood before) or "off".
