@@ -61,12 +61,18 @@ async def _answered(server: Server, endpoint: Endpoint, request: Request) -> Res
     except Exception:  # the door: nothing of what went wrong inside goes out
         _LOG.exception("request %s failed", request_id)
         return _refusal(endpoint, INTERNAL, 500, request_id)
-    response.headers.setdefault("X-Request-Id", request_id)
+    for name, value in _named(request_id).items():
+        response.headers.setdefault(name, value)
     return response
 
 
 def _refusal(endpoint: Endpoint, fault: Fault, status: int, request_id: str) -> Response:
-    headers = {"X-Request-Id": request_id}
+    headers = _named(request_id)
     if fault.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(fault.retry_after)))
     return json_response(endpoint.dialect.error(fault, status, request_id), status, headers)
+
+
+def _named(request_id: str) -> dict[str, str]:
+    """By both names that clients know it by."""
+    return {"X-Request-Id": request_id, "Request-Id": request_id}

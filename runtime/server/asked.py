@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from ..errors import InvalidParameter
+from ..hosting.asking import Fault, HostError
 from ..params import SamplingParams
 from ..text.template import RESERVED
 from .endpoint import Refused, invalid
@@ -27,9 +28,9 @@ def naming(names: Names) -> Iterator[None]:
         name = names.get(error.field, error.field)
         raise invalid(name, f"{name} is {error.value!r}; it must be {error.allowed}", error.hint) from None
     except Refused as refused:
-        name = refused.fault.field or ""
-        fault = msgspec.structs.replace(refused.fault, field=names.get(name, refused.fault.field))
-        raise Refused(fault, refused.status) from None
+        raise Refused(_renamed(refused.fault, names), refused.status) from None
+    except HostError as error:
+        raise Refused(_renamed(error.fault, names)) from None
 
 
 def sampling(**wanted: Any) -> SamplingParams:
@@ -52,3 +53,8 @@ def variables(given: Mapping[str, Any] | None, field: str = "chat_template_kwarg
     except (OverflowError, RecursionError):
         raise invalid(field, f"{field} holds a number of more than 64 bits, or lists too deep") from None
     return wanted
+
+
+def _renamed(fault: Fault, names: Names) -> Fault:
+    name = "prompt" if fault.kind == "too_long" else fault.field
+    return fault if name is None else msgspec.structs.replace(fault, field=names.get(name, name))

@@ -3,7 +3,7 @@
 Every number stays within what all processes of a server can pass on.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from msgspec import Meta
 
@@ -27,5 +27,5 @@ Stops = Annotated[list[Stop], Meta(max_length=64)]
 Tokens = Annotated[list[Token], Meta(min_length=1)]
 
 # A field that clients may send as long as it asks for nothing.
-Nothing = None
+Nothing: TypeAlias = None
 NoItems = Annotated[list[Any], Meta(max_length=0)]

@@ -1,6 +1,12 @@
 """Every route there is, a dialect a line."""
 
 from . import own
+from .anthropic import endpoints as anthropic
 from .endpoint import Endpoint
+from .openai import endpoints as openai
 
-ENDPOINTS: tuple[Endpoint, ...] = (*own.ENDPOINTS,)
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *own.ENDPOINTS,
+    *openai.ENDPOINTS,
+    *anthropic.ENDPOINTS,
+)

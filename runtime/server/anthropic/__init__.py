@@ -1,0 +1,1 @@
+"""The dialect of Anthropic: messages, and the count of their tokens."""

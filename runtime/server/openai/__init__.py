@@ -1,0 +1,1 @@
+"""The dialect of OpenAI: chat, completions, responses, embeddings and models."""

@@ -1,0 +1,49 @@
+"""From what OpenAI's bodies share to ours: sampling, and what a template may see of a wish to think."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...params import SamplingParams
+from ..asked import sampling
+from ..endpoint import invalid
+from .types import Asked, Effort
+
+
+def sampled(body: Asked, **more: Any) -> SamplingParams:
+    """The sampling that `body` asks for, with what only some endpoints have. Raises `InvalidParameter`."""
+    return sampling(
+        temperature=body.temperature,
+        top_p=body.top_p,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
+        logit_bias=body.logit_bias,
+        seed=body.seed,
+        stop=body.stop,
+        top_k=body.top_k,
+        min_p=body.min_p,
+        typical_p=body.typical_p,
+        repetition_penalty=body.repetition_penalty,
+        stop_token_ids=body.stop_token_ids,
+        ignore_eos=body.ignore_eos,
+        **more,
+    )
+
+
+def thinking(effort: Effort | None) -> dict[str, Any]:
+    """The variables by which templates know how much to think."""
+    return {} if effort is None else {"reasoning_effort": effort, "enable_thinking": effort != "none"}
+
+
+def prompts(given: str | Sequence[str | int | list[int]], field: str) -> list[str | list[int]]:
+    """One prompt or several: all text, all token ids, or all lists of token ids."""
+    if isinstance(given, str):
+        return [given]
+    ids = [one for one in given if isinstance(one, int)]
+    if len(ids) == len(given):
+        return [ids]
+    several = [one for one in given if not isinstance(one, int)]
+    if ids or len({type(one) for one in several}) > 1:
+        raise invalid(field, f"{field} is a mixture; it must be text, token ids, or a list of either")
+    if [] in several:
+        raise invalid(field, f"{field} has an empty list of token ids")
+    return several

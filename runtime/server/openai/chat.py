@@ -1,0 +1,109 @@
+"""/v1/chat/completions: from its body to what is asked, and from the pieces of the answer to its words."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import UNSET
+
+from ...hosting.asking import Ask, Piece
+from ..asked import seconds, variables
+from ..endpoint import invalid
+from ..sse import event
+from .asking import sampled, thinking
+from .results import Answer, ChatCompletion, Choice, Chunk, ChunkChoice, Delta
+from .types import ChatBody, Message
+from .wording import DONE, EventScribe, Head, Tally, counted, finish, scores
+
+NAMES = {"prompt": "messages"}
+
+
+def to_ask(body: ChatBody) -> Ask:
+    """What `body` asks. Raises `Refused` and `InvalidParameter`."""
+    params = sampled(body, max_tokens=_most_tokens(body), n=body.n, logprobs=_alternatives(body))
+    return Ask(
+        model=body.model,
+        messages=[plain(message, place) for place, message in enumerate(body.messages)],
+        variables={**thinking(body.reasoning_effort), **variables(body.chat_template_kwargs)},
+        params=params,
+        priority=body.priority or 0,
+        keep_alive=seconds(body.keep_alive),
+        watched=bool(body.stream),
+    )
+
+
+def plain(message: Message, place: int) -> dict[str, Any]:
+    """A message as templates know them."""
+    content = message.content if message.content is not None else message.refusal
+    if content is None and message.role != "assistant":
+        raise invalid(f"messages[{place}].content", f"messages[{place}].content is missing")
+    role = "system" if message.role == "developer" else message.role
+    said = {"role": role, "content": content if isinstance(content, str) else "\n".join(p.text for p in content or ())}
+    reasoning = message.reasoning_content if message.reasoning_content is not None else message.reasoning
+    more = {"name": message.name, "reasoning_content": reasoning}
+    return {**said, **{name: text for name, text in more.items() if text is not None}}
+
+
+def whole(pieces: Sequence[Piece], head: Head) -> ChatCompletion:
+    """The answer, all of it there."""
+    choices = sorted((piece for piece in pieces if piece.finish_reason is not None), key=lambda piece: piece.choice)
+    return ChatCompletion(
+        id=f"chatcmpl-{head.number}",
+        created=head.created,
+        model=head.model,
+        system_fingerprint=head.fingerprint,
+        choices=[Choice(one.choice, Answer(one.text), finish(one), scores(one)) for one in choices],
+        usage=counted(pieces, len(choices)),
+    )
+
+
+class ChatScribe(EventScribe):
+    """The answer in chunks: the role, the text, the reason it ended, and where it was asked for the tokens."""
+
+    def __init__(self, head: Head, answers: int, *, include_usage: bool) -> None:
+        self._head = head
+        self._answers = answers
+        self._include_usage = include_usage
+        self._tally = Tally(answers)
+
+    def write(self, piece: Piece) -> Iterator[bytes]:
+        self._tally.add(piece)
+        if piece.prompt_tokens is not None:
+            for choice in range(self._answers):
+                yield self._chunk(ChunkChoice(choice, Delta("assistant", "")))
+            return
+        scored = scores(piece)
+        if piece.text or (scored is not None and scored.content):
+            yield self._chunk(ChunkChoice(piece.choice, Delta(content=piece.text), scored))
+        if piece.finish_reason is not None:
+            yield self._chunk(ChunkChoice(piece.choice, Delta(), finish_reason=finish(piece)))
+
+    def end(self) -> Iterator[bytes]:
+        if self._include_usage:
+            yield event(self._told([], usage=self._tally.usage))
+        yield DONE
+
+    def _chunk(self, choice: ChunkChoice) -> bytes:
+        return event(self._told([choice], usage=None if self._include_usage else UNSET))
+
+    def _told(self, choices: list[ChunkChoice], usage: Any) -> Chunk:
+        return Chunk(
+            id=f"chatcmpl-{self._head.number}",
+            created=self._head.created,
+            model=self._head.model,
+            system_fingerprint=self._head.fingerprint,
+            choices=choices,
+            usage=usage,
+        )
+
+
+def _most_tokens(body: ChatBody) -> int | None:
+    old, new = body.max_tokens, body.max_completion_tokens
+    if old is not None and new is not None and old != new:
+        raise invalid("max_tokens", f"max_tokens is {old} and max_completion_tokens {new}; give one of them")
+    return new if new is not None else old
+
+
+def _alternatives(body: ChatBody) -> int | None:
+    if body.top_logprobs is not None and not body.logprobs:
+        raise invalid("top_logprobs", "top_logprobs needs logprobs to be true")
+    return (body.top_logprobs or 0) if body.logprobs else None
