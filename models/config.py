@@ -7,7 +7,7 @@ Nothing here allocates by a value that it has read.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final, Self, TypeAlias
 
@@ -30,13 +30,17 @@ REQUIRED: Final = _Required()
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """A mapping from a file, read key by key. `prefix` is what error messages put before a name ("llama.")."""
+    """A mapping from a file, read key by key. `prefix` is what error messages put before a name ("llama.").
+
+    `spellings` says what a family's files call a key instead; of several names the first that is there counts.
+    """
 
     values: Mapping[str, Any]
     prefix: str = ""
+    spellings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def has(self, key: str) -> bool:
-        return self.values.get(self.prefix + key) is not None
+        return self.values.get(self._spelled(key)) is not None
 
     def integer(self, key: str, default: int | _Required | None = REQUIRED, *, low: int = 1, high: int) -> Any:
         """A whole number in `low..high`; a float counts where it is whole, as some writers store it."""
@@ -58,7 +62,7 @@ class Keys:
 
     def window(self, key: str, absent: int | None) -> int | None:
         """How many tokens attention sees. Null says all; where the key is absent, `absent` holds."""
-        default = None if self.prefix + key in self.values else absent
+        default = None if self._spelled(key) in self.values else absent
         size: int | None = self.integer(key, default, high=LONGEST)
         return size
 
@@ -111,19 +115,24 @@ class Keys:
 
     def section(self, key: str) -> "Keys | None":
         """The mapping under `key`, or None where the key is absent or null."""
-        value = self.values.get(self.prefix + key)
+        value = self.values.get(self._spelled(key))
         if value is None:
             return None
         if not isinstance(value, Mapping):
             raise self.error(key, f"{_shown(value)} is not a mapping")
-        path = f"{self.prefix}{key}."
+        path = f"{self._spelled(key)}."
         return Keys({path + str(name): item for name, item in value.items()}, path)
 
     def error(self, key: str, reason: str) -> ConfigError:
-        return ConfigError(self.prefix + key, reason)
+        return ConfigError(self._spelled(key), reason)
+
+    def _spelled(self, key: str) -> str:
+        """The key as the file has it; as it is first spelled where the file has none."""
+        names = [self.prefix + name for name in self.spellings.get(key, (key,))]
+        return next((name for name in names if self.values.get(name) is not None), names[0])
 
     def _get(self, key: str, default: Default | _Required) -> Any:
-        value = self.values.get(self.prefix + key)
+        value = self.values.get(self._spelled(key))
         if value is not None:
             return value
         if isinstance(default, _Required):

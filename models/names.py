@@ -4,6 +4,7 @@ Model code speaks Hugging Face's names. A family whose names differ says so at t
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 GGUF_NAMES: Final[Mapping[str, str]] = {
@@ -23,12 +24,29 @@ GGUF_NAMES: Final[Mapping[str, str]] = {
     "mlp.down_proj": "ffn_down",
 }
 
+# Matrices that some families store as one.
+_STACKED: Final = {"self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"}
 
-def gguf_name(name: str) -> str:
-    """`model.layers.3.self_attn.q_proj.weight` -> `blk.3.attn_q.weight`; a name outside the table stays as it is."""
-    stem, _, kind = name.rpartition(".")
-    head, _, rest = stem.partition("model.layers.")
-    if head or not rest:
-        return f"{GGUF_NAMES.get(stem, stem)}.{kind}"
-    number, _, inner = rest.partition(".")
-    return f"blk.{number}.{GGUF_NAMES.get(inner, inner)}.{kind}"
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a file calls tensors: a stem for each of the model's, with layers numbered under `layers`."""
+
+    layers: str
+    stems: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, name: str) -> str:
+        """`model.layers.3.self_attn.q_proj.weight` -> `blk.3.attn_q.weight`; what has no stem here stays as it is."""
+        stem, _, kind = name.rpartition(".")
+        head, _, rest = stem.partition("model.layers.")
+        if head or not rest:
+            return f"{self.stems.get(stem, stem)}.{kind}"
+        number, _, inner = rest.partition(".")
+        return f"{self.layers}.{number}.{self.stems.get(inner, inner)}.{kind}"
+
+    def but(self, stems: Mapping[str, str]) -> "Names":
+        """The same, with other stems for some."""
+        return Names(self.layers, {**self.stems, **stems})
+
+
+gguf_name: Final = Names("blk", {**GGUF_NAMES, **_STACKED})

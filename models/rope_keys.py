@@ -20,14 +20,43 @@ STRETCH: Final = 1e6
 Reader: TypeAlias = Callable[[Keys, Keys, int], Scaling]
 
 
-def rope_from_hf(keys: Keys, dim: int) -> RopeConfig:
-    """Either spelling. Raises `ConfigError` naming the key."""
+def rope_from_hf(keys: Keys, dim: int, *, interleaved: bool = False, share: float = 1.0) -> RopeConfig:
+    """Either spelling. Of a head's `dim` numbers the `share` turns that the file says, or this one. Raises
+    `ConfigError` naming the key.
+    """
     section = keys.section("rope_scaling") or keys.section("rope_parameters") or Keys({}, "rope_parameters.")
+    return rope_of_section(section, keys, _turning(section, keys, dim, share), interleaved=interleaved)
+
+
+def ropes_from_hf(keys: Keys, dim: int, local: float) -> tuple[RopeConfig, RopeConfig]:
+    """Of models whose full and sliding layers turn at different paces: those of either, with base `local` for sliding
+    ones that have none.
+    """
+    section = keys.section("rope_parameters")
+    if section is None or not section.has("full_attention"):
+        base = keys.number("rope_local_base_freq", local, low=1.01, high=SLOWEST)
+        return rope_from_hf(keys, dim), RopeConfig(base, dim, Unscaled())
+    full = section.section("full_attention") or Keys({})
+    sliding = section.section("sliding_attention") or Keys({})
+    return rope_of_section(full, keys, dim), rope_of_section(sliding, keys, dim, local)
+
+
+def _turning(section: Keys, keys: Keys, dim: int, share: float) -> int:
+    place = section if section.has("partial_rotary_factor") else keys
+    turning = int(dim * place.number("partial_rotary_factor", share, low=0.0, high=1.0))
+    if turning < 2 or turning % 2:
+        raise place.error("partial_rotary_factor", f"{turning} of {dim} numbers cannot turn")
+    return turning
+
+
+def rope_of_section(
+    section: Keys, keys: Keys, dim: int, base: float = 10_000.0, *, interleaved: bool = False
+) -> RopeConfig:
     theta_in = section if section.has("rope_theta") else keys
-    theta = theta_in.number("rope_theta", 10_000.0, low=1.01, high=SLOWEST)
+    theta = theta_in.number("rope_theta", base, low=1.01, high=SLOWEST)
     spelling = "rope_type" if section.has("rope_type") else "type"
     kind = section.word(spelling, {name: name for name in _READERS}, "default")
-    return RopeConfig(theta, dim, _READERS[kind](section, keys, dim))
+    return RopeConfig(theta, dim, _READERS[kind](section, keys, dim), interleaved)
 
 
 def rope_from_gguf(keys: Keys, head_dim: int, *, interleaved: bool) -> RopeConfig:

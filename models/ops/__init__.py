@@ -16,17 +16,19 @@ from ..contract import AttentionSpec, Batch, PagedView, Weight
 from ..quantized import INT8, TILED
 from . import reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
-from .operands import Norm, Rotation
+from .operands import Matrices, Norm, Rotation
 from .reference_scan import causal_conv, selective_scan
 from .table import COMPILED, DENSE, Entry, Table, kind_of, place_of
 
 __all__ = [
+    "Matrices",
     "Norm",
     "Rotation",
     "attention",
     "causal_conv",
     "embedding",
     "experts",
+    "layer_norm",
     "linear",
     "rms_norm",
     "selective_scan",
@@ -90,11 +92,12 @@ def linear(
     return reference.added(torch.cat(outs, -1), onto)
 
 
-def experts(x: Tensor, weight: Weight, chosen: Tensor, kernels: Kernels | None = None) -> Tensor:
+def experts(x: Tensor, weight: Matrices, chosen: Tensor, kernels: Kernels | None = None) -> Tensor:
     """x [rows, in] times those matrices of `weight` [experts, out, in] that `chosen` [rows, choices] int64 names:
     [rows, choices, out]. For a second projection, of choices that differ, flatten: [rows * choices, in] with [.., 1].
     """
-    return _EXPERTS.choose(kind_of(weight), place_of(x, kernels), x.shape[0])(kernels, x, weight, chosen)
+    kind = DENSE if isinstance(weight, tuple) else kind_of(weight)
+    return _EXPERTS.choose(kind, place_of(x, kernels), x.shape[0])(kernels, x, weight, chosen)
 
 
 def embedding(ids: Tensor, table: Weight, dtype: torch.dtype, kernels: Kernels | None = None) -> Tensor:
@@ -105,6 +108,11 @@ def embedding(ids: Tensor, table: Weight, dtype: torch.dtype, kernels: Kernels |
 def rms_norm(x: Tensor, norm: Norm, kernels: Kernels | None = None) -> Tensor:
     """Of x [rows, columns]."""
     return _RMS_NORM.choose(str(x.dtype), place_of(x, kernels), x.shape[0])(kernels, x, norm)
+
+
+def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """Over the last dimension of x; `weight` and `bias` are fp32 and as wide, None where the norm has none."""
+    return reference.layer_norm(x, weight, bias, eps)
 
 
 def silu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:

@@ -1,8 +1,13 @@
 """What operations take beside tensors: small frozen values."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import Tensor
+
+from ..contract import Weight
+
+Matrices: TypeAlias = Weight | tuple[Tensor, ...]  # of several experts: [experts, out, in], or a plain matrix each
 
 
 @dataclass(frozen=True, slots=True, eq=False)

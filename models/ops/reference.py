@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..contract import Part
 from ..quantized import QuantizedTensor
-from .operands import Norm, Rotation
+from .operands import Matrices, Norm, Rotation
 
 # Numbers of a tile: about what the second-level caches of a few cores hold as fp32. Other devices hide no launch
 # costs behind so little work.
@@ -85,22 +85,23 @@ def packed_embedding(ids: Tensor, table: QuantizedTensor, dtype: torch.dtype) ->
     return table.rows(ids).to(dtype)
 
 
-def experts(x: Tensor, weight: Tensor | QuantizedTensor, chosen: Tensor) -> Tensor:
+def experts(x: Tensor, weight: Matrices, chosen: Tensor) -> Tensor:
     """x [rows, in] times the matrices of `weight` [experts, out, in] that `chosen` [rows, choices] names. One expert
     after another is read, and only if somebody chose it: which, is read on the host.
     """
     flat = chosen.flatten()
     order = flat.argsort(stable=True)
-    counts = torch.bincount(flat, minlength=weight.shape[0]).tolist()
-    out = x.new_empty(len(flat), weight.shape[1])
+    count, height = (len(weight), len(weight[0])) if isinstance(weight, tuple) else weight.shape[:2]
+    counts = torch.bincount(flat, minlength=count).tolist()
+    out = x.new_empty(len(flat), height)
     for expert, choices in enumerate(torch.split(order, counts)):
         if len(choices):
             out[choices] = _of_expert(x[choices // chosen.shape[1]], weight, expert)
     return out.view(*chosen.shape, -1)
 
 
-def _of_expert(x: Tensor, weight: Tensor | QuantizedTensor, expert: int) -> Tensor:
-    if isinstance(weight, Tensor):
+def _of_expert(x: Tensor, weight: Matrices, expert: int) -> Tensor:
+    if not isinstance(weight, QuantizedTensor):
         return _dense(x, weight[expert], None)
     one = weight.part(Part(0, expert, expert + 1))
     return _packed(x, replace(one, shape=one.shape[1:]), None)
@@ -111,6 +112,11 @@ def rms_norm(x: Tensor, norm: Norm) -> Tensor:
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.eps)
     return (wide * scale * norm.weight).to(x.dtype)
+
+
+def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """(x - mean) / deviation * weight + bias, in fp32, in the type of x."""
+    return F.layer_norm(x.float(), x.shape[-1:], weight, bias, eps).to(x.dtype)
 
 
 def silu_mul(gate_up: Tensor) -> Tensor:

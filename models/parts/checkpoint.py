@@ -5,7 +5,7 @@ without memory keeps the load going, so that `finish` lists everything at once.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 import torch
@@ -33,17 +33,25 @@ class _Findings:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A place in a checkpoint. `rename` turns the model's name of a tensor into the file's."""
+    """A place in a checkpoint. `rename` turns the model's name of a tensor into the file's.
+
+    `turned`: matrices here are stored [in, out], as GPT-2's are; they are turned as they are loaded.
+    """
 
     loader: WeightLoader
     place: Placement
     rename: Callable[[str], str] = str
     path: str = ""
     findings: _Findings = field(default_factory=_Findings)
+    turned: bool = False
 
     def __truediv__(self, step: str | int) -> "Checkpoint":
         path = f"{self.path}.{step}" if self.path else str(step)
-        return Checkpoint(self.loader, self.place, self.rename, path, self.findings)
+        return replace(self, path=path)
+
+    @property
+    def in_gguf(self) -> bool:
+        return self.loader.metadata.format == "gguf"
 
     @property
     def name(self) -> str:
@@ -69,10 +77,14 @@ class Checkpoint:
             self.findings.missing.append(self.name)
             return _stand_in(shape, part)
         weight = self.loader.load_tensor(self.name)
-        if not _fits(tuple(weight.shape), shape):
-            wanted = [size or "any" for size in shape]
+        stored = shape[::-1] if self.turned else shape
+        if not _fits(tuple(weight.shape), stored):
+            wanted = [size or "any" for size in stored]
             self.findings.misshapen.append(f"{self.name} is {list(weight.shape)} where {wanted} belongs")
             return _stand_in(shape, part)
+        if self.turned and isinstance(weight, Tensor) and len(shape) > 1:
+            weight = _cut(weight.T, part).contiguous()
+            return self._placed(weight)
         return self._placed(weight if part is None else self._part(part))
 
     def vector(self, size: int, part: Part | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -115,6 +127,10 @@ class Checkpoint:
             return self.loader.load_tensor(self.name, part)
         except ValueError as error:
             raise SplitError(self.name, self.place.world, str(error)) from error
+
+
+def _cut(weight: Tensor, part: Part | None) -> Tensor:
+    return weight if part is None else weight.narrow(part.dim, part.start, part.stop - part.start)
 
 
 def _fits(shape: tuple[int, ...], wanted: Shape) -> bool:

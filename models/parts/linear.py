@@ -57,6 +57,26 @@ class Linear(nn.Module):
         collective = joining(places[0].place, places[0].name) if split and split.kind == "columns" else None
         return cls([weight for weight, _ in pairs], [bias for _, bias in pairs], collective, places[0].place.kernels)
 
+    @classmethod
+    def load_stacked(
+        cls,
+        place: Checkpoint,
+        columns: int,
+        rows: Sequence[int],
+        split: Split | None = None,
+        bias: bool | None = False,
+    ) -> Self:
+        """Several weights that the checkpoint has in one tensor, one below the other; each is split by itself."""
+        total, biased = sum(rows), (place / "bias").exists() if bias is None else bias
+        weights, biases, first = [], [], 0
+        for size in rows:
+            share = (split.part(size, place.place, place.name) if split else None) or Part(0, 0, size)
+            part = Part(0, first + share.start, first + share.stop)
+            weights.append((place / "weight").matrix((total, columns), part))
+            biases.append((place / "bias").vector(total, part, place.place.dtype) if biased else None)
+            first += size
+        return cls(weights, biases, None, place.place.kernels)
+
 
 def _load_one(
     place: Checkpoint, shape: tuple[int, int], split: Split | None, bias: bool | None

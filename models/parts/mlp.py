@@ -1,4 +1,4 @@
-"""The gated feed-forward layer of llama-like models."""
+"""Feed-forward layers: gated, as llama-like models have them, and plain."""
 
 from typing import Self
 
@@ -6,31 +6,66 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..ops.cpu.kernels import Kernels
+from .activation import ACTIVATIONS
 from .checkpoint import Checkpoint
 from .linear import Linear
 from .split import Split
 
 
 class GatedMLP(nn.Module):
-    """down(silu(gate(x)) * up(x)); ranks divide the intermediate numbers."""
+    """down(activation(gate(x)) * up(x)); ranks divide the intermediate numbers."""
 
-    def __init__(self, gate_up: Linear, down: Linear, kernels: Kernels | None = None) -> None:
+    def __init__(self, gate_up: Linear, down: Linear, kernels: Kernels | None = None, activation: str = "silu") -> None:
         super().__init__()
         self.kernels = kernels
-        self.gate_up, self.down = gate_up, down
+        self.gate_up, self.down, self.activation = gate_up, down, activation
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """With `onto`, added to that, which may be overwritten."""
-        out: Tensor = self.down(ops.silu_mul(self.gate_up(x), self.kernels), onto)
+        out: Tensor = self.down(self._between(self.gate_up(x)), onto)
+        return out
+
+    def _between(self, gate_up: Tensor) -> Tensor:
+        if self.activation == "silu":
+            return ops.silu_mul(gate_up, self.kernels)
+        gate, up = gate_up.chunk(2, -1)
+        return ACTIVATIONS[self.activation](gate) * up
+
+    @classmethod
+    def load(
+        cls, place: Checkpoint, hidden: int, intermediate: int, bias: bool | None = False, activation: str = "silu"
+    ) -> Self:
+        """From matrices of gate and up, or one `gate_up_proj` of both where the file has that."""
+        down, sizes = place / "down_proj", (intermediate, intermediate)
+        # The rows of gate and up are the columns of down, which only come in whole blocks where they are packed.
+        split = Split("rows", (down / "weight").grain())
+        both = place / "gate_up_proj"
+        if (both / "weight").exists() and not (place / "gate_proj" / "weight").exists():
+            gate_up = Linear.load_stacked(both, hidden, sizes, split, bias)
+        else:
+            gate_up = Linear.load((place / "gate_proj", place / "up_proj"), hidden, sizes, split, bias)
+        out = Linear.load((down,), intermediate, (hidden,), Split("columns", split.unit), bias)
+        return cls(gate_up, out, place.place.kernels, activation)
+
+
+class MLP(nn.Module):
+    """down(activation(up(x))); ranks divide the intermediate numbers."""
+
+    def __init__(self, up: Linear, down: Linear, activation: str) -> None:
+        super().__init__()
+        self.up, self.down, self.activation = up, down, ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """With `onto`, added to that, which may be overwritten."""
+        out: Tensor = self.down(self.activation(self.up(x)), onto)
         return out
 
     @classmethod
-    def load(cls, place: Checkpoint, hidden: int, intermediate: int, bias: bool | None = False) -> Self:
-        gate_up, down = (place / "gate_proj", place / "up_proj"), place / "down_proj"
-        # The rows of gate and up are the columns of down, which only come in whole blocks where they are packed.
+    def load(cls, place: Checkpoint, hidden: int, intermediate: int, activation: str, bias: bool | None = None) -> Self:
+        down = place / "down_proj"
         unit = (down / "weight").grain()
         return cls(
-            Linear.load(gate_up, hidden, (intermediate, intermediate), Split("rows", unit), bias),
+            Linear.load((place / "up_proj",), hidden, (intermediate,), Split("rows", unit), bias),
             Linear.load((down,), intermediate, (hidden,), Split("columns", unit), bias),
-            place.place.kernels,
+            activation,
         )
