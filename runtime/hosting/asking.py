@@ -16,14 +16,18 @@ FOREVER = -1.0
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """A prompt for `model`: exactly one of `text`, `tokens` and `messages`.
+    """A prompt for `model`: exactly one of `text`, `tokens` and `messages`; `text` beside `messages` is what a model
+    reads instead that has no chat template.
 
     `messages` are written down by the model's own chat template, which is given `tools` and may use `variables`
     (documents, enable_thinking, reasoning_effort ...). `raw` text is read as it is; other `text` too, but begins as the
     tokenizer begins every prompt. A prompt that is too long is refused, unless `truncate`: then the oldest messages but
     the system's go (of text, the beginning), and the first piece says how many tokens went. `fit` cuts `max_tokens` to
     what the context leaves, where it would be refused otherwise. `keep_alive` is in seconds, negative for ever, None as
-    the host likes; `context` asks for a model loaded with so long a context.
+    the host likes; `context` asks for a model loaded with so long a context, and bounds this request.
+
+    `before` are the tokens of what was said already, which the prompt goes on with. `template` takes the place of the
+    model's own chat template. `usual` are parameters for where neither the request nor the model chooses.
     """
 
     model: str
@@ -40,6 +44,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     priority: int = 0
     keep_alive: float | None = None
     context: int | None = None
+    before: list[int] = []
+    template: str | None = None
+    usual: dict[str, Any] = {}
     watched: bool = True  # False: only the last piece of each choice is wanted, with all of its text
 
 

@@ -9,20 +9,22 @@ from time import monotonic, time
 from typing import Any, Literal
 
 from ...registry.files import ModelFiles
-from ..ipc.channel import Channel, connect
+from ..ipc.channel import Channel
 from ..ipc.child import Child
 from ..ipc.messages import Address, Broken, FromEngine, Loaded, Report, Reported, Setup, as_text
+from . import starting
 from .asking import Fault, HostError, Resident
 
 State = Literal["loading", "ready", "stalled", "leaving", "failed"]
 
 DIED = Fault("unavailable", "the model's engine ended while it was loading", "ask again, or see the server's log")
 _MODULE = "unillm.runtime.ipc.engine_process"
-_LISTENS_WITHIN = 60.0  # seconds until a new process listens: on a busy machine an interpreter takes its time
 
 
 class EngineHandle:
-    """The engine of `files`. `size` is what was reserved for it in bytes; `ended` is called once, when it has gone."""
+    """The engine of `files`. `size` is what is reserved for it in bytes; `ended` is called once, when it has gone after
+    it was loaded, and nobody had wanted it to.
+    """
 
     def __init__(
         self, files: ModelFiles, options: dict[str, Any], address: Address, size: int, ended: Callable[[], None]
@@ -47,15 +49,14 @@ class EngineHandle:
 
     async def start(self) -> Loaded:
         """Start the process and wait until the model is loaded; raises `HostError` when it cannot be."""
-        self._child = await asyncio.to_thread(
-            Child, _MODULE, Setup(address=self.address, files=as_text(self.files), options=self.options)
-        )
-        connection = await self._connect(self._child)
+        setup = Setup(address=self.address, files=as_text(self.files), options=self.options)
+        self._child, connection = await starting.start(_MODULE, setup, self.address, DIED)
         loop = asyncio.get_running_loop()
         self._channel = Channel(connection, FromEngine, lambda said: _later(loop, self._hear, said))
         self._channel.start()
         self.loaded = await self._outcome
-        self.state = "ready"
+        if self.state == "loading":
+            self.state = "ready"
         return self.loaded
 
     def ask_how_it_is(self, limit: float) -> None:
@@ -70,7 +71,7 @@ class EngineHandle:
     async def stop(self) -> None:
         self.state = "leaving"
         if self._child is not None:
-            await asyncio.to_thread(self._child.stop)
+            await asyncio.to_thread(starting.stop, self._child, self.address)
 
     def described(self, name: str, expires: float | None, *, pinned: bool, running: int) -> Resident:
         """What may be told of it; `expires` is monotonic time."""
@@ -78,7 +79,7 @@ class EngineHandle:
         return Resident(
             name=name,
             state=self.state,
-            size=self.size if loaded is None else max(loaded.bytes_held, 1),
+            size=self.size if loaded is None else loaded.bytes_held + int(self.stats.get("kv_bytes", 0)),
             device="" if loaded is None else loaded.device,
             context=0 if loaded is None else loaded.context,
             expires=None if expires is None else time() + expires - monotonic(),
@@ -86,15 +87,6 @@ class EngineHandle:
             running=running,
             waiting=int(self.stats.get("waiting", 0)),
         )
-
-    async def _connect(self, child: Child) -> Any:
-        until = monotonic() + _LISTENS_WITHIN
-        while child.is_alive and monotonic() < until:
-            try:
-                return await asyncio.to_thread(connect, self.address)
-            except OSError:
-                await asyncio.sleep(0.02)
-        raise HostError(DIED)
 
     def _hear(self, said: FromEngine | None) -> None:
         match said:
@@ -108,9 +100,10 @@ class EngineHandle:
                 self._hear_the_end()
 
     def _hear_the_end(self) -> None:
-        if not self._outcome.done():
+        was_loading = not self._outcome.done()
+        if was_loading:
             self._outcome.set_exception(HostError(DIED))
-        if self.state != "leaving":
+        if self.state != "leaving" and not was_loading:
             self.state = "failed"
             self._ended()
 

@@ -1,14 +1,22 @@
 """An exception as a fault: what may be said of it outside this process. Paths and internals stay inside."""
 
-from ...registry.errors import RegistryError
+import re
+from collections.abc import Iterable
+
+from ...models.errors import ModelError
+from ...registry import errors as registry
+from ...registry.files import ModelFiles
 from ..errors import InvalidParameter, InvalidPrompt, NotEnoughMemory, PromptTooLong, RuntimeFault
 from .asking import Fault, HostError
 
 UNKNOWN = "something went wrong inside; the server's log says more"
+_PATH = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?(?:[\\/][^\\/\s'\",;:()]+)*[\\/]([^\\/\s'\",;:()]+)")
 
 
-def fault_of(error: BaseException) -> Fault:
-    """The fault that tells of `error`; of one that nobody foresaw nothing is told but that it happened."""
+def fault_of(error: BaseException, files: ModelFiles | None = None) -> Fault:
+    """The fault that tells of `error`, and of `files` only their names; of an error that nobody foresaw nothing is told
+    but that it happened.
+    """
     match error:
         case HostError():
             return error.fault
@@ -23,19 +31,35 @@ def fault_of(error: BaseException) -> Fault:
         case InvalidPrompt():
             return Fault("invalid", str(error), error.hint, field="prompt")
         case RuntimeFault():
-            return Fault("invalid", str(error), error.hint)
-        case RegistryError():
-            return _of_registry(error)
+            return Fault("invalid", without_folders(str(error), files), error.hint)
+        case registry.RegistryError():
+            return _of_registry(error, files)
+        case ModelError():
+            return Fault("unavailable", without_folders(str(error), files), _hint(error, files), field="model")
         case MemoryError():
             return Fault("no_memory", "memory ran out", "ask for less at once, or for a shorter context")
     return Fault("internal", UNKNOWN)
 
 
-def _of_registry(error: RegistryError) -> Fault:
-    from ...registry import errors as known
+def without_folders(text: str, files: ModelFiles | None = None) -> str:
+    """`text`, of every path in it only the last part: where things lie on this machine is nobody's business."""
+    for folder in sorted(_folders(files), key=len, reverse=True):
+        text = text.replace(f"{folder}/", "").replace(f"{folder}\\", "")
+    return _PATH.sub(r"\1", text)
 
-    if isinstance(error, known.ModelNotFound):
-        return Fault("not_found", str(error), error.hint, field="model")
-    if isinstance(error, known.InvalidName):
-        return Fault("invalid", str(error), error.hint, field="model")
-    return Fault("unavailable", str(error), error.hint, field="model")
+
+def _folders(files: ModelFiles | None) -> Iterable[str]:
+    return set() if files is None else {str(path.parent) for path in (*files.weights, *files.files.values())}
+
+
+def _of_registry(error: registry.RegistryError, files: ModelFiles | None) -> Fault:
+    message, hint = without_folders(str(error), files), _hint(error, files)
+    if isinstance(error, registry.ModelNotFound):
+        return Fault("not_found", message, hint, field="model")
+    if isinstance(error, registry.InvalidName):
+        return Fault("invalid", message, hint, field="model")
+    return Fault("unavailable", message, hint, field="model")
+
+
+def _hint(error: registry.RegistryError | ModelError, files: ModelFiles | None) -> str | None:
+    return None if error.hint is None else without_folders(error.hint, files)

@@ -6,45 +6,34 @@ time. When memory is short, of the models that nobody uses that one goes whose t
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
 import msgspec
 
 from ...registry.files import ModelFiles
+from ..errors import ContextTooLong
 from ..ipc.channel import Addresses
 from ..ipc.messages import Done, Serve, Work, as_text
 from .asking import Ask, Fault, Health, HostError, Piece, Resident
-from .engines import EngineHandle
+from .crashes import Crashes
+from .engines import DIED, EngineHandle
 from .faults import fault_of
+from .line import Line
+from .measures import Measures
 from .options import HostOptions
-from .room import Need, need_of, no_room
-from .texts import TextPool
+from .places import Place, shortest_lived
+from .room import Need, need_of, no_room, working_memory
+from .text_pool import TextPool
 
-_CRASHES = 3  # within a minute: a model that ends so often is not loaded again by itself
-_MINUTE = 60.0
-_BEAT = 0.5  # seconds between two looks at the engines
+_LOG = logging.getLogger(__name__)
+_BEAT = 0.25  # seconds between two looks at the engines
+_MOST_NAMES = 4096  # that are remembered
 
 DRAINING = Fault("unavailable", "the server is shutting down", "ask another one, or later", retry_after=10.0)
-
-
-@dataclass(slots=True, eq=False)
-class _Loaded:
-    """A model's place: its engine, who uses it, and when it may go."""
-
-    name: str
-    files: ModelFiles
-    engine: EngineHandle
-    ready: asyncio.Task[None]
-    keep_alive: float
-    context: int | None
-    users: int = 0
-    pinned: bool = False
-    expires: float | None = None  # monotonic; None while it is used, or for ever
-    numbers: set[int] = field(default_factory=set)
 
 
 class LocalHost:
@@ -56,14 +45,17 @@ class LocalHost:
         self._memory = options.memory or memory
         self._addresses = Addresses()
         self._texts = TextPool(options.text_workers, self._addresses)
-        self._models: dict[str, _Loaded] = {}
+        self._line = Line(options.running, options.max_queue)
+        self._places: dict[str, Place] = {}
+        self._leaving: set[Place] = set()
         self._names: dict[str, str] = {}
         self._planning = asyncio.Lock()
         self._changed = asyncio.Condition()
-        self._crashes: dict[str, list[float]] = {}
+        self._crashes = Crashes()
+        self._measures: dict[str, Measures] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._draining = False
-        self._counters: dict[str, float] = {"requests": 0, "refused": 0, "loads": 0, "crashes": 0}
+        self._counters: dict[str, float] = {"requests": 0, "loads": 0, "crashes": 0}
 
     async def start(self) -> None:
         await self._texts.start()
@@ -72,29 +64,25 @@ class LocalHost:
     async def ask(self, ask: Ask) -> AsyncIterator[Piece]:
         self._counters["requests"] += 1
         began = monotonic()
-        async with self._using(ask.model, ask.keep_alive, ask.context) as model:
-            waited, queued = monotonic() - began, self._queued(model)
-            text, number = self._texts.pick(), self._texts.number()
-            pieces = text.begin(number, model.name, ask)
-            model.numbers.add(number)
-            left = ask.params.n
-            try:
-                first = await pieces.get()
-                if first.fault is not None:
-                    left = 0
-                    raise HostError(first.fault)
-                yield msgspec.structs.replace(first, queued=queued, load_seconds=waited)
-                while left:
-                    piece = await pieces.get()
-                    left = (
-                        0
-                        if piece.fault is not None and piece.usage is None
-                        else left - (piece.finish_reason is not None)
-                    )
-                    yield piece
-            finally:
-                model.numbers.discard(number)
-                text.end(number, abort=left > 0)
+        key = await self._key(ask.model)
+        with self._line.place(key) as queued:
+            async with self._using(key, ask.keep_alive, ask.context) as place:
+                text, number = await self._texts.pick(key), self._texts.number()
+                waited, pieces = monotonic() - began, text.begin(number, place.name, ask)
+                left = ask.params.n
+                try:
+                    first = await pieces.get()
+                    if first.fault is not None:
+                        left = 0
+                        raise HostError(self._worded(first.fault))
+                    yield msgspec.structs.replace(first, queued=queued, load_seconds=waited)
+                    while left:
+                        piece = self._noted(key, await pieces.get())
+                        is_broken = piece.fault is not None and piece.usage is None
+                        left = 0 if is_broken else left - (piece.finish_reason is not None)
+                        yield piece
+                finally:
+                    text.end(number, abort=left > 0)
 
     async def encode(self, model: str, text: str, *, special: bool = False) -> list[int]:
         return (await self._work(model, "encode", text=text, special=special)).tokens
@@ -111,33 +99,36 @@ class LocalHost:
     async def embed(
         self, model: str, inputs: Sequence[str | list[int]], *, truncate: bool, keep_alive: float | None
     ) -> list[tuple[list[float], int]]:
-        done = await self._work(model, "embed", keep_alive=keep_alive, inputs=list(inputs), truncate=truncate)
+        with self._line.place(await self._key(model)):
+            done = await self._work(model, "embed", keep_alive=keep_alive, inputs=list(inputs), truncate=truncate)
         return list(zip(done.vectors, done.tokens, strict=True))
 
     async def load(self, model: str, *, keep_alive: float | None = None, context: int | None = None) -> Resident:
-        async with self._using(model, keep_alive, context) as loaded:
+        async with self._using(await self._key(model), keep_alive, context) as place:
             pass
-        return self._described(loaded)
+        return self._described(place)
 
     async def unload(self, model: str) -> bool:
-        loaded = self._models.get(await self._key(model))
-        if loaded is None:
+        place = self._places.get(await self._key(model))
+        if place is None:
             return False
-        loaded.keep_alive, loaded.pinned = 0.0, False
-        if not loaded.users:
-            await self._let_go(loaded)
+        place.keep_alive, place.pinned = 0.0, False
+        if not place.users:
+            await self._let_go(place)
         return True
 
     async def pin(self, model: str, pinned: bool) -> bool:
-        loaded = self._models.get(await self._key(model))
-        if loaded is None:
+        place = self._places.get(await self._key(model))
+        if place is None:
             return False
-        loaded.pinned = pinned
-        self._rest(loaded)
+        place.pinned = pinned
+        place.rest()
+        await self._tell_changed()
         return True
 
     async def residents(self) -> list[Resident]:
-        return [self._described(loaded) for loaded in self._models.values()]
+        failed = [_failed(name) for name in self._crashes.looping() if name not in self._places]
+        return [*(self._described(place) for place in self._places.values()), *failed]
 
     async def health(self) -> Health:
         models = await self.residents()
@@ -148,58 +139,74 @@ class LocalHost:
             models=models,
             running=sum(model.running for model in models),
             waiting=sum(model.waiting for model in models),
-            stalled_seconds=max((loaded.engine.stalled for loaded in self._models.values()), default=0.0),
+            stalled_seconds=max((place.engine.stalled for place in self._places.values()), default=0.0),
         )
 
     async def metrics(self) -> Mapping[str, Mapping[str, float]]:
         numbers = {
-            name: {key: float(value) for key, value in loaded.engine.stats.items() if isinstance(value, int | float)}
-            for name, loaded in self._models.items()
+            name: {key: float(value) for key, value in place.engine.stats.items() if isinstance(value, int | float)}
+            for name, place in self._places.items()
         }
-        return {"": dict(self._counters), **numbers}
+        own = {
+            **self._counters,
+            "refused": self._line.refused,
+            "text_deaths": self._texts.deaths,
+            "models": len(self._places),
+            "memory_bytes": self._memory,
+            "memory_reserved_bytes": self._held(),
+        }
+        return {"": own, **numbers}
+
+    def measures(self) -> Mapping[str, Measures]:
+        """What was measured of each model's answers since the start."""
+        return self._measures
 
     async def drain(self, grace: float) -> None:
         self._draining = True
         with suppress(TimeoutError):
             async with asyncio.timeout(grace), self._changed:
-                await self._changed.wait_for(lambda: not any(loaded.users for loaded in self._models.values()))
-        for task in list(self._tasks):
+                await self._changed.wait_for(lambda: not any(place.users for place in self._places.values()))
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*(self._let_go(loaded) for loaded in list(self._models.values())))
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(self._let_go(place) for place in list(self._places.values())))
         await self._texts.stop()
         self._addresses.close()
 
     @property
     def pids(self) -> list[int]:
         """The processes that work for it."""
-        engines = [loaded.engine.pid for loaded in self._models.values()]
+        engines = [place.engine.pid for place in self._places.values()]
         return [*self._texts.pids, *(pid for pid in engines if pid is not None)]
 
     @asynccontextmanager
-    async def _using(self, name: str, keep_alive: float | None, context: int | None) -> AsyncIterator[_Loaded]:
+    async def _using(self, key: str, keep_alive: float | None, context: int | None) -> AsyncIterator[Place]:
         """The model, loaded; it stays as long as it is used, and after that as long as was wished."""
         if self._draining:
             raise HostError(DRAINING)
-        key = await self._key(name)
-        loaded = await self._present(key, context)
-        loaded.users += 1
-        loaded.expires = None
+        place = await self._present(key, context)
+        place.users += 1
+        place.expires = None
         if keep_alive is not None:
-            loaded.keep_alive = keep_alive
+            place.keep_alive = keep_alive
         try:
-            await asyncio.shield(loaded.ready)
-            yield loaded
+            await asyncio.shield(place.ready)
+            _check_context(place, context)
+            yield place
         finally:
-            loaded.users -= 1
-            self._rest(loaded)
+            place.users -= 1
+            self._rest(place)
             await self._tell_changed()
 
     async def _key(self, name: str) -> str:
         """The name that the registry knows it by."""
         known = self._names.get(name)
-        if known is not None and known in self._models:
+        if known is not None and known in self._places:
             return known
         files = await self._files(name)
+        if len(self._names) >= _MOST_NAMES:
+            self._names.clear()
         self._names[name] = files.name
         return files.name
 
@@ -209,122 +216,136 @@ class LocalHost:
         except Exception as error:  # a door: whatever the registry has against a name
             raise HostError(fault_of(error)) from error
 
-    async def _present(self, key: str, context: int | None) -> _Loaded:
+    async def _present(self, key: str, context: int | None) -> Place:
         """Its place, made and filled where there is none. A longer context than it has is a reason to load it anew."""
-        loaded = self._models.get(key)
-        if loaded is not None and context is not None and loaded.engine.loaded is not None:
-            longer = context > loaded.engine.loaded.context and context != loaded.context
-            if longer and not loaded.users:
-                await self._let_go(loaded)
-        if (loaded := self._models.get(key)) is not None:
-            return loaded
+        place = await self._large_enough(key, context)
+        if place is not None:
+            return place
+        if (fault := self._crashes.fault(key)) is not None:
+            raise HostError(fault)
         files = await self._files(key)
         async with self._planning:
-            if (loaded := self._models.get(key)) is not None:
-                return loaded
+            if (place := self._places.get(key)) is not None:
+                return place
             need = await asyncio.to_thread(need_of, files)
             await self._make_room(key, need)
+            if self._draining:
+                raise HostError(DRAINING)
             return self._place(key, files, need, context)
 
-    def _place(self, key: str, files: ModelFiles, need: Need, context: int | None) -> _Loaded:
+    async def _large_enough(self, key: str, context: int | None) -> Place | None:
+        """Its place, if it has one; one with too short a context goes as soon as nobody uses it."""
+        while (place := self._places.get(key)) is not None:
+            if context is not None and not place.ready.done():
+                await asyncio.wait({place.ready})
+                continue
+            _check_context(place, context, loaded_too=False)
+            if not place.is_short_of(context):
+                return place
+            if place.users:
+                await self._wait_for_change(Fault("busy", f"{key} is in use with a shorter context", retry_after=5.0))
+            else:
+                await self._let_go(place)
+        return None
+
+    def _place(self, key: str, files: ModelFiles, need: Need, context: int | None) -> Place:
         size, cache = need.granted(self._memory - self._held())
         options = {"kv_memory": cache, **self._options.engine}
         if context is not None:
             options["context"] = context
-        engine = EngineHandle(files, options, self._addresses.new(), size, lambda: self._died(key, engine))
-        ready = self._spawn(self._fill(key, files, engine))
-        loaded = _Loaded(key, files, engine, ready, self._options.keep_alive, context)
-        self._models[key] = loaded
+        engine = EngineHandle(files, options, self._addresses.new(), size, lambda: self._died(place))
+        ready = self._spawn(self._fill(key, files, engine, cache))
+        ready.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be left to hear of it
+        place = self._places[key] = Place(key, engine, ready, self._options.keep_alive, context)
         self._counters["loads"] += 1
-        return loaded
+        return place
 
-    async def _fill(self, key: str, files: ModelFiles, engine: EngineHandle) -> None:
+    async def _fill(self, key: str, files: ModelFiles, engine: EngineHandle, cache: int) -> None:
+        began = monotonic()
         try:
             async with asyncio.timeout(self._options.load_timeout):
                 there = await engine.start()
-                await self._texts.serve(
-                    Serve(key=key, files=as_text(files), engine=engine.address, context=there.context)
-                )
-        except (HostError, TimeoutError) as error:
-            self._models.pop(key, None)
+                engine.size = there.bytes_held + cache + working_memory()
+                serve = Serve(key=key, files=as_text(files), engine=engine.address, context=there.context)
+                await self._texts.serve(serve)
+        except Exception as error:  # a door: whoever waits for it hears of it
+            self._places.pop(key, None)
             await engine.stop()
+            raise HostError(self._not_loaded(key, error)) from None
+        finally:
             await self._tell_changed()
-            if isinstance(error, HostError):
-                raise
-            raise HostError(
-                Fault("unavailable", f"{key} was not loaded within {self._options.load_timeout:.0f} s")
-            ) from None
+        self._measures.setdefault(key, Measures()).load.note(monotonic() - began)
+
+    def _not_loaded(self, key: str, error: Exception) -> Fault:
+        if isinstance(error, TimeoutError):
+            return Fault("unavailable", f"{key} was not loaded within {self._options.load_timeout:.0f} s")
+        if not isinstance(error, HostError):
+            _LOG.error("a model was not loaded", exc_info=error)
+        fault = fault_of(error)
+        if fault is DIED:
+            self._crashes.note(key)
+        return fault if key in fault.message else msgspec.structs.replace(fault, message=f"{key}: {fault.message}")
 
     async def _make_room(self, name: str, need: Need) -> None:
         """See that it fits; who is idle goes, and who is not is waited for."""
         if need.least > self._memory:
             raise no_room(name, need, self._memory, self._memory)
         while need.least > self._memory - self._held():
-            idle = [one for one in self._models.values() if not one.users and not one.pinned and one.ready.done()]
-            if idle:
-                await self._let_go(min(idle, key=_life))
+            if (idle := shortest_lived(self._places.values())) is not None:
+                await self._let_go(idle)
                 continue
-            pinned = sum(one.engine.size for one in self._models.values() if one.pinned)
+            pinned = sum(place.engine.size for place in self._places.values() if place.pinned)
             if need.least > self._memory - pinned:
                 raise no_room(name, need, self._memory - pinned, self._memory)
-            await self._wait_for_change(name, need)
+            await self._wait_for_change(no_room(name, need, self._memory - self._held(), self._memory, 10.0).fault)
 
-    async def _wait_for_change(self, name: str, need: Need) -> None:
+    async def _wait_for_change(self, otherwise: Fault) -> None:
         try:
             async with asyncio.timeout(self._options.load_timeout), self._changed:
                 await self._changed.wait()
         except TimeoutError:
-            raise no_room(name, need, self._memory - self._held(), self._memory) from None
+            raise HostError(otherwise) from None
+        if self._draining:
+            raise HostError(DRAINING)
 
     def _held(self) -> int:
-        return sum(loaded.engine.size for loaded in self._models.values())
+        """Bytes reserved for models, those included that are on their way out."""
+        return sum(place.engine.size for place in {*self._places.values(), *self._leaving})
 
-    def _queued(self, model: _Loaded) -> int:
-        """How many stand in line before the next one; raises when there is no place in it."""
-        line = len(model.numbers) - int(model.engine.options.get("sequences", 128))
-        if line >= self._options.max_queue:
-            self._counters["refused"] += 1
-            raise HostError(
-                Fault(
-                    "busy",
-                    f"{line} requests wait for {model.name} already",
-                    "ask again later",
-                    retry_after=float(min(60, 1 + line)),
-                    numbers={"waiting": line, "max_queue": self._options.max_queue},
-                )
-            )
-        return max(line, 0)
-
-    def _rest(self, loaded: _Loaded) -> None:
+    def _rest(self, place: Place) -> None:
         """Nobody uses it any more, perhaps: its time begins to run."""
-        if loaded.users or self._models.get(loaded.name) is not loaded:
+        if place.users or self._places.get(place.name) is not place:
             return
-        forever = loaded.pinned or loaded.keep_alive < 0
-        loaded.expires = None if forever else monotonic() + loaded.keep_alive
-        if loaded.expires is not None and loaded.keep_alive == 0:
-            self._spawn(self._let_go(loaded))
+        place.rest()
+        if place.is_over:
+            self._spawn(self._let_go(place))
 
-    async def _let_go(self, loaded: _Loaded) -> None:
-        if self._models.get(loaded.name) is loaded:
-            del self._models[loaded.name]
-            self._texts.leave(loaded.name)
-            await loaded.engine.stop()
+    async def _let_go(self, place: Place) -> None:
+        if self._places.get(place.name) is place:
+            del self._places[place.name]
+            await self._stopped(place)
         await self._tell_changed()
 
-    def _died(self, key: str, engine: EngineHandle) -> None:
-        """The engine has ended unasked. It is started anew, unless it does that all the time."""
-        loaded = self._models.get(key)
-        if loaded is None or loaded.engine is not engine:
-            return
-        del self._models[key]
-        self._texts.leave(key)
-        self._counters["crashes"] += 1
-        crashes = [when for when in self._crashes.get(key, []) if when > monotonic() - _MINUTE] + [monotonic()]
-        self._crashes[key] = crashes
-        if len(crashes) < _CRASHES and loaded.ready.done() and not self._draining:
-            self._spawn(self._again(loaded))
+    async def _stopped(self, place: Place) -> None:
+        self._leaving.add(place)
+        self._texts.leave(place.name)
+        try:
+            await asyncio.shield(place.engine.stop())
+        finally:
+            self._leaving.discard(place)
 
-    async def _again(self, gone: _Loaded) -> None:
+    def _died(self, place: Place) -> None:
+        """The engine has ended unasked. It is started anew, unless it does that all the time."""
+        self._spawn(self._stopped(place))
+        if self._places.get(place.name) is not place:
+            return
+        del self._places[place.name]
+        self._counters["crashes"] += 1
+        self._crashes.note(place.name)
+        if not self._draining and self._crashes.fault(place.name) is None:
+            self._spawn(self._again(place))
+
+    async def _again(self, gone: Place) -> None:
         with suppress(HostError):
             anew = await self._present(gone.name, gone.context)
             anew.keep_alive, anew.pinned = gone.keep_alive, gone.pinned
@@ -332,25 +353,35 @@ class LocalHost:
             self._rest(anew)
 
     async def _work(self, model: str, kind: str, keep_alive: float | None = None, **what: Any) -> Done:
-        async with self._using(model, keep_alive, None) as loaded:
-            message = Work(number=self._texts.number(), key=loaded.name, kind=kind, **what)
-            return await self._texts.pick().work(message)
+        key = await self._key(model)
+        async with self._using(key, keep_alive, None) as place:
+            text = await self._texts.pick(key)
+            return await text.work(Work(number=self._texts.number(), key=place.name, kind=kind, **what))
 
     async def _beat(self) -> None:
         """See how the engines are, and let go whose time is up."""
         while True:
             await asyncio.sleep(_BEAT)
-            for loaded in list(self._models.values()):
-                loaded.engine.ask_how_it_is(self._options.stalled_after)
-                if loaded.expires is not None and loaded.expires <= monotonic() and not loaded.users:
-                    self._spawn(self._let_go(loaded))
+            for place in list(self._places.values()):
+                place.engine.ask_how_it_is(self._options.stalled_after)
+                if place.is_over:
+                    self._spawn(self._let_go(place))
 
     async def _tell_changed(self) -> None:
         async with self._changed:
             self._changed.notify_all()
 
-    def _described(self, loaded: _Loaded) -> Resident:
-        return loaded.engine.described(loaded.name, loaded.expires, pinned=loaded.pinned, running=len(loaded.numbers))
+    def _noted(self, key: str, piece: Piece) -> Piece:
+        if piece.finish_reason is not None:
+            self._measures.setdefault(key, Measures()).note(piece)
+        return piece if piece.fault is None else msgspec.structs.replace(piece, fault=self._worded(piece.fault))
+
+    def _worded(self, fault: Fault) -> Fault:
+        """What is broken off while the server shuts down says so."""
+        return DRAINING if self._draining and fault.kind == "unavailable" else fault
+
+    def _described(self, place: Place) -> Resident:
+        return place.described(self._line.asked(place.name))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -359,6 +390,18 @@ class LocalHost:
         return task
 
 
-def _life(loaded: _Loaded) -> float:
-    """When its time would be up."""
-    return float("inf") if loaded.expires is None else loaded.expires
+def _check_context(place: Place, context: int | None, *, loaded_too: bool = True) -> None:
+    """Raises `HostError` for a context that the model was not made for, or that it was not loaded with after all."""
+    loaded = place.engine.loaded
+    if context is None or loaded is None:
+        return
+    if context > loaded.trained:
+        raise HostError(msgspec.structs.replace(fault_of(ContextTooLong(context, loaded.trained)), field="context"))
+    if loaded_too and place.is_short_of(context):
+        raise HostError(Fault("busy", f"{place.name} was loaded with a shorter context meanwhile", retry_after=1.0))
+
+
+def _failed(name: str) -> Resident:
+    return Resident(
+        name=name, state="failed", size=0, device="", context=0, expires=None, pinned=False, running=0, waiting=0
+    )

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FIVE_MINUTES = 300.0
+SEQUENCES = 128  # what an engine computes at once unless told otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +22,8 @@ class HostOptions:
     engine: dict[str, Any] = field(default_factory=dict)
     stalled_after: float = 60.0
     load_timeout: float = 300.0
+
+    @property
+    def running(self) -> int:
+        """How many requests of one model are computed at once."""
+        return int(self.engine.get("sequences", SEQUENCES))

@@ -7,7 +7,7 @@ from ...registry.files import ModelFiles
 from .asking import Fault, HostError
 
 LEAST_CACHE = 64 << 20  # bytes: a model with less for its keys and values is of no use
-_WORKING = 128 << 20  # an interpreter, torch, intermediate results
+_WORKING = 256 << 20  # an interpreter, torch, intermediate results
 _SHARE = 0.5  # of what is left beside the weights, for keys and values: another model shall find room too
 
 
@@ -33,7 +33,12 @@ def need_of(files: ModelFiles) -> Need:
     return Need(sum(path.stat().st_size for path in files.weights))
 
 
-def no_room(name: str, need: Need, free: int, total: int) -> HostError:
+def working_memory() -> int:
+    """What a model's process takes besides weights, keys and values."""
+    return _WORKING
+
+
+def no_room(name: str, need: Need, free: int, total: int, retry_after: float | None = None) -> HostError:
     return HostError(
         Fault(
             "no_memory",
@@ -41,6 +46,7 @@ def no_room(name: str, need: Need, free: int, total: int) -> HostError:
             f"{bytes_text(max(free, 0))} can be had",
             "stop a model that is loaded, or take a smaller quantisation",
             field="model",
+            retry_after=retry_after,
             numbers={"needed": need.least, "available": max(free, 0), "total": total},
         )
     )

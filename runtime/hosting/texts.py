@@ -1,20 +1,14 @@
-"""The text processes as the front sees them: prompts go in, pieces of answers come out.
-
-A process that dies takes what it was telling with it; another one takes its place and serves the same models.
-"""
+"""One text process as the front sees it: prompts go in, pieces of answers come out."""
 
 import asyncio
 from collections.abc import Callable
-from itertools import count
-from time import monotonic
 from typing import Any
 
-import msgspec
-
-from ..ipc.channel import Addresses, Channel, connect
+from ..ipc.channel import Addresses, Channel
 from ..ipc.child import Child
 from ..ipc.messages import (
     Abort,
+    Address,
     Begin,
     Done,
     FromText,
@@ -26,22 +20,25 @@ from ..ipc.messages import (
     ToText,
     Work,
 )
+from . import starting
 from .asking import Ask, Fault, HostError, Piece
 
-DIED = Fault("unavailable", "the process that told this answer has ended", "ask again")
+DIED = Fault("unavailable", "the process that told this answer has ended", "ask again", retry_after=1.0)
 _MODULE = "unillm.runtime.ipc.text_process"
-_LISTENS_WITHIN = 60.0
 
 
 class TextHandle:
-    """One text process, and what it is doing for whom."""
+    """One text process, and what it is doing for whom. `ended` is called once, when it has gone unasked."""
 
     def __init__(self, ended: Callable[["TextHandle"], None]) -> None:
         self.answers: dict[int, asyncio.Queue[Piece]] = {}
+        self.serves: set[str] = set()
+        self.is_alive = False
         self._ended = ended
         self._work: dict[int, asyncio.Future[Done]] = {}
         self._served: dict[str, asyncio.Future[None]] = {}
         self._child: Child | None = None
+        self._address: Address | None = None
         self._channel: Channel[FromText] | None = None
         self._leaving = False
 
@@ -50,29 +47,29 @@ class TextHandle:
         return None if self._child is None else self._child.pid
 
     async def start(self, addresses: Addresses) -> None:
-        address = addresses.new()
-        self._child = await asyncio.to_thread(Child, _MODULE, TextSetup(address), threads=1)
-        until = monotonic() + _LISTENS_WITHIN
-        connection: Any = None
-        while connection is None and self._child.is_alive and monotonic() < until:
-            try:
-                connection = await asyncio.to_thread(connect, address)
-            except OSError:
-                await asyncio.sleep(0.02)
-        if connection is None:
-            raise HostError(DIED)
+        """Raises `HostError` when it cannot be started."""
+        self._address = address = addresses.new()
+        self._child, connection = await starting.start(_MODULE, TextSetup(address), address, DIED, threads=1)
         loop = asyncio.get_running_loop()
         self._channel = Channel(connection, FromText, lambda said: self._later(loop, said))
         self._channel.start()
+        self.is_alive = True
 
     async def serve(self, message: Serve) -> None:
         """Until it can answer for that model."""
-        self._served[message.key] = asyncio.get_running_loop().create_future()
+        if not self.is_alive:
+            raise HostError(DIED)
+        served = self._served[message.key] = asyncio.get_running_loop().create_future()
         self.send(message)
-        await self._served[message.key]
+        await served
+        self.serves.add(message.key)
 
     def leave(self, key: str) -> None:
-        self._served.pop(key, None)
+        self.serves.discard(key)
+        waiting = self._served.pop(key, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_exception(HostError(DIED))
+            waiting.exception()  # whoever waited may have gone
         self.send(Leave(key))
 
     def begin(self, number: int, key: str, ask: Ask) -> asyncio.Queue[Piece]:
@@ -103,8 +100,8 @@ class TextHandle:
 
     async def stop(self) -> None:
         self._leaving = True
-        if self._child is not None:
-            await asyncio.to_thread(self._child.stop)
+        if self._child is not None and self._address is not None:
+            await asyncio.to_thread(starting.stop, self._child, self._address)
 
     def _later(self, loop: asyncio.AbstractEventLoop, said: FromText | None) -> None:
         if not loop.is_closed():
@@ -134,6 +131,7 @@ class TextHandle:
             future.set_exception(HostError(said.fault))
 
     def _hear_the_end(self) -> None:
+        self.is_alive = False
         for queue in self.answers.values():
             queue.put_nowait(Piece(finish_reason="error", fault=DIED))
         waiting: list[asyncio.Future[Any]] = [*self._work.values(), *self._served.values()]
@@ -142,65 +140,3 @@ class TextHandle:
                 future.set_exception(HostError(DIED))
         if not self._leaving:
             self._ended(self)
-
-
-class TextPool:
-    """`size` text processes. Each serves every model; a request goes to the one that tells the fewest answers."""
-
-    def __init__(self, size: int, addresses: Addresses) -> None:
-        self._size = size
-        self._addresses = addresses
-        self._handles: list[TextHandle] = []
-        self._serving: dict[str, Serve] = {}
-        self._numbers = count(1)
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> None:
-        await asyncio.gather(*(self._add() for _ in range(self._size)))
-
-    @property
-    def pids(self) -> list[int]:
-        return [handle.pid for handle in self._handles if handle.pid is not None]
-
-    def number(self) -> int:
-        return next(self._numbers)
-
-    async def serve(self, message: Serve) -> None:
-        self._serving[message.key] = message
-        try:
-            await asyncio.gather(*(handle.serve(message) for handle in self._handles))
-        except HostError:
-            self._serving.pop(message.key, None)
-            raise
-
-    def leave(self, key: str) -> None:
-        self._serving.pop(key, None)
-        for handle in self._handles:
-            handle.leave(key)
-
-    def pick(self) -> TextHandle:
-        if not self._handles:
-            raise HostError(msgspec.structs.replace(DIED, retry_after=1.0))
-        return min(self._handles, key=lambda handle: len(handle.answers))
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*(handle.stop() for handle in self._handles))
-
-    async def _add(self) -> None:
-        handle = TextHandle(self._replace)
-        await handle.start(self._addresses)
-        for key, message in list(self._serving.items()):
-            try:
-                await handle.serve(message)
-            except HostError:  # what ends one process would end the next: the model is not served any more
-                self._serving.pop(key, None)
-        self._handles.append(handle)
-
-    def _replace(self, gone: TextHandle) -> None:
-        if gone in self._handles:
-            self._handles.remove(gone)
-        task = asyncio.get_running_loop().create_task(self._add())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

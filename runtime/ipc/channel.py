@@ -94,18 +94,29 @@ def connect(address: Address) -> Any:
     return Client(address.path, authkey=address.secret)
 
 
+def forget(address: Address) -> None:
+    """Take away where somebody listened who has gone, and the folder too when nobody else listens there."""
+    if sys.platform != "win32":
+        with suppress(OSError):
+            Path(address.path).unlink()
+        with suppress(OSError):
+            Path(address.path).parent.rmdir()
+
+
 class Addresses:
     """Hands out addresses that only this user can reach. `close` removes what is left of them."""
 
     def __init__(self) -> None:
-        self._folder = None if sys.platform == "win32" else Path(tempfile.mkdtemp(prefix="unillm-"))
+        self._folder: Path | None = None
         self._count = 0
 
     def new(self) -> Address:
         self._count += 1
         secret = secrets.token_bytes(32)
-        if self._folder is None:
+        if sys.platform == "win32":
             return Address(rf"\\.\pipe\unillm-{os.getpid()}-{self._count}-{secrets.token_hex(8)}", secret)
+        if self._folder is None or not self._folder.is_dir():
+            self._folder = Path(tempfile.mkdtemp(prefix="unillm-"))
         return Address(str(self._folder / str(self._count)), secret)
 
     def close(self) -> None:

@@ -6,8 +6,9 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 
@@ -23,17 +24,29 @@ class Child:
         environment = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
+        # A session of its own: a Ctrl-C in the terminal is the parent's to hear. -P: nothing is imported from the
+        # folder where the user happens to be.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
         )
         text = msgspec.msgpack.encode(setup)
-        if self._process.stdin is not None:
-            self._process.stdin.write(_LENGTH.pack(len(text)) + text)
-            self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it has ended already, which whoever waits for it will see
+            self._stdin.write(_LENGTH.pack(len(text)) + text)
+            self._stdin.flush()
 
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def _stdin(self) -> IO[bytes]:
+        if self._process.stdin is None:
+            raise RuntimeError("the process was started without a standard input")
+        return self._process.stdin
 
     @property
     def is_alive(self) -> bool:
@@ -45,8 +58,8 @@ class Child:
 
     def stop(self, patience: float = 2.0) -> None:
         """Let it go: it ends by itself when its standard input does, and is killed when it does not."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._stdin.close()
         try:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -61,9 +74,9 @@ def read_setup(kind: type[Setup]) -> Setup:
 
 
 def end_with_parent(then: Callable[[], None] | None = None) -> None:
-    """In the child: end as soon as the parent has gone or wants it, whatever is being computed.
+    """In the child: end as soon as the parent has gone or wants it, whatever is being computed; `then` comes before.
 
-    A Ctrl-C in the parent's terminal comes here too, and means nothing: the parent decides.
+    A Ctrl-C means nothing here: the parent decides.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...registry.files import ModelFiles
 from ..hosting.faults import fault_of
 from ..results import TokenLogprob, Update
-from .channel import Channel, Door
+from .channel import Channel, Door, forget
 from .child import end_with_parent, read_setup
 from .messages import (
     Abort,
@@ -176,14 +176,14 @@ class EngineProcess:
 def main() -> None:
     logging.basicConfig(format="unillm engine: %(message)s")
     setup = read_setup(Setup)
-    end_with_parent()
+    end_with_parent(lambda: forget(setup.address))
     process = EngineProcess()
     Door(setup.address).admit(process.admit)
     try:
         engine, loaded = load(setup)
     except Exception as error:  # a door: why a model does not load is told to who wants it
         _log_unforeseen(error)
-        process.announce(Broken(fault_of(error)))
+        process.announce(Broken(fault_of(error, as_files(setup.files))))
         process.turn_nobody()
         return
     process.announce(loaded)
@@ -203,6 +203,7 @@ def load(setup: Setup) -> "tuple[Engine, Loaded]":
         vocabulary=engine.vocabulary,
         device=engine.device,
         kernels=engine.kernels,
+        trained=engine.model.config.context,
         bytes_held=engine.weight_bytes,
         seconds=perf_counter() - began,
     )

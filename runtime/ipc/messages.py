@@ -87,9 +87,10 @@ ToEngine: TypeAlias = Submit | Abort | Report | Embed
 
 
 class Loaded(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """The model is there. `ends` are the tokens that end an answer; `bytes_held` those of weights and cache."""
+    """The model is there, with a context of at most `trained` tokens. `bytes_held` are those of its weights."""
 
     context: int
+    trained: int
     vocabulary: int
     device: str
     kernels: str | None

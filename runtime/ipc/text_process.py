@@ -6,21 +6,25 @@ when its parent does.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
 from time import sleep
 from typing import Any, TypeAlias
 
+from msgspec import structs
+
+from ...registry.files import ModelFiles
 from ..errors import InvalidParameter, PromptTooLong
 from ..hosting.asking import Ask, Fault, Piece
 from ..hosting.faults import fault_of
 from ..params import SamplingParams
+from ..text.defaults import generation_defaults
 from ..text.prompting import Prompting
 from ..text.template import ChatTemplate
 from ..text.tokenizer import Tokenizer, load_tokenizer
-from .channel import Channel, Door, connect
+from .channel import Channel, Door, connect, forget
 from .child import end_with_parent, read_setup
 from .messages import (
     Abort,
@@ -59,6 +63,7 @@ class Model:
     key: str
     prompting: Prompting
     engine: Channel[FromEngine]
+    defaults: Mapping[str, Any]
     running: dict[int, Telling | None] = field(default_factory=dict)  # None: its prompt is still being read
     work: set[int] = field(default_factory=set)
     counts: dict[int, list[int]] = field(default_factory=dict)  # tokens of what is being embedded
@@ -116,13 +121,14 @@ class TextProcess:
         """In a reader's thread: load the tokenizer, connect to the engine."""
         try:
             prompting = prompting_of(asked)
+            defaults = generation_defaults(as_files(asked.files))
             channel: Channel[FromEngine] = Channel(
                 _connected(asked), FromEngine, lambda said: self._line.put(lambda: self._heard(model, said))
             )
         except Exception as error:  # a door: what is wrong with a model's files is told to who wants it
-            self._tell(Served(asked.key, _told_of(error)))
+            self._tell(Served(asked.key, _told_of(error, as_files(asked.files))))
             return
-        model = Model(asked.key, prompting, channel)
+        model = Model(asked.key, prompting, channel, defaults)
         self._line.put(lambda: self._opened(model))
 
     def _opened(self, model: Model) -> None:
@@ -160,8 +166,9 @@ class TextProcess:
     def _read(self, model: Model, asked: Begin) -> None:
         """In a reader's thread."""
         try:
-            ids, gone = read_prompt(model.prompting, asked.ask)
-            params = fitted(asked.ask, len(ids), model.prompting.context)
+            prompting = bounded(model.prompting, asked.ask)
+            ids, gone = read_prompt(prompting, asked.ask)
+            params = fitted(chosen(asked.ask, model.defaults), len(ids), prompting.context)
         except Exception as error:  # a door: what is wrong with one prompt is told to who sent it
             fault = _told_of(error)
             self._line.put(lambda: self._refuse(model, asked.number, fault))
@@ -246,9 +253,23 @@ def prompting_of(asked: Serve) -> Prompting:
     return Prompting(files.name, tokenizer, ChatTemplate.find(files), asked.context, files.system, files.messages)
 
 
+def bounded(prompting: Prompting, ask: Ask) -> Prompting:
+    """How prompts are made for `ask`: within its own bound, with its own template."""
+    template = prompting.template if ask.template is None else ChatTemplate(ask.template, prompting.name)
+    return replace(prompting, context=min(ask.context or prompting.context, prompting.context), template=template)
+
+
+def chosen(ask: Ask, defaults: Mapping[str, Any]) -> Ask:
+    """`ask`, what is usual put in where neither it nor the model chooses."""
+    usual = {name: value for name, value in ask.usual.items() if name not in defaults}
+    return structs.replace(ask, params=ask.params.over(usual)) if usual else ask
+
+
 def read_prompt(prompting: Prompting, ask: Ask) -> tuple[list[int], int]:
     """The token ids of what was asked, and how many were left out so that it fits."""
-    if ask.messages is not None:
+    if ask.before:
+        return _continued(prompting, ask)
+    if ask.messages is not None and (prompting.template is not None or ask.text is None):
         return prompting.conversation(ask.messages, ask.tools, ask.variables, truncate=ask.truncate)
     if ask.tokens is not None:
         return prompting.ids(ask.tokens, truncate=ask.truncate)
@@ -257,9 +278,19 @@ def read_prompt(prompting: Prompting, ask: Ask) -> tuple[list[int], int]:
     return prompting.text(ask.text or "", truncate=ask.truncate)
 
 
+def _continued(prompting: Prompting, ask: Ask) -> tuple[list[int], int]:
+    """The prompt behind the tokens before it; where both do not fit, the oldest of those go."""
+    ids, gone = read_prompt(prompting, structs.replace(ask, before=[]))
+    begins = ids[:1] == [prompting.reader.bos_id] and ask.before[0] == ids[0]
+    whole, cut = prompting.ids([*ask.before, *ids[begins:]], truncate=ask.truncate)
+    return whole, gone + cut
+
+
 def fitted(ask: Ask, prompt: int, context: int) -> SamplingParams:
     """The parameters that the engine gets: without stop strings, which are text, and with no more than may fit."""
     params = replace(ask.params, stop=())
+    if params.max_tokens is None and ask.context is not None:
+        return replace(params, max_tokens=context - prompt)
     if params.max_tokens is None or prompt + params.max_tokens <= context:
         return params
     if not ask.fit:
@@ -276,11 +307,10 @@ def worked(prompting: Prompting, asked: Work) -> Done | Embed:
         case "decode":
             return Done(number=asked.number, text=reader.decode(asked.tokens, skip_special=False))
         case "count" if asked.ask is not None:
-            return Done(number=asked.number, tokens=read_prompt(prompting, asked.ask)[0])
+            return Done(number=asked.number, tokens=read_prompt(bounded(prompting, asked.ask), asked.ask)[0])
         case "render" if asked.ask is not None:
-            return Done(
-                number=asked.number, text=reader.decode(read_prompt(prompting, asked.ask)[0], skip_special=False)
-            )
+            ids = read_prompt(bounded(prompting, asked.ask), asked.ask)[0]
+            return Done(number=asked.number, text=reader.decode(ids, skip_special=False))
         case "embed":
             return Embed(asked.number, [_embeddable(prompting, one, asked.truncate) for one in asked.inputs])
     raise InvalidParameter("kind", asked.kind, "encode, decode, count, render or embed")
@@ -301,8 +331,8 @@ def _connected(asked: Serve) -> Any:
     return connect(asked.engine)
 
 
-def _told_of(error: BaseException) -> Fault:
-    fault = fault_of(error)
+def _told_of(error: BaseException, files: ModelFiles | None = None) -> Fault:
+    fault = fault_of(error, files)
     if fault.kind == "internal":
         _LOG.error("a request failed", exc_info=error)
     return fault
@@ -311,7 +341,7 @@ def _told_of(error: BaseException) -> Fault:
 def main() -> None:
     logging.basicConfig(format="unillm text: %(message)s")
     setup = read_setup(TextSetup)
-    end_with_parent()
+    end_with_parent(lambda: forget(setup.address))
     process = TextProcess()
     Door(setup.address).admit(process.admit)
     process.run()
