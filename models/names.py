@@ -27,6 +27,17 @@ GGUF_NAMES: Final[Mapping[str, str]] = {
 # Matrices that some families store as one.
 _STACKED: Final = {"self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up"}
 
+_EXPERTS: Final = {
+    "mlp.gate": "ffn_gate_inp",
+    "mlp.experts.gate_proj": "ffn_gate_exps",
+    "mlp.experts.up_proj": "ffn_up_exps",
+    "mlp.experts.down_proj": "ffn_down_exps",
+    "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -49,4 +60,4 @@ class Names:
         return Names(self.layers, {**self.stems, **stems})
 
 
-gguf_name: Final = Names("blk", {**GGUF_NAMES, **_STACKED})
+gguf_name: Final = Names("blk", {**GGUF_NAMES, **_STACKED, **_EXPERTS})

@@ -53,7 +53,7 @@ class QuantizedTensor:
 
     def part(self, part: "Part") -> Self:
         """A slice along the first dimension, or along the last at block borders; a view either way. Of tiles: whole
-        ones.
+        ones. Of several matrices also some rows of each: a copy.
         """
         if self.layout == TILED:
             return self._tiles(part)
@@ -63,6 +63,8 @@ class QuantizedTensor:
             taken = slice(edges[0] * rows, edges[1] * rows)
             side = {name: tensor[taken] for name, tensor in self.side.items()}
             return replace(self, shape=(length, *self.shape[1:]), data=self.data[taken], side=side)
+        if part.dim == 1 and len(self.shape) == 3:
+            return self._rows_of_each(part)
         if part.dim != len(self.shape) - 1:
             raise ValueError(
                 f"a {self.kind} tensor of shape {list(self.shape)} is not sliced along dimension {part.dim}"
@@ -74,6 +76,14 @@ class QuantizedTensor:
             )
         start, stop = (edge // block.elements * block.nbytes for edge in edges)
         return replace(self, shape=(*self.shape[:-1], length), data=self.data[:, start:stop])
+
+    def _rows_of_each(self, part: "Part") -> Self:
+        data, *sides = (
+            tensor.unflatten(0, self.shape[:2])[:, part.start : part.stop].flatten(0, 1)
+            for tensor in (self.data, *self.side.values())
+        )
+        shape = (self.shape[0], part.stop - part.start, self.shape[2])
+        return replace(self, shape=shape, data=data, side=dict(zip(self.side, sides, strict=True)))
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The numbers, in `shape`. The arithmetic is fp32, as in the format's description; `dtype` is the last step."""

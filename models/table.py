@@ -17,20 +17,42 @@ if TYPE_CHECKING:
 
 HF: Final[Mapping[str, str]] = {
     "FalconMambaForCausalLM": "text.mamba:FalconMamba",
+    "Gemma2ForCausalLM": "text.gemma:Gemma2",
+    "Gemma3ForCausalLM": "text.gemma:Gemma3",
+    "GemmaForCausalLM": "text.gemma:Gemma",
+    "GraniteForCausalLM": "text.granite:Granite",
     "LLaMAForCausalLM": "text.llama:Llama",
     "LlamaForCausalLM": "text.llama:Llama",
     "MambaForCausalLM": "text.mamba:Mamba",
+    "MiniCPMForCausalLM": "text.granite:MiniCPM",
     "MistralForCausalLM": "text.mistral:Mistral",
+    "MixtralForCausalLM": "text.mixtral:Mixtral",
+    "Olmo2ForCausalLM": "text.olmo:Olmo2",
+    "Olmo3ForCausalLM": "text.olmo:Olmo3",
+    "OlmoForCausalLM": "text.olmo:Olmo",
+    "Phi3ForCausalLM": "text.phi3:Phi3",
     "Qwen2ForCausalLM": "text.qwen2:Qwen2",
+    "Qwen2MoeForCausalLM": "text.qwen_moe:Qwen2MoE",
     "Qwen3ForCausalLM": "text.qwen3:Qwen3",
+    "Qwen3MoeForCausalLM": "text.qwen_moe:Qwen3MoE",
     "YiForCausalLM": "text.llama:Llama",
 }
 
 GGUF: Final[Mapping[str, str]] = {
-    "llama": "text.mistral:Mistral",  # Mistral's files are `llama` too; without a window key it is Llama
+    "gemma": "text.gemma:Gemma",
+    "gemma2": "text.gemma:Gemma2",
+    "gemma3": "text.gemma:Gemma3",
+    "granite": "text.granite:Granite",
+    "llama": "text.mixtral:Mixtral",  # Mistral's files are `llama` too; without experts and a window it is Llama
     "mamba": "text.mamba:Mamba",
+    "minicpm": "text.granite:MiniCPM",
+    "olmo": "text.olmo:Olmo",
+    "olmo2": "text.olmo:Olmo2",
+    "phi3": "text.phi3:Phi3",
     "qwen2": "text.qwen2:Qwen2",
+    "qwen2moe": "text.qwen_moe:Qwen2MoE",
     "qwen3": "text.qwen3:Qwen3",
+    "qwen3moe": "text.qwen_moe:Qwen3MoE",
 }
 
 

@@ -37,11 +37,12 @@ class DecoderConfig(ModelConfig):
     """
 
     gguf_interleaved: ClassVar[bool] = True
+    mixes: ClassVar[bool] = False  # whether its layers may be experts
     interleaved: ClassVar[bool] = False
     rotary: ClassVar[bool] = True
     rotary_share: ClassVar[float] = 1.0
     default_head_dim: ClassVar[int | None] = None
-    default_tied: ClassVar[bool] = False
+    default_tied: ClassVar[bool | None] = False
     default_bias: ClassVar[bool] = False
     default_eps: ClassVar[float | None] = None
     activations: ClassVar[Mapping[str, str]] = SILU
@@ -94,7 +95,7 @@ class DecoderConfig(ModelConfig):
             "heads": heads,
             "eps": cls._hf_eps(keys),
             "rope": cls._hf_rope(keys, heads.dim) if cls.rotary else None,
-            "tied": keys.flag("tie_word_embeddings", cls.default_tied),
+            "tied": cls._hf_tied(keys),
             "attention_bias": keys.flag("attention_bias", cls.default_bias),
             "mlp_bias": keys.flag("mlp_bias", cls.default_bias),
             "activation": keys.word("hidden_act", cls.activations, cls.default_activation),
@@ -115,12 +116,19 @@ class DecoderConfig(ModelConfig):
         return keys.number("rms_norm_eps", cls.default_eps, low=0.0, high=1.0)
 
     @classmethod
+    def _hf_tied(cls, keys: Keys) -> bool | None:
+        if cls.default_tied is None and not keys.has("tie_word_embeddings"):
+            return None
+        return keys.flag("tie_word_embeddings", bool(cls.default_tied))
+
+    @classmethod
     def _hf_rope(cls, keys: Keys, head_dim: int) -> RopeConfig:
         return rope_from_hf(keys, head_dim, interleaved=cls.interleaved, share=cls.rotary_share)
 
     @classmethod
     def _gguf_fields(cls, keys: Keys) -> dict[str, Any]:
-        keys.integer("expert_count", 0, low=0, high=0)
+        if not cls.mixes:
+            keys.integer("expert_count", 0, low=0, high=0)
         hidden = keys.count("embedding_length", most=WIDEST)
         layers = keys.count("block_count", most=MOST_LAYERS)
         heads = _gguf_heads(keys, hidden, layers)
@@ -267,8 +275,13 @@ class Decoder(Model):
             cls.norm_of(place / "input_layernorm", config),
             cls.attention(place / "self_attn", config, layer),
             cls.norm_of(place / "post_attention_layernorm", config),
-            cls.mlp(place / "mlp", config),
+            cls.feed_forward(place, config, layer),
         )
+
+    @classmethod
+    def feed_forward(cls, place: Checkpoint, config: Any, layer: int) -> nn.Module:
+        """Of the block at `place`."""
+        return cls.mlp(place / "mlp", config)
 
     @classmethod
     def norm_of(cls, place: Checkpoint, config: Any) -> nn.Module:

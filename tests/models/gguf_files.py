@@ -23,7 +23,15 @@ PLAIN_KINDS: Final = ("F32", "F16", "BF16")
 QUANTISED_KINDS: Final = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 K_KINDS: Final = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 
-_ARCHITECTURES: Final = {"Llama": "llama", "Mistral": "llama", "Qwen2": "qwen2", "Qwen3": "qwen3"}
+_ARCHITECTURES: Final = {
+    "Llama": "llama",
+    "Mistral": "llama",
+    "Mixtral": "llama",
+    "Qwen2": "qwen2",
+    "Qwen2Moe": "qwen2moe",
+    "Qwen3": "qwen3",
+    "Qwen3Moe": "qwen3moe",
+}
 _ROPE_TYPES: Final = {
     "linear": gguf.RopeScalingType.LINEAR,
     "yarn": gguf.RopeScalingType.YARN,
@@ -77,15 +85,32 @@ def write_gguf(
         heads = _heads(name, model.config) if architecture == "llama" and permuted else 0
         numbers = permute(parameter.detach().numpy(), heads)
         chosen = next((other for part, other in (others or {}).items() if part in name), kind)
-        stored = Kind[chosen] if parameter.dim() == 2 else Kind.F32
-        packed, exact = pack(numbers, stored, seed)
-        writer.add_tensor(str(names.get_name(name, (".weight", ".bias"))), packed, raw_dtype=stored)
+        stored = Kind[chosen] if parameter.dim() > 1 and ".gate.weight" not in name else Kind.F32
+        parts = _parts(name, numbers)
+        for part, some in parts.items():
+            packed, exact = pack(some, stored, seed)
+            writer.add_tensor(_gguf_name(names, part), packed, raw_dtype=stored)
+            parts[part] = exact
+        exact = parts[name] if name in parts else np.concatenate(list(parts.values()), 1)
         parameter.data.copy_(torch.from_numpy(permute(exact, heads, back=True)))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return Written(zoo.files_in(folder, "model.gguf", kind="gguf"), model)
+
+
+def _parts(name: str, numbers: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """The tensors that a GGUF has for one of the reference's: gate and up of experts are apart."""
+    if not name.endswith("experts.gate_up_proj"):
+        return {name: numbers}
+    gate, up = np.split(numbers, 2, 1)
+    return {name.replace("gate_up", "gate"): gate.copy(), name.replace("gate_up", "up"): up.copy()}
+
+
+def _gguf_name(names: gguf.TensorNameMap, name: str) -> str:
+    found = str(names.get_name(name, (".weight", ".bias")))
+    return found if found.endswith((".weight", ".bias")) else f"{found}.weight"
 
 
 def pack(
@@ -98,10 +123,10 @@ def pack(
 
 def _random_blocks(like: NDArray[np.float32], kind: Kind, seed: np.random.Generator) -> NDArray[np.uint8]:
     """Random blocks that make numbers as large as those of `like`."""
-    rows, columns = like.shape
+    *rows, columns = like.shape
     elements, nbytes = gguf.GGML_QUANT_SIZES[kind]
-    blocks = seed.integers(0, 256, (rows, columns // elements, nbytes), dtype=np.uint8)
-    packed = blocks.reshape(rows, -1)
+    blocks = seed.integers(0, 256, (*rows, columns // elements, nbytes), dtype=np.uint8)
+    packed = blocks.reshape(*rows, -1)
     _set_scales(blocks, _K_SCALES[kind], 1.0)
     _set_scales(blocks, _K_SCALES[kind], float(like.std() / gguf.quants.dequantize(packed, kind).std()))
     return packed
@@ -145,6 +170,19 @@ def _write_keys(writer: gguf.GGUFWriter, config: Any) -> None:
     if getattr(config, "sliding_window", None):
         writer.add_sliding_window(config.sliding_window)
     _write_rope(writer, config.rope_parameters, head_dim)
+    if getattr(config, "num_experts", None):
+        _write_experts(writer, config)
+
+
+def _write_experts(writer: gguf.GGUFWriter, config: Any) -> None:
+    writer.add_expert_count(config.num_experts)
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    for key, add in (
+        ("moe_intermediate_size", writer.add_expert_feed_forward_length),
+        ("shared_expert_intermediate_size", writer.add_expert_shared_feed_forward_length),
+    ):
+        if getattr(config, key, None):
+            add(getattr(config, key))
 
 
 def _write_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:

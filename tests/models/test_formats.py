@@ -18,6 +18,8 @@ from unillm.tests.models.paged import Pages
 from unillm.tests.models.zoo import PLACE, distance
 
 FAMILIES = ("llama2", "llama3.2", "llama-bias", "mistral0.1", "qwen2", "qwen3")
+MIXTURES = ("mixtral", "qwen2-moe")
+FORMED = (*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in MIXTURES))
 
 
 def write_old_bin(model: Any, folder: Path) -> ModelFiles:
@@ -25,7 +27,7 @@ def write_old_bin(model: Any, folder: Path) -> ModelFiles:
 
 
 @pytest.mark.parametrize("write", [write_safetensors_shards, write_bin, write_bin_shards, write_old_bin])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FORMED)
 def test_files_of_the_hub(name: str, write: Callable[[Any, Path], ModelFiles], tmp_path: Path) -> None:
     row = zoo.BY_NAME[name]
     model = load_model(write(zoo.reference(row), tmp_path), PLACE)
@@ -33,12 +35,12 @@ def test_files_of_the_hub(name: str, write: Callable[[Any, Path], ModelFiles], t
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FORMED)
 def test_narrow_weights_are_computed_with_as_they_are_stored(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
     row = zoo.BY_NAME[name]
     narrow = zoo.rounded(zoo.reference(row), dtype)
     model = load_model(zoo.save(narrow, tmp_path), PLACE)
-    matrices = [weight for weight in model.weights() if len(weight.shape) == 2]
+    matrices = [weight for weight in model.weights() if len(weight.shape) > 1]
     assert {weight.dtype for weight in matrices if isinstance(weight, torch.Tensor)} == {dtype}
     check(model, row, narrow.float())
 
@@ -52,14 +54,14 @@ def test_gguf_keys(row: zoo.Row, tmp_path: Path) -> None:
 
 @zoo.places
 @pytest.mark.parametrize("kind", PLAIN_KINDS[1:] + QUANTISED_KINDS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FORMED)
 def test_gguf_kinds(name: str, kind: str, place: Placement, tmp_path: Path) -> None:
     check_gguf(zoo.BY_NAME[name], kind, place, tmp_path)
 
 
 @zoo.places
 @pytest.mark.parametrize("kind", K_KINDS)
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", FORMED)
 def test_gguf_kinds_of_256_numbers_a_block(name: str, kind: str, place: Placement, tmp_path: Path) -> None:
     check_gguf(zoo.BY_NAME[name].wide(), kind, place, tmp_path)
 

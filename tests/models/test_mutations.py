@@ -10,6 +10,7 @@ import pytest
 from unillm.models.contract import Model
 from unillm.models.parts.attention import Attention
 from unillm.models.parts.linear import Linear
+from unillm.models.parts.moe import Routing
 from unillm.models.parts.scaling import Unscaled
 from unillm.models.table import find
 from unillm.runtime.weights.load import load_model, open_weights
@@ -50,7 +51,7 @@ def moved(model: Model, row: zoo.Row, reference: Any = None) -> float:
 
 
 @pytest.mark.parametrize("change", [double_base, larger_eps, other_pairs])
-@pytest.mark.parametrize("row", [row for row in zoo.ROWS if row.rotary], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in zoo.rows(light=False) if row.values[0].rotary])
 def test_a_wrong_number_in_the_config_shows(row: zoo.Row, change: Callable[[Any], Any], tmp_path: Path) -> None:
     assert moved(loaded(row, tmp_path, change), row) > SEEN
 
@@ -83,6 +84,28 @@ def test_a_bias_left_out_shows(name: str, tmp_path: Path) -> None:
                 assert moved(model, row) > zoo.TOLERANCE
                 linear.biases = whole
     assert moved(model, row) <= zoo.TOLERANCE
+
+
+def other_count(routing: Routing) -> Routing:
+    return replace(routing, choices=routing.choices - 1 or 2)
+
+
+def other_shares(routing: Routing) -> Routing:
+    return replace(routing, normalised=not routing.normalised)
+
+
+def other_scale(routing: Routing) -> Routing:
+    return replace(routing, scale=1.1 * routing.scale)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [other_count, other_shares, other_scale])
+@pytest.mark.parametrize("row", [row for row in zoo.ROWS if row.mixed], ids=lambda row: row.name)
+def test_another_routing_shows(row: zoo.Row, change: Callable[[Routing], Routing], tmp_path: Path) -> None:
+    def changed(config: Any) -> Any:
+        return replace(config, mixture=replace(config.mixture, routing=change(config.mixture.routing)))
+
+    assert moved(loaded(row, tmp_path, changed), row) > SEEN
 
 
 @pytest.mark.parametrize("name", ["llama2", "llama3.2", "mistral0.1"])

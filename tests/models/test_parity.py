@@ -13,7 +13,7 @@ from unillm.tests.models.paged import Pages
 from unillm.tests.models.zoo import distance
 
 
-@pytest.fixture(scope="module", params=zoo.ROWS, ids=lambda row: row.name)
+@pytest.fixture(scope="module", params=zoo.rows())
 def row(request: pytest.FixtureRequest) -> zoo.Row:
     found: zoo.Row = request.param
     return found

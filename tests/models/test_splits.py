@@ -80,6 +80,18 @@ def test_ranks_compute_what_one_does(name: str, world: int, tmp_path: Path) -> N
     check(row, zoo.save(zoo.reference(row), tmp_path), world)
 
 
+@pytest.mark.parametrize("name", ["mixtral", "qwen2-moe"])
+def test_experts_are_divided(name: str, tmp_path: Path) -> None:
+    """Each rank has some of the intermediate numbers of every one."""
+    row = zoo.BY_NAME[name]
+    check(row, zoo.save(zoo.reference(row), tmp_path), 2)
+
+
+def test_packed_experts_are_divided_at_their_blocks(tmp_path: Path) -> None:
+    row = replace(zoo.BY_NAME["mixtral"], name="even", settings={**zoo.BY_NAME["mixtral"].settings, "head_dim": 32})
+    check(row, write_gguf(row, tmp_path, "Q8_0").files, 2)
+
+
 def test_a_vocabulary_that_divides_is_divided(tmp_path: Path) -> None:
     row = replace(zoo.BY_NAME["llama2"], name="even", settings={"vocab_size": 132})
     files = zoo.save(zoo.reference(row), tmp_path)

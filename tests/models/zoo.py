@@ -6,6 +6,7 @@ far from their defaults, no two sizes are alike, and `PROMPT` is longer than eve
 
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -68,6 +69,11 @@ class Row:
     family: str
     settings: Mapping[str, Any] = field(default_factory=dict, compare=False)
     gguf: bool = True  # whether that format has keys for what is special here
+    light: bool = False  # whether the larger matrices of tests are slow for it
+    config: str = ""  # the reference's classes, where the family's name does not lead to them
+    model: str = ""
+    turns: bool = True  # whether queries and keys turn with their positions
+    own_eps: bool = True  # whether its files say by how much norms are kept from dividing by 0
 
     @property
     def _rope_type(self) -> str:
@@ -80,18 +86,24 @@ class Row:
 
     @property
     def rotary(self) -> bool:
-        return not self.family.endswith("Mamba")
+        return self.turns and not self.family.endswith("Mamba")
 
     @property
     def scaled(self) -> bool:
         return self._rope_type != "default"
 
     @property
+    def mixed(self) -> bool:
+        """Whether its layers are experts."""
+        return any("experts" in key for key in self.settings)
+
+    @property
     def windowed(self) -> bool:
         return self.settings.get("sliding_window") is not None
 
     def wide(self) -> "Row":
-        return replace(self, name=f"{self.name}-wide", settings={**self.settings, **_WIDE})
+        settings = {key: 256 if key.endswith("intermediate_size") else value for key, value in self.settings.items()}
+        return replace(self, name=f"{self.name}-wide", settings={**settings, **_WIDE})
 
 
 def _rope(kind: str, theta: float = 10_000.0, **more: Any) -> dict[str, Any]:
@@ -114,7 +126,64 @@ _DIVISORS: Final[dict[str, Any]] = {
 _SHARP: Final = {**_YARN["rope_parameters"], "attention_factor": 1.3, "beta_fast": 4.0, "beta_slow": 0.5}
 _WINDOW: Final = {"use_sliding_window": True, "sliding_window": 24}
 
+_EXPERTS: Final = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+
 _MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
+
+_NORM: Final = re.compile(r"norm|ln_|layernorm")
+_TABLE: Final = re.compile(r"embed(?!_out)|wte|wpe")
+
+_LOCAL: Final = {"sliding_window": 24}
+_PACES: Final = {
+    "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+    }
+}
+_GEMMA: Final = {"head_dim": 24, "tie_word_embeddings": True}
+_GEMMA2: Final = {**_GEMMA, **_LOCAL, "query_pre_attn_scalar": 20}
+_PHI3: Final = {"pad_token_id": 0}
+_SCALES: Final = {
+    "embedding_multiplier": 3.0,
+    "residual_multiplier": 0.4,
+    "attention_multiplier": 0.2,
+    "logits_scaling": 5.0,
+}
+_OLMO3: Final = {
+    "rope_parameters": {
+        "full_attention": _YARN["rope_parameters"],
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+    }
+}
+
+DENSE: Final = (
+    Row("gemma", "Gemma", {**_GEMMA, "num_key_value_heads": 1}, light=True),
+    Row("gemma2", "Gemma2", _GEMMA2, light=True),
+    Row(
+        "gemma3",
+        "Gemma3",
+        {**_GEMMA2, **_PACES, "num_hidden_layers": 6},
+        light=True,
+        config="Gemma3TextConfig",
+    ),
+    Row("phi3", "Phi3", {**_PHI3, **_LOCAL}, light=True),
+    Row(
+        "phi3.5",
+        "Phi3",
+        {**_PHI3, "original_max_position_embeddings": 48, **_rope("longrope", **_DIVISORS)},
+        light=True,
+    ),
+    Row(
+        "phi4-mini",
+        "Phi3",
+        {**_PHI3, "tie_word_embeddings": True, **_rope("default", partial_rotary_factor=0.75)},
+        light=True,
+    ),
+    Row("granite", "Granite", {**_SCALES, "tie_word_embeddings": True}, light=True),
+    Row("olmo", "Olmo", {"clip_qkv": 0.8}, light=True, own_eps=False),
+    Row("olmo2", "Olmo2", light=True),
+    Row("olmo3", "Olmo3", {**_LOCAL, **_OLMO3, "num_hidden_layers": 4}, light=True),
+)
 
 ROWS: Final = (
     Row("llama1", "Llama", {"num_key_value_heads": 4}),
@@ -151,20 +220,42 @@ ROWS: Final = (
     Row(
         "qwen3-window", "Qwen3", {"head_dim": 16, "attention_bias": True, **_WINDOW, "max_window_layers": 2}, gguf=False
     ),
+    Row("mixtral", "Mixtral", {"num_local_experts": 5, "num_experts_per_tok": 2}, light=True),
+    Row("qwen3-moe", "Qwen3Moe", {**_EXPERTS, "head_dim": 24, "norm_topk_prob": True}, light=True),
+    Row(
+        "qwen3-moe-mixed",
+        "Qwen3Moe",
+        {**_EXPERTS, "head_dim": 16, "mlp_only_layers": [1], "num_experts_per_tok": 3},
+        gguf=False,
+        light=True,
+    ),
+    *DENSE,
+    Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
+
+
+def rows(*, light: bool = True) -> list[Any]:
+    """Every row as a parameter of a test; where it is not a `light` one, those that ask for it are slow."""
+    slow = () if light else (pytest.mark.slow,)
+    return [pytest.param(row, id=row.name, marks=slow if row.light else ()) for row in ROWS]
+
 
 BY_NAME: Final = {row.name: row for row in ROWS}
 
 
 def config_of(row: Row) -> Any:
-    family = getattr(transformers, f"{row.family}Config")
-    return family(**{**_SIZES, **row.settings}, architectures=[f"{row.family}ForCausalLM"])
+    family = getattr(transformers, row.config or f"{row.family}Config")
+    return family(**{**_SIZES, **copy.deepcopy(row.settings)}, architectures=[class_of(row)])
+
+
+def class_of(row: Row) -> str:
+    return row.model or f"{row.family}ForCausalLM"
 
 
 @cache
 def reference(row: Row, seed: int = 1) -> Any:
     """The reference model of a row; the same object each time, so leave it as it is."""
-    model = getattr(transformers, f"{row.family}ForCausalLM")._from_config(config_of(row), attn_implementation="eager")
+    model = getattr(transformers, class_of(row))._from_config(config_of(row), attn_implementation="eager")
     perturb(model, seed)
     return model.eval()
 
@@ -175,10 +266,12 @@ def perturb(model: torch.nn.Module, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.dim() == 1:
-            parameter.copy_(1 + 0.3 * noise if "norm" in name else 0.5 * noise)
+        if _NORM.search(name) and name.endswith("weight"):
+            parameter.copy_(parameter.mean().round() + 0.3 * noise)  # 1, or 0 where a norm is stored less 1
+        elif parameter.dim() == 1:
+            parameter.copy_(0.5 * noise)
         else:
-            parameter.copy_(noise if "embed" in name else noise * parameter.shape[1] ** -0.5)
+            parameter.copy_(noise if _TABLE.search(name) else noise * parameter.shape[1] ** -0.5)
 
 
 def rounded(model: Any, dtype: torch.dtype) -> Any:
