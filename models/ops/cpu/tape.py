@@ -120,6 +120,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._tape, self._workspace = tape, workspace
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Else the first operation would load torch's compiler, which takes seconds and is not for what is here."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -132,7 +137,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name == "aten::lift_fresh":
             raise NotRecordable("a tensor is made of numbers of the host")
         results = func(*args, **options)
-        if not func.is_view and name not in _SAME:
-            leaves = [leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor)]
+        leaves = [leaf for leaf in tree_leaves(results) if isinstance(leaf, Tensor)]
+        if not ((func.is_view or name in _SAME) and _is_over(leaves, tree_leaves((args, options)))):
             self._tape.add_torch(_Torch(func, args, options, leaves))
         return results
+
+
+def _is_over(results: Sequence[Tensor], operands: Sequence[Any]) -> bool:
+    """Whether all `results` lie in memory of the operands. What torch calls a view, as `to` and `reshape`, may copy."""
+    memory = {one.untyped_storage().data_ptr() for one in operands if isinstance(one, Tensor)}
+    return all(one.untyped_storage().data_ptr() in memory for one in results)

@@ -1,5 +1,7 @@
 """A recorded step does again what it did, on what lies in its inputs then; what cannot be recorded is refused."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -44,6 +46,24 @@ def test_kernels_and_torch_take_turns_on_new_inputs(kernels: Kernels) -> None:
         tape.replay(kernels.replay)
         assert torch.equal(out, step())
     assert {"aten::mul_.Tensor", "aten::cat"} <= set(tape.torch_calls)
+
+
+def test_what_torch_calls_a_view_is_computed_again_where_it_copies(kernels: Kernels) -> None:
+    x = torch.randn(4, 64, dtype=torch.bfloat16)
+
+    def step() -> Tensor:
+        wide = x.to(torch.float32)
+        turned = wide.t().reshape(4, 64).contiguous()
+        return ops.silu_mul(turned, kernels)
+
+    tape, out = record(kernels, step, Workspace())
+    others = [torch.full((4, 64), 7.0) for _ in range(64)]  # what has been freed is somebody else's by now
+    for _ in range(3):
+        x.copy_(torch.randn(4, 64))
+        tape.replay(kernels.replay)
+        assert torch.equal(out, step())
+    assert all(bool((one == 7).all()) for one in others)
+    assert "aten::to.dtype" in tape.torch_calls
 
 
 def test_what_a_step_took_is_told_by_kernel(kernels: Kernels) -> None:
@@ -97,3 +117,16 @@ def test_recordings_share_their_memory(kernels: Kernels) -> None:
         tape.replay(kernels.replay)
         assert torch.equal(out, ops.silu_mul(x, kernels))
     assert workspace.nbytes == 1 << 20
+
+
+def test_recording_does_not_load_the_compiler() -> None:
+    """Which would make whoever asks first wait for seconds between the first token and the second."""
+    program = """
+import sys, torch
+from unillm.models.ops.cpu.tape import Recorder, Tape
+from unillm.models.ops.cpu.workspace import Workspace
+with torch.inference_mode(), Recorder(Tape(), Workspace()):
+    torch.empty(2).float() + 1
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
