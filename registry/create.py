@@ -20,11 +20,21 @@ from .settings import RegistrySettings
 from .shelf import Entry, Shelf
 
 
-def create(name: str, recipe: Modelfile, settings: RegistrySettings, listener: Listener = nobody) -> Entry:
-    """Put on the shelf what `recipe` describes, in place of any model of that name. What FROM names is pulled."""
+def create(
+    name: str,
+    recipe: Modelfile,
+    settings: RegistrySettings,
+    listener: Listener = nobody,
+    *,
+    base: Manifest | None = None,
+) -> Entry:
+    """Put on the shelf what `recipe` describes, in place of any model of that name. What FROM names is pulled.
+
+    `base` is what the model is made from where that is nothing that FROM could name.
+    """
     target = own_name(name, settings)
     shelf = Shelf(settings)
-    base = _base(recipe, target, shelf, settings, listener)
+    base = base or _base(recipe, target, shelf, settings, listener)
     made = replace(
         base,
         ref=target,
@@ -57,7 +67,7 @@ def _base(
     try:
         ref = ModelRef.parse(recipe.source)
     except InvalidName as error:
-        raise ModelfileError(recipe.path, recipe.lines["FROM"], str(error), error.hint) from error
+        raise ModelfileError(recipe.path, recipe.lines.get("FROM"), str(error), error.hint) from error
     if ref.is_path:
         beside = recipe.path.absolute().parent / ref.path.expanduser()
         return manifest_in_place(replace(ref, path=beside), target, listener)
@@ -83,7 +93,8 @@ def _template(recipe: Modelfile, base: Manifest, shelf: Shelf, listener: Listene
         raise recipe.error(
             "TEMPLATE", "it is written for Ollama in a way not known here, and the model has none of its own"
         )
-    where = f"{recipe.path}: line {recipe.lines['TEMPLATE']}"
+    line = recipe.lines.get("TEMPLATE")
+    where = f"{recipe.path}: line {line}" if line else str(recipe.path)
     listener(Notice(f"{where}: the template is written for Ollama in a way not known here; the model's own is used"))
     return base.template
 

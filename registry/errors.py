@@ -244,6 +244,15 @@ class ChecksumMismatch(RegistryError):
         self.hint = hint
 
 
+class NotUploaded(RegistryError):
+    """A model shall be made of a file that nobody has sent."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"no file with the checksum {digest} was sent")
+        self.digest = digest
+        self.hint = f"send it first: POST /api/blobs/{digest}"
+
+
 class FileMissing(RegistryError):
     """A file that a manifest names is no longer where it was."""
 

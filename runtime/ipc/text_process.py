@@ -19,6 +19,7 @@ from ...registry.files import ModelFiles
 from ..errors import InvalidParameter, PromptTooLong
 from ..hosting.asking import Ask, Fault, Piece
 from ..hosting.faults import fault_of
+from ..logs import log_to_stderr
 from ..params import SamplingParams
 from ..text.defaults import generation_defaults
 from ..text.prompting import Prompting
@@ -339,7 +340,7 @@ def _told_of(error: BaseException, files: ModelFiles | None = None) -> Fault:
 
 
 def main() -> None:
-    logging.basicConfig(format="unillm text: %(message)s")
+    log_to_stderr("text")
     setup = read_setup(TextSetup)
     end_with_parent(lambda: forget(setup.address))
     process = TextProcess()

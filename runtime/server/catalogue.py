@@ -3,7 +3,8 @@
 Endpoints call it in threads: it reads files and may fetch them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ...registry.files import ModelFiles
 from ...registry.locate import locate
@@ -13,9 +14,10 @@ from ...registry.shelf import Entry, Shelf
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """The models that `settings` say there are."""
+    """The models that `settings` say there are. `remembered` is for whoever looks things up again and again."""
 
     settings: RegistrySettings
+    remembered: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def entries(self) -> list[Entry]:
         """Every model of the shelf, broken ones marked."""

@@ -1,0 +1,134 @@
+"""What Ollama's clients may send: exactly the fields that are accepted, a struct an endpoint.
+
+A field that is not here is refused by its name. Fields of type `Unused` are there because clients send them empty.
+`options` stay a table: what is in it is read in `options`, where those that have no effect are listed too.
+"""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+from ..limits import Token
+
+Unused: TypeAlias = Any  # refused where it asks for something, by whoever reads the body
+Think: TypeAlias = bool | Literal["minimal", "low", "medium", "high", "max"]
+KeepAlive: TypeAlias = float | str
+Dimensions = Annotated[int, Meta(ge=1, le=1 << 20)]
+
+
+class Body(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What every request has: the model's name."""
+
+    model: str = ""
+
+
+class Asked(Body, kw_only=True):
+    """What `generate` and `chat` share.
+
+    `shift` has no effect: an answer that fills the context ends there, with `done_reason` length. `format` and `images`
+    are refused where they ask for something.
+    """
+
+    stream: bool | None = None
+    format: Unused = None
+    keep_alive: KeepAlive | None = None
+    options: dict[str, Any] | None = None
+    think: Think | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    render_only: bool | None = field(default=None, name="_debug_render_only")
+
+
+class GenerateBody(Asked, kw_only=True):
+    """`context` are the tokens that an earlier answer ended with."""
+
+    prompt: str | None = None
+    suffix: str | None = None
+    system: str | None = None
+    template: str | None = None
+    context: list[Token] | None = None
+    raw: bool | None = None
+    images: Unused = None
+
+
+class ChatMessage(Struct, forbid_unknown_fields=True, kw_only=True):
+    """One message; `thinking` is what the model thought before it said the rest."""
+
+    role: str
+    content: str | None = None
+    thinking: str | None = None
+    images: Unused = None
+    tool_calls: Unused = None
+    tool_name: Unused = None
+    tool_call_id: Unused = None
+
+
+class ChatBody(Asked, kw_only=True):
+    messages: list[ChatMessage] | None = None
+    tools: Unused = None
+
+
+class EmbedBody(Body, kw_only=True):
+    """Of `options` only `num_ctx` has an effect."""
+
+    input: str | list[str] | None = None
+    truncate: bool | None = None
+    dimensions: Dimensions | None = None
+    keep_alive: KeepAlive | None = None
+    options: dict[str, Any] | None = None
+
+
+class EmbeddingsBody(Body, kw_only=True):
+    prompt: str | None = None
+    keep_alive: KeepAlive | None = None
+    options: dict[str, Any] | None = None
+
+
+class NamedBody(Body, kw_only=True):
+    """A model, by either of the names that the field has had."""
+
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        return self.model or self.name
+
+
+class ShowBody(NamedBody, kw_only=True):
+    """`system` and `options` have no effect: what is shown is the model as it is."""
+
+    verbose: bool | None = None
+    system: str | None = None
+    options: dict[str, Any] | None = None
+
+
+class PullBody(NamedBody, kw_only=True):
+    stream: bool | None = None
+    insecure: bool | None = None
+
+
+class CopyBody(Struct, forbid_unknown_fields=True, kw_only=True):
+    source: str = ""
+    destination: str = ""
+
+
+class CreateMessage(Struct, forbid_unknown_fields=True):
+    role: str
+    content: str
+
+
+class CreateBody(NamedBody, kw_only=True):
+    """`from` names a model; `files` are uploaded blobs, by the names that they shall have."""
+
+    stream: bool | None = None
+    source: str | None = field(default=None, name="from")
+    files: dict[str, str] | None = None
+    template: str | None = None
+    system: str | None = None
+    license: str | list[str] | None = None
+    parameters: dict[str, Any] | None = None
+    messages: list[CreateMessage] | None = None
+    adapters: Unused = None
+    quantize: Unused = None
