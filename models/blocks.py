@@ -244,6 +244,27 @@ def _iq4_xs(blocks: Tensor, out: Tensor) -> None:
     _scale(numbers, out, _halfs(blocks, 0, 2) * (small - 32))
 
 
+def _grid(values: tuple[int, ...], step: float) -> Callable[[Tensor, Tensor], None]:
+    """2 bytes that multiply, 8 bytes of 16 four-bit s that mean 2 s + 1 `step`s, 128 bytes of choices as IQ4_NL's."""
+
+    def unpack(blocks: Tensor, out: Tensor) -> None:
+        pairs = _bytes(blocks, 2, 10)
+        small = torch.stack((pairs & 15, pairs >> 4), -1).flatten(-2)
+        scale = _halfs(blocks, 0, 2) * step * (2 * small + 1)
+        _scale(_chosen(_fields(_bytes(blocks, 10, 138), 4, 16), values), out, scale)
+
+    return unpack
+
+
+# Kinds of our own, for those of GGML whose blocks name points of a grid: what the points consist of, and the step of
+# their scales. Those of one and a half bits come in eighths, with their shift.
+GRIDS: dict[str, tuple[tuple[int, ...], float]] = {
+    "GRID1": ((-9, -7, -1, 1, 7, 9), 0.125),
+    "GRID2": ((-43, -25, -8, 8, 25, 43), 0.125),
+    "GRID3_XXS": ((-62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62), 0.25),
+    "GRID3_S": ((-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15), 1.0),
+}
+
 _KINDS: dict[str, tuple[Block, Callable[[Tensor, Tensor], None]]] = {
     "Q4_0": (Block(32, 18), _q4_0),
     "Q4_1": (Block(32, 20), _q4_1),
@@ -258,6 +279,7 @@ _KINDS: dict[str, tuple[Block, Callable[[Tensor, Tensor], None]]] = {
     "IQ4_NL": (Block(32, 18), _iq4_nl),
     "IQ4_XS": (Block(256, 136), _iq4_xs),
     "MXFP4": (Block(32, 17), _mxfp4),
+    **{kind: (Block(256, 138), _grid(*grid)) for kind, grid in GRIDS.items()},
 }
 
-PACKED_KINDS = frozenset(_KINDS)
+PACKED_KINDS = frozenset(_KINDS) - GRIDS.keys()  # as files have them

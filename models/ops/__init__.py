@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor
 
-from ..blocks import PACKED_KINDS
+from ..blocks import GRIDS, PACKED_KINDS
 from ..contract import AttentionSpec, Batch, PagedView, Weight
 from ..quantized import INT8, TILED
 from . import reference, reference_attention
@@ -45,7 +45,7 @@ def _plain(run: _Run) -> _Run:
 
 
 _DENSE: Final = frozenset({DENSE})
-_FILE: Final = frozenset(PACKED_KINDS) | {INT8}
+_FILE: Final = frozenset(PACKED_KINDS) | GRIDS.keys() | {INT8}
 _TILED: Final = frozenset({TILED})
 _HERE: Final = frozenset({COMPILED})
 _FLOATS: Final = frozenset(str(dtype) for dtype in NUMBERS)

@@ -16,6 +16,7 @@ from ...registry.files import ModelFiles
 from ..errors import InvalidParameter, NotWritable
 from ..text.template import ChatTemplate
 from ..weights.gguf import DECODED_KINDS, GGUFWeights
+from ..weights.grids import GRID_KINDS
 from ..weights.load import SizedLoader, open_weights
 from .encode import encoded
 from .gguf_file import Planned, Value, write_gguf
@@ -42,7 +43,7 @@ def quantize_model(files: ModelFiles, mixture: str, target: Path, listener: List
 
 def _from_gguf(files: ModelFiles, loader: GGUFWeights, mixture: Mixture) -> tuple[dict[str, Value], list[Planned]]:
     shapes = {name: loader.view(name).shape for name in loader.tensor_names()}
-    packed = [name for name in shapes if loader.view(name).dtype in PACKED_KINDS | DECODED_KINDS]
+    packed = [name for name in shapes if loader.view(name).dtype in PACKED_KINDS | DECODED_KINDS | GRID_KINDS.keys()]
     if packed:
         reason = f"its weights are quantised already ({packed[0]}: {loader.view(packed[0]).dtype})"
         raise NotWritable(files.name, f"{reason}; a second time would lose more than the first: take the original")

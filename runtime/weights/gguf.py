@@ -1,7 +1,8 @@
 """Weights in GGUF files: plain tensors and the usual packed kinds are views of the mapped file.
 
-The kinds that `models` computes with stay packed; every other kind that the `gguf` package can decode becomes fp32 in
-memory. Tensors keep the file's names; shapes are torch's, outermost first.
+The kinds that `models` computes with stay packed. Those whose blocks name points of a grid become four bits and a scale
+in memory (`grids.py`); every other kind that the `gguf` package can decode becomes fp32. Tensors keep the file's names;
+shapes are torch's, outermost first.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any, Final, Self
 import torch
 from torch import Tensor
 
-from ...models.blocks import PACKED_KINDS
+from ...models.blocks import PACKED_KINDS, block_of
 from ...models.contract import Part, Weight, WeightMetadata
 from ...models.quantized import QuantizedTensor
 from ...registry.errors import FormatError
@@ -19,6 +20,7 @@ from ...registry.formats.ggml_types import GGML_TYPES_BY_NAME
 from ...registry.formats.gguf import GGUFValue, read_gguf
 from ...registry.formats.limits import MAX_CONFIG_NUMBERS
 from ...registry.formats.view import TensorView
+from .grids import GRID_KINDS, on_grid
 from .mapping import MappedWeights, narrow
 
 DTYPES: Final = {
@@ -32,21 +34,8 @@ DTYPES: Final = {
     "I64": torch.int64,
 }
 
-# What `gguf.quants` decodes beyond the packed kinds.
-DECODED_KINDS: Final = frozenset(
-    (
-        "IQ1_S",
-        "IQ1_M",
-        "IQ2_XXS",
-        "IQ2_XS",
-        "IQ2_S",
-        "IQ3_XXS",
-        "IQ3_S",
-        "TQ1_0",
-        "TQ2_0",
-        "NVFP4",
-    )
-)
+# What `gguf.quants` decodes beyond the packed kinds and those of grids.
+DECODED_KINDS: Final = frozenset(("TQ1_0", "TQ2_0", "NVFP4"))
 
 
 class GGUFWeights(MappedWeights):
@@ -80,6 +69,11 @@ class GGUFWeights(MappedWeights):
         if view.dtype in PACKED_KINDS:
             packed = QuantizedTensor(view.dtype, view.shape, self._rows(view))
             return packed if part is None else packed.part(part)
+        if view.dtype in GRID_KINDS:
+            data = on_grid(view.dtype, self._rows(view))
+            self.release(name)
+            whole = QuantizedTensor(GRID_KINDS[view.dtype], view.shape, data)
+            return whole if part is None else whole.part(part)
         return narrow(_decode(view, self._rows(view)), part)
 
     def _rows(self, view: TensorView) -> Tensor:
@@ -103,12 +97,15 @@ def _decode(view: TensorView, rows: Tensor) -> Tensor:
 
 
 def _check_kind(view: TensorView) -> None:
-    if view.dtype not in DTYPES and view.dtype not in PACKED_KINDS and view.dtype not in DECODED_KINDS:
+    if not any(view.dtype in kinds for kinds in (DTYPES, PACKED_KINDS, GRID_KINDS, DECODED_KINDS)):
         reason = f"is of type {view.dtype}, which nothing here decodes"
         raise FormatError(view.file, f"tensor {view.name!r}", reason, view.offset)
 
 
 def _resident(view: TensorView) -> int:
+    if view.dtype in GRID_KINDS:
+        block = block_of(GRID_KINDS[view.dtype])
+        return view.num_elements // block.elements * block.nbytes
     return 4 * view.num_elements if view.dtype in DECODED_KINDS else view.nbytes
 
 

@@ -20,6 +20,8 @@ from ..errors import UsageError
 from ..installed import Installed, as_data, files_as_data
 from ..session import Session
 
+_GRID_BITS = 8 * 138 / 256  # of a kind whose points are put together as they are loaded: runtime/weights/grids.py
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -212,7 +214,15 @@ def _details(details: Details) -> list[tuple[str, str | None]]:
         ("parameters", parameters),
         ("context", f"{details.context:,} tokens" if details.context else None),
         ("quantisation", details.quantisation),
+        ("in memory", _unpacked(details)),
     ]
+
+
+def _unpacked(details: Details) -> str | None:
+    """What the weights take once loaded, where that is plainly more than in the file."""
+    if details.parameters is None or not (details.quantisation or "").startswith(("IQ1", "IQ2", "IQ3")):
+        return None
+    return f"about {bytes_text(int(details.parameters * _GRID_BITS / 8))}: {_GRID_BITS:.1f} bits a weight"
 
 
 def _chosen(offer: Offer) -> tuple[str, str]:

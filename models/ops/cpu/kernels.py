@@ -37,6 +37,10 @@ _KINDS: Final = {
     "IQ4_XS": 23,
     "INT8": 24,
     "MXFP4": 39,
+    "GRID1": 1001,
+    "GRID2": 1002,
+    "GRID3_XXS": 1003,
+    "GRID3_S": 1004,
 }
 _SILU: Final = 0
 _Strides: Final = c_int64 * 3

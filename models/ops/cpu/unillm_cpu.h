@@ -18,7 +18,9 @@
 extern "C" {
 #endif
 
-/* Kinds of weights and of numbers: GGML's own type numbers, so that a file's needs no translation. */
+/* Kinds of weights and of numbers: GGML's own type numbers, so that a file's needs no translation. Beyond 1000 our own, for
+ * kinds whose blocks name points of a grid: 256 columns in a half that multiplies, 16 scales of four bits, and four bits a
+ * column that choose what the grid's points consist of. */
 enum unillm_kind {
   UNILLM_F32 = 0,
   UNILLM_F16 = 1,
@@ -36,7 +38,11 @@ enum unillm_kind {
   UNILLM_IQ4_XS = 23,
   UNILLM_I8 = 24,
   UNILLM_BF16 = 30,
-  UNILLM_MXFP4 = 39
+  UNILLM_MXFP4 = 39,
+  UNILLM_GRID1 = 1001,
+  UNILLM_GRID2 = 1002,
+  UNILLM_GRID3_XXS = 1003,
+  UNILLM_GRID3_S = 1004
 };
 
 typedef struct unillm_context unillm_context;

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from unillm.models.blocks import PACKED_KINDS
+from unillm.models.blocks import PACKED_KINDS, dequantize
 from unillm.models.contract import Part
 from unillm.models.errors import WeightsError
 from unillm.models.quantized import QuantizedTensor
@@ -20,6 +20,7 @@ from unillm.registry.errors import FormatError
 from unillm.registry.files import Format, ModelFiles
 from unillm.registry.formats.ggml_types import GGML_TYPES, GGML_TYPES_BY_NAME
 from unillm.runtime.weights import gguf as gguf_weights
+from unillm.runtime.weights.grids import GRID_KINDS, on_grid
 from unillm.runtime.weights.load import open_weights
 from unillm.tests.registry.formats.gguf_bytes import U32, GGUFBytes, array_key, number, string, tensor, text_key
 from unillm.tests.registry.formats.hostile_safetensors import file
@@ -244,7 +245,7 @@ def random_blocks(kind: str, rows: int, blocks: int) -> bytes:
 
 def test_every_ggml_type_is_plain_or_packed_or_decoded_or_refused() -> None:
     refused = {"Q8_1", "Q8_K", "Q1_0"}
-    known = (gguf_weights.DTYPES.keys(), PACKED_KINDS, gguf_weights.DECODED_KINDS, refused)
+    known = (gguf_weights.DTYPES.keys(), PACKED_KINDS, GRID_KINDS, gguf_weights.DECODED_KINDS, refused)
     assert sorted(GGML_TYPES_BY_NAME) == sorted(name for names in known for name in names)
 
 
@@ -266,6 +267,37 @@ def test_a_usual_kind_stays_packed_in_the_file(tmp_path: Path, kind: str) -> Non
     assert_same(columns.dequantize(), reference(files)[:, block.elements :])
     with pytest.raises(ValueError, match="blocks"):
         weights.load_tensor("a", Part(1, 0, block.elements - 1))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # random bytes have scales that are no numbers
+@pytest.mark.parametrize("kind", sorted(GRID_KINDS))
+def test_a_kind_with_a_grid_has_four_bits_and_a_scale_in_memory(tmp_path: Path, kind: str) -> None:
+    files = one_tensor(tmp_path, kind, [3, 512], random_blocks(kind, 3, 2))
+    weights = open_weights(files)
+    packed, rows, columns = (weights.load_tensor("a", part) for part in (None, Part(0, 1, 3), Part(1, 256, 512)))
+    assert isinstance(packed, QuantizedTensor)
+    assert isinstance(rows, QuantizedTensor)
+    assert isinstance(columns, QuantizedTensor)
+    assert (packed.kind, packed.shape) == (GRID_KINDS[kind], (3, 512))
+    assert weights.nbytes == packed.nbytes == 3 * 2 * 138
+    assert_same(packed.dequantize(), reference(files))
+    assert_same(rows.dequantize(), reference(files)[1:])
+    assert_same(columns.dequantize(), reference(files)[:, 256:])
+
+
+@pytest.mark.parametrize("kind", sorted(GRID_KINDS))
+def test_every_scale_and_every_point_of_a_grid_is_there(kind: str) -> None:
+    elements, nbytes = gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]]
+    blocks = np.random.default_rng(3).integers(0, 256, (5000, nbytes), dtype=np.uint8)
+    if kind == "IQ1_M":
+        blocks[:, 55] &= 0xBF  # the top of the scale's exponent
+    else:
+        blocks[:, :2] = np.float16(0.0123).reshape(1).view(np.uint8)
+    numbers = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[kind])
+    assert np.isfinite(numbers).all()
+    ours = dequantize(GRID_KINDS[kind], on_grid(kind, torch.from_numpy(blocks)))
+    assert torch.equal(ours, torch.from_numpy(numbers))
+    assert ours.shape == (5000, elements)
 
 
 @pytest.mark.parametrize("kind", sorted(gguf_weights.DECODED_KINDS))

@@ -40,6 +40,10 @@ inline void with_format(int kind, USE use) {
     case UNILLM_MXFP4: return use(static_cast<MXFP4*>(nullptr));
     case UNILLM_IQ4_NL: return use(static_cast<IQ4_NL*>(nullptr));
     case UNILLM_IQ4_XS: return use(static_cast<IQ4_XS*>(nullptr));
+    case UNILLM_GRID1: return use(static_cast<GRID1*>(nullptr));
+    case UNILLM_GRID2: return use(static_cast<GRID2*>(nullptr));
+    case UNILLM_GRID3_XXS: return use(static_cast<GRID3_XXS*>(nullptr));
+    case UNILLM_GRID3_S: return use(static_cast<GRID3_S*>(nullptr));
     default: return;
   }
 }

@@ -201,6 +201,55 @@ struct IQ4_XS {
   }
 };
 
+// What the points of a grid consist of, plus 64: four bits choose; and the step of its scales.
+struct Grid1 {
+  alignas(16) static constexpr int8_t values[16] = {55, 57, 63, 65, 71, 73};
+  static constexpr int kind = UNILLM_GRID1;
+  static constexpr float step = 0.125f;
+};
+struct Grid2 {
+  alignas(16) static constexpr int8_t values[16] = {21, 39, 56, 72, 89, 107};
+  static constexpr int kind = UNILLM_GRID2;
+  static constexpr float step = 0.125f;
+};
+struct Grid3XXS {
+  alignas(16) static constexpr int8_t values[16] = {2, 12, 20, 28, 36, 44, 52, 60, 68, 76, 84, 92, 100, 108, 116, 126};
+  static constexpr int kind = UNILLM_GRID3_XXS;
+  static constexpr float step = 0.25f;
+};
+struct Grid3S {
+  alignas(16) static constexpr int8_t values[16] = {49, 51, 53, 55, 57, 59, 61, 63, 65, 67, 69, 71, 73, 75, 77, 79};
+  static constexpr int kind = UNILLM_GRID3_S;
+  static constexpr float step = 1.0f;
+};
+
+// Sixteen scales 2 s + 1 of which two words have the s, four bits each.
+template <class GRID>
+struct OfGrid {
+  using Form = Shape<true, false, false>;
+  static constexpr int kind = GRID::kind, blocks = 8, tile_bytes = 138 * 16, offset = -64;
+  static constexpr bool stored = true;
+  const uint8_t* tile;
+  Floats scale;
+  Ints scales[2];
+  OfGrid(const uint8_t* at, const uint8_t*)
+      : tile(at),
+        scale(multiply(load_halves(halves_at(at)), broadcast(GRID::step))),
+        scales{load_ints(at + 32), load_ints(at + 96)} {}
+  void read(int block, Block<Form>& out) const {
+    for (int i = 0; i < 2; ++i) {
+      const Ints four = bits_and(shift_right(scales[block / 4], 8 * (block % 4) + 4 * i), every_int(15));
+      out.scale[i] = multiply(scale, to_floats(bits_or(shift_left(four, 1), every_int(1))));
+    }
+    split_nibbles(tile + 160 + 256 * block, out.quants);
+    for (int g = 0; g < 8; ++g) out.quants[g] = lookup(GRID::values, out.quants[g]);
+  }
+};
+using GRID1 = OfGrid<Grid1>;
+using GRID2 = OfGrid<Grid2>;
+using GRID3_XXS = OfGrid<Grid3XXS>;
+using GRID3_S = OfGrid<Grid3S>;
+
 // The six-bit scales of Q4_K and Q5_K: eight scales and eight minima of a row in three words.
 struct SixBitPairs {
   Floats scale, shift;

@@ -1,4 +1,7 @@
-"""Packed weights for tests: random blocks of a file, their numbers by the `gguf` package, and the product with them."""
+"""Packed weights for tests: random blocks of a file, their numbers by the `gguf` package, and the product with them.
+
+Of our own kinds, those of grids, the numbers are by `models.blocks`, which other tests hold against that package.
+"""
 
 import ctypes
 from dataclasses import dataclass
@@ -8,11 +11,14 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 from torch import Tensor
 
+from unillm.models.blocks import dequantize
 from unillm.models.ops.cpu.library import Context, Multiplication, Product
 from unillm.tests.models.ops.cpu.machine import NUMBERS
 
 I8 = 24
-KINDS = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4")
+GRIDS = {"GRID1": 1001, "GRID2": 1002, "GRID3_XXS": 1003, "GRID3_S": 1004}
+FILES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4")
+KINDS = (*FILES, *GRIDS)
 
 # Where a block keeps its 16-bit scales: random bytes there would be infinities.
 _SCALES = {
@@ -28,13 +34,14 @@ _SCALES = {
     "Q6_K": (208,),
     "IQ4_NL": (0,),
     "IQ4_XS": (0,),
+    **dict.fromkeys(GRIDS, (0,)),
 }
 
 
 def random_blocks(kind: str, rows: int, columns: int, seed: int = 0) -> Tensor:
     """[rows, bytes of a row] uint8, as a file has them."""
     random = np.random.default_rng(seed)
-    elements, nbytes = GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
+    elements, nbytes = (256, 138) if kind in GRIDS else GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
     blocks = random.integers(0, 256, (rows, columns // elements, nbytes), dtype=np.uint8)
     for offset in _SCALES.get(kind, ()):
         scales = (random.standard_normal(blocks.shape[:2]) * 0.02).astype(np.float16)
@@ -42,10 +49,15 @@ def random_blocks(kind: str, rows: int, columns: int, seed: int = 0) -> Tensor:
     if kind == "MXFP4":
         blocks[:, :, 0] = random.integers(100, 140, blocks.shape[:2])
         blocks[0, 0, 0] = 1  # an exponent below that of every normal number
+    if kind in ("GRID1", "GRID2"):  # six numbers to choose among
+        low, high = random.integers(0, 6, (2, *blocks.shape[:2], 128), dtype=np.uint8)
+        blocks[:, :, 10:] = low | high << 4
     return torch.from_numpy(blocks.reshape(rows, -1))
 
 
 def numbers_of(kind: str, blocks: Tensor) -> Tensor:
+    if kind in GRIDS:
+        return dequantize(kind, blocks)
     return torch.from_numpy(quants.dequantize(blocks.numpy(), GGMLQuantizationType[kind]))
 
 
@@ -70,7 +82,8 @@ class Packed:
 
 
 def pack(context: Context, kind: str, blocks: Tensor, columns: int) -> Packed:
-    return _pack(context, GGMLQuantizationType[kind].value, blocks, columns, None)
+    number = GRIDS[kind] if kind in GRIDS else GGMLQuantizationType[kind].value
+    return _pack(context, number, blocks, columns, None)
 
 
 def pack_int8(context: Context, quantized: Tensor, scales: Tensor) -> Packed:

@@ -4,7 +4,6 @@ import ctypes
 
 import pytest
 import torch
-from gguf import GGMLQuantizationType
 from torch import Tensor
 
 from unillm.models.ops.cpu.library import Choice, Context, Gate, RmsNorm, Rotation, Rows, Turning
@@ -167,7 +166,7 @@ def test_embedding_rows_are_the_blocks_numbers_bit_for_bit(context: Context, kin
     blocks = random_blocks(kind, 50, 512)
     table, ids = pack(context, kind, blocks, 512), torch.tensor([0, 49, 17, 17, 31])
     out = torch.empty(len(ids), 512)
-    call = Rows(pointer(table.data), pointer(ids), pointer(out), 512, len(ids), 512, GGMLQuantizationType[kind].value)
+    call = Rows(pointer(table.data), pointer(ids), pointer(out), 512, len(ids), 512, table.kind)
     context.library.unillm_embed(context.handle, ctypes.byref(call))
     assert torch.equal(out, numbers_of(kind, blocks)[ids])
 
