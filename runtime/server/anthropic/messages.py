@@ -111,8 +111,8 @@ class MessageScribe:
             yield _event("content_block_delta", index=0, delta=delta)
         if piece.finish_reason is not None:
             yield _event("content_block_stop", index=0)
-            delta = {"stop_reason": _reason(piece, self._body.max_tokens), "stop_sequence": piece.stop}
-            yield _event("message_delta", delta=delta, usage=_usage(piece))
+            ended = {"stop_reason": _reason(piece, self._body.max_tokens), "stop_sequence": piece.stop}
+            yield _event("message_delta", delta=ended, usage=_usage(piece))
             yield _event("message_stop")
 
     def end(self) -> Iterator[bytes]:

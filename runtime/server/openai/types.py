@@ -110,7 +110,7 @@ class PlainText(Struct, forbid_unknown_fields=True):
     type: Literal["text"]
 
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class ChatBody(Asked, kw_only=True, forbid_unknown_fields=True):
