@@ -21,6 +21,8 @@ HF: Final[Mapping[str, str]] = {
     "Gemma3ForCausalLM": "text.gemma:Gemma3",
     "GemmaForCausalLM": "text.gemma:Gemma",
     "GraniteForCausalLM": "text.granite:Granite",
+    "GptOssForCausalLM": "text.gpt_oss:GptOss",
+    "OlmoeForCausalLM": "text.olmoe:Olmoe",
     "LLaMAForCausalLM": "text.llama:Llama",
     "LlamaForCausalLM": "text.llama:Llama",
     "MambaForCausalLM": "text.mamba:Mamba",
@@ -44,6 +46,8 @@ GGUF: Final[Mapping[str, str]] = {
     "gemma3": "text.gemma:Gemma3",
     "granite": "text.granite:Granite",
     "llama": "text.mixtral:Mixtral",  # Mistral's files are `llama` too; without experts and a window it is Llama
+    "gpt-oss": "text.gpt_oss:GptOss",
+    "olmoe": "text.olmoe:Olmoe",
     "mamba": "text.mamba:Mamba",
     "minicpm": "text.granite:MiniCPM",
     "olmo": "text.olmo:Olmo",

@@ -113,6 +113,8 @@ class Attention(nn.Module):
 
     def own_weights(self) -> Iterator[Weight]:
         yield from (norm.weight for norm in (self.q_norm, self.k_norm) if norm is not None)
+        if self.spec.sinks is not None:
+            yield self.spec.sinks
 
     @classmethod
     def load(

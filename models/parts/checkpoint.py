@@ -87,6 +87,14 @@ class Checkpoint:
             return self._placed(weight)
         return self._placed(weight if part is None else self._part(part))
 
+    def as_stored(self) -> "Checkpoint":
+        """The same place, whose matrices come as the file has them, for a family to rearrange and have `settled`."""
+        return replace(self, place=replace(self.place, kernels=None, quantize=None))
+
+    def settled(self, weight: Weight) -> Weight:
+        """A weight made of what was loaded here, on the model's device, packed as all others are."""
+        return self._placed(weight)
+
     def vector(self, size: int, part: Part | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """A small tensor, in `dtype` whatever it is stored as."""
         vector = self.matrix((size,), part)
@@ -112,7 +120,7 @@ class Checkpoint:
             weight, copied = packed(kind, weight), True
         if kernels is not None and isinstance(weight, QuantizedTensor) and kernels.packs(weight):
             weight, copied = kernels.pack(weight), True
-        if copied:
+        if copied and self.exists():
             self.loader.release(self.name)
         return weight.to(self.place.device)
 

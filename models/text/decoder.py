@@ -279,7 +279,7 @@ class Decoder(Model):
         )
 
     @classmethod
-    def feed_forward(cls, place: Checkpoint, config: Any, layer: int) -> nn.Module:
+    def feed_forward(cls, place: Checkpoint, config: Any, layer: int) -> nn.Module:  # noqa: ARG003
         """Of the block at `place`."""
         return cls.mlp(place / "mlp", config)
 

@@ -27,6 +27,7 @@ _ARCHITECTURES: Final = {
     "Llama": "llama",
     "Mistral": "llama",
     "Mixtral": "llama",
+    "Olmoe": "olmoe",
     "Qwen2": "qwen2",
     "Qwen2Moe": "qwen2moe",
     "Qwen3": "qwen3",

@@ -128,6 +128,15 @@ _WINDOW: Final = {"use_sliding_window": True, "sliding_window": 24}
 
 _EXPERTS: Final = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 
+_OLMOE: Final = {"num_experts": 6, "num_experts_per_tok": 3, "eos_token_id": None}
+
+_OSS: Final = {
+    "num_local_experts": 5,
+    "num_experts_per_tok": 2,
+    "head_dim": 16,
+    **_rope("yarn", 150_000.0, factor=4.0, original_max_position_embeddings=64, truncate=False),
+}
+
 _MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
 
 _NORM: Final = re.compile(r"norm|ln_|layernorm")
@@ -230,6 +239,8 @@ ROWS: Final = (
         light=True,
     ),
     *DENSE,
+    Row("olmoe", "Olmoe", {**_OLMOE, "num_key_value_heads": 4}, light=True),
+    Row("gpt-oss", "GptOss", {**_OSS, "sliding_window": 24}, gguf=False, light=True),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 

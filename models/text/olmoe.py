@@ -1,0 +1,52 @@
+"""OLMoE: Llama with experts, and norms over all of a layer's queries, or keys, together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from ..config import ModelConfig
+from ..parts.attention import Attention
+from ..parts.checkpoint import Checkpoint
+from ..parts.norm import WholeNorm
+from .decoder import DecoderConfig, gguf_keys
+from .mixture import Mixing, Mixture, gguf_expert_width, gguf_routing, hf_routing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OlmoeConfig(DecoderConfig):
+    gguf_interleaved: ClassVar[bool] = False
+    mixes: ClassVar[bool] = True
+    default_eps: ClassVar[float | None] = 1e-5
+
+    mixture: Mixture
+
+    @classmethod
+    def from_hf(cls, keys: Mapping[str, Any]) -> Self:
+        spelled = cls._keys(keys)
+        if spelled.has("clip_qkv"):
+            raise spelled.error("clip_qkv", "clipping after the norms is not computed here; no release has it")
+        fields = cls._hf_fields(spelled)
+        routing = hf_routing(spelled, normalised=spelled.flag("norm_topk_prob", False))
+        return cls(**fields, mixture=Mixture(routing=routing, intermediate=fields["intermediate"]))
+
+    @classmethod
+    def from_gguf(cls, keys: Mapping[str, Any]) -> Self:
+        spelled = gguf_keys(keys)
+        routing = gguf_routing(spelled, normalised=False)
+        return cls(
+            **cls._gguf_fields(spelled), mixture=Mixture(routing=routing, intermediate=gguf_expert_width(spelled))
+        )
+
+
+class Olmoe(Mixing):
+    Config: ClassVar[type[ModelConfig]] = OlmoeConfig
+
+    @classmethod
+    def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
+        bias, spec, heads = config.attention_bias, cls.spec(config, layer), config.heads
+        wide, narrow, _ = heads.sizes
+        norms = (
+            WholeNorm.load(place / "q_norm", wide, heads.dim, config.eps),
+            WholeNorm.load(place / "k_norm", narrow, heads.dim, config.eps),
+        )
+        return Attention.load(place, config.hidden, heads, spec, qkv_bias=bias, out_bias=bias, norms=norms)
