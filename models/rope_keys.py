@@ -28,17 +28,15 @@ def rope_from_hf(keys: Keys, dim: int, *, interleaved: bool = False, share: floa
     return rope_of_section(section, keys, _turning(section, keys, dim, share), interleaved=interleaved)
 
 
-def ropes_from_hf(keys: Keys, dim: int, local: float) -> tuple[RopeConfig, RopeConfig]:
-    """Of models whose full and sliding layers turn at different paces: those of either, with base `local` for sliding
-    ones that have none.
-    """
+def ropes_from_hf(keys: Keys, dim: int, *, full: float, sliding: float) -> tuple[RopeConfig, RopeConfig]:
+    """Of models whose full and sliding layers turn at different paces, with the bases that hold where none is said."""
     section = keys.section("rope_parameters")
-    if section is None or not section.has("full_attention"):
-        base = keys.number("rope_local_base_freq", local, low=1.01, high=SLOWEST)
-        return rope_from_hf(keys, dim), RopeConfig(base, dim, Unscaled())
-    full = section.section("full_attention") or Keys({})
-    sliding = section.section("sliding_attention") or Keys({})
-    return rope_of_section(full, keys, dim), rope_of_section(sliding, keys, dim, local)
+    if section is None or not (section.has("full_attention") or section.has("sliding_attention")):
+        whole = keys.section("rope_scaling") or Keys({}, "rope_scaling.")
+        base = keys.number("rope_local_base_freq", sliding, low=1.01, high=SLOWEST)
+        return rope_of_section(whole, keys, dim, full), RopeConfig(base, dim, Unscaled())
+    whole, local = (section.section(f"{kind}_attention") or Keys({}) for kind in ("full", "sliding"))
+    return rope_of_section(whole, keys, dim, full), rope_of_section(local, keys, dim, sliding)
 
 
 def _turning(section: Keys, keys: Keys, dim: int, share: float) -> int:

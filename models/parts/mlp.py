@@ -33,14 +33,21 @@ class GatedMLP(nn.Module):
 
     @classmethod
     def load(
-        cls, place: Checkpoint, hidden: int, intermediate: int, bias: bool | None = False, activation: str = "silu"
+        cls,
+        place: Checkpoint,
+        hidden: int,
+        intermediate: int,
+        bias: bool | None = False,
+        activation: str = "silu",
+        *,
+        stacked: bool = False,
     ) -> Self:
-        """From matrices of gate and up, or one `gate_up_proj` of both where the file has that."""
+        """From matrices of gate and up, or `stacked` in one `gate_up_proj`; in a GGUF they may be either way."""
         down, sizes = place / "down_proj", (intermediate, intermediate)
         # The rows of gate and up are the columns of down, which only come in whole blocks where they are packed.
         split = Split("rows", (down / "weight").grain())
         both = place / "gate_up_proj"
-        if (both / "weight").exists() and not (place / "gate_proj" / "weight").exists():
+        if stacked and not (place.in_gguf and (place / "gate_proj" / "weight").exists()):
             gate_up = Linear.load_stacked(both, hidden, sizes, split, bias)
         else:
             gate_up = Linear.load((place / "gate_proj", place / "up_proj"), hidden, sizes, split, bias)

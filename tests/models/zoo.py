@@ -149,10 +149,11 @@ _PACES: Final = {
         "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
     }
 }
-_GEMMA: Final = {"head_dim": 24, "tie_word_embeddings": True}
+_GEMMA: Final = {"rms_norm_eps": 0.1, "head_dim": 24, "tie_word_embeddings": True}
 _GEMMA2: Final = {**_GEMMA, **_LOCAL, "query_pre_attn_scalar": 20}
 _PHI3: Final = {"pad_token_id": 0}
 _SCALES: Final = {
+    "rms_norm_eps": 0.01,
     "embedding_multiplier": 3.0,
     "residual_multiplier": 0.4,
     "attention_multiplier": 0.2,
