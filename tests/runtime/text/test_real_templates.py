@@ -71,7 +71,7 @@ def theirs(source: str, chat: dict[str, Any]) -> str | None:
 
 def ours(source: str, chat: dict[str, Any]) -> str | None:
     try:
-        return ChatTemplate(source, "real").render(**TOKENS, **chat)
+        return ChatTemplate(source, "real").render(chat.pop("messages"), **TOKENS, **chat)
     except TemplateFault:
         return None
 
