@@ -14,6 +14,7 @@ from typer import TyperException
 from ..models.errors import ModelError
 from ..registry import errors as registry
 from ..runtime import errors as runtime
+from ..runtime.server.errors import BadCertificate, CannotListen, NotServed
 
 
 class Exit(IntEnum):
@@ -119,6 +120,9 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     runtime.InvalidParameter: Exit.USAGE,
     runtime.NotEnoughMemory: Exit.NO_ROOM,
     runtime.PoolTooSmall: Exit.NO_ROOM,
+    runtime.ServerUnreachable: Exit.NETWORK,
+    BadCertificate: Exit.USAGE,
+    CannotListen: Exit.BUSY,
 }
 
 
@@ -141,6 +145,11 @@ def _of_sources(error: registry.NotFetched) -> Report:
     return Report(str(error), error.hint, next(iter([*told, *codes]), Exit.FAILED))
 
 
+def _of_server(error: runtime.ServerRefused) -> Report:
+    """By the family of what is wrong."""
+    return Report(str(error), error.hint, _SERVER.get(error.kind, Exit.FAILED))
+
+
 def _of_usage(error: TyperException) -> Report:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "unillm")
@@ -161,6 +170,15 @@ def _of_memory(_error: MemoryError) -> Report:
     )
 
 
+_SERVER: Mapping[str, Exit] = {
+    "invalid": Exit.USAGE,
+    "too_long": Exit.USAGE,
+    "not_found": Exit.NOT_FOUND,
+    "forbidden": Exit.NOT_ALLOWED,
+    "busy": Exit.BUSY,
+    "unavailable": Exit.BUSY,
+    "no_memory": Exit.NO_ROOM,
+}
 _SYSTEM: Mapping[int, tuple[Exit, str | None]] = {
     errno.ENOENT: (Exit.NOT_FOUND, None),
     errno.ENOMEM: (Exit.NO_ROOM, None),
@@ -170,6 +188,8 @@ _SYSTEM: Mapping[int, tuple[Exit, str | None]] = {
 _SENTENCES: Mapping[type, Callable[..., Report]] = {
     TyperException: _of_usage,
     registry.NotFetched: _of_sources,
+    runtime.ServerRefused: _of_server,
+    NotServed: lambda error: Report(str(error), error.hint, Exit.NO_ROOM if error.for_memory else Exit.FAILED),
     OSError: _of_system,
     MemoryError: _of_memory,
 }

@@ -5,12 +5,15 @@ of `Piece`s back; whoever answers knows no dialect. `Host` is what doors need of
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from ..params import SamplingParams
 from ..results import FinishReason, Timings, TokenLogprob, Usage
+
+if TYPE_CHECKING:
+    from .measures import Measures
 
 FOREVER = -1.0
 
@@ -27,7 +30,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     the host likes; `context` asks for a model loaded with so long a context, and bounds this request.
 
     `before` are the tokens of what was said already, which the prompt goes on with. `template` takes the place of the
-    model's own chat template. `usual` are parameters for where neither the request nor the model chooses.
+    model's own chat template. `usual` are parameters for where neither the request nor the model chooses; all of them or
+    none where they are `usual_together`: none where anybody chooses a temperature.
     """
 
     model: str
@@ -47,6 +51,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     before: list[int] = []
     template: str | None = None
     usual: dict[str, Any] = {}
+    usual_together: bool = False
     watched: bool = True  # False: only the last piece of each choice is wanted, with all of its text
 
 
@@ -160,6 +165,10 @@ class Host(Protocol):
     async def health(self) -> Health: ...
     async def metrics(self) -> Mapping[str, Mapping[str, float]]:
         """For each loaded model the fields of its engine's `Stats`, and the server's own under "": counters, gauges."""
+        ...
+
+    def measures(self) -> "Mapping[str, Measures]":
+        """What was measured of each model's answers since the start."""
         ...
 
     async def drain(self, grace: float) -> None:

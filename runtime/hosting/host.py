@@ -254,18 +254,18 @@ class LocalHost:
         if context is not None:
             options["context"] = context
         engine = EngineHandle(files, options, self._addresses.new(), size, lambda: self._died(place))
-        ready = self._spawn(self._fill(key, files, engine, cache))
+        ready = self._spawn(self._fill(key, files, engine))
         ready.add_done_callback(lambda task: task.cancelled() or task.exception())  # nobody may be left to hear of it
         place = self._places[key] = Place(key, engine, ready, self._options.keep_alive, context)
         self._counters["loads"] += 1
         return place
 
-    async def _fill(self, key: str, files: ModelFiles, engine: EngineHandle, cache: int) -> None:
+    async def _fill(self, key: str, files: ModelFiles, engine: EngineHandle) -> None:
         began = monotonic()
         try:
             async with asyncio.timeout(self._options.load_timeout):
                 there = await engine.start()
-                engine.size = there.bytes_held + cache + working_memory()
+                engine.size = there.bytes_held + there.cache_bytes + working_memory()
                 serve = Serve(key=key, files=as_text(files), engine=engine.address, context=there.context)
                 await self._texts.serve(serve)
         except Exception as error:  # a door: whoever waits for it hears of it

@@ -7,6 +7,7 @@ messages. Nothing is ever unpickled. Sending never blocks; a thread of its own w
 import os
 import secrets
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -36,6 +37,8 @@ class Channel(Generic[Incoming]):
         self._encoder = msgspec.msgpack.Encoder()
         self._receive = receive
         self._outbox: SimpleQueue[bytes | None] = SimpleQueue()
+        self._gate = Lock()
+        self._threads = 2
 
     def start(self) -> None:
         Thread(target=self._read, daemon=True, name="reader").start()
@@ -53,8 +56,8 @@ class Channel(Generic[Incoming]):
         with suppress(OSError):
             while (frame := self._outbox.get()) is not None:
                 self._connection.send_bytes(frame)
-        with suppress(OSError):
-            self._connection.close()
+        _hang_up(self._connection)
+        self._leave()
 
     def _read(self) -> None:
         try:
@@ -65,6 +68,23 @@ class Channel(Generic[Incoming]):
         finally:
             self._outbox.put(None)
             self._receive(None)
+            self._leave()
+
+    def _leave(self) -> None:
+        """The last thread closes: while the other one still reads, another connection might get the same number."""
+        with self._gate:
+            self._threads -= 1
+            if not self._threads:
+                self._connection.close()
+
+
+def _hang_up(connection: Any) -> None:
+    """End what is read at both ends. A pipe of Windows knows no such thing; closing it wakes whoever reads it."""
+    if sys.platform == "win32":
+        connection.close()
+        return
+    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 class Door:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...registry.files import ModelFiles
 from ..hosting.faults import fault_of
+from ..logs import log_to_stderr
 from ..results import TokenLogprob, Update
 from .channel import Channel, Door, forget
 from .child import end_with_parent, read_setup
@@ -174,7 +175,7 @@ class EngineProcess:
 
 
 def main() -> None:
-    logging.basicConfig(format="unillm engine: %(message)s")
+    log_to_stderr("engine")
     setup = read_setup(Setup)
     end_with_parent(lambda: forget(setup.address))
     process = EngineProcess()
@@ -205,6 +206,7 @@ def load(setup: Setup) -> "tuple[Engine, Loaded]":
         kernels=engine.kernels,
         trained=engine.model.config.context,
         bytes_held=engine.weight_bytes,
+        cache_bytes=engine.stats().kv_budget,
         seconds=perf_counter() - began,
     )
 

@@ -87,7 +87,9 @@ ToEngine: TypeAlias = Submit | Abort | Report | Embed
 
 
 class Loaded(msgspec.Struct, tag=True, frozen=True, kw_only=True):
-    """The model is there, with a context of at most `trained` tokens. `bytes_held` are those of its weights."""
+    """The model is there, with a context of at most `trained` tokens. Its weights hold `bytes_held`; its cache may grow
+    to `cache_bytes`.
+    """
 
     context: int
     trained: int
@@ -95,6 +97,7 @@ class Loaded(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     device: str
     kernels: str | None
     bytes_held: int
+    cache_bytes: int
     seconds: float
 
 

@@ -262,6 +262,8 @@ def bounded(prompting: Prompting, ask: Ask) -> Prompting:
 
 def chosen(ask: Ask, defaults: Mapping[str, Any]) -> Ask:
     """`ask`, what is usual put in where neither it nor the model chooses."""
+    if ask.usual_together and (ask.params.temperature is not None or "temperature" in defaults):
+        return ask
     usual = {name: value for name, value in ask.usual.items() if name not in defaults}
     return structs.replace(ask, params=ask.params.over(usual)) if usual else ask
 

@@ -7,68 +7,93 @@ under a name of its own.
 
 import hmac
 import ipaddress
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import monotonic
 
-import msgspec
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN_PATHS = frozenset({"/health"})
+from ..hosting.asking import Fault
+
+_LOG = logging.getLogger(__name__)
+_LONGEST_PATH = 200  # characters that the log shows
 _LOCAL_NAMES = ("localhost",)
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal")
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9_.-]+))(?::(\d{1,5}))?")
-_METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
-_HEADERS = b"authorization, content-type, x-api-key, anthropic-version, anthropic-beta"
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE, OPTIONS",
+    "Access-Control-Allow-Headers": "authorization, content-type, x-api-key, anthropic-version, anthropic-beta, "
+    "anthropic-dangerous-direct-browser-access, user-agent, x-stainless-arch, x-stainless-lang, x-stainless-os, "
+    "x-stainless-package-version, x-stainless-retry-count, x-stainless-runtime, x-stainless-runtime-version, "
+    "x-stainless-timeout",
+    "Access-Control-Max-Age": "600",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`keys` that are let in, none: everybody. `local`: the server listens on this machine alone, so that only local
-    host names are meant. `origins` are pages that may call from a browser, besides those of this machine.
+    """`keys` that are let in, none: everybody; `open_paths` answer without one. `local`: the server listens on this
+    machine alone, so that only local host names are meant. `origins` are pages that may call from a browser, besides
+    those of this machine.
     """
 
     keys: tuple[str, ...] = ()
+    open_paths: frozenset[str] = frozenset()
     local: bool = True
     origins: tuple[str, ...] = ()
 
 
-class Guard:
-    """Lets a request through to `app`, or answers it."""
+Refusal = Callable[[str, Fault, int, str], Response]  # of a path, why, with which status, to which request
 
-    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+
+class Guard:
+    """Lets a request through to `app`, or has it refused; gives each its number, and a line in the log."""
+
+    def __init__(self, app: ASGIApp, rules: Rules, refusal: Refusal, new_id: Callable[[], str]) -> None:
         self._app = app
         self._rules = rules
+        self._refusal = refusal
+        self._new_id = new_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
             return
+        began, request_id = monotonic(), self._new_id()
+        scope.setdefault("state", {})["id"] = request_id
         headers = scope["headers"]
         origin = _only(headers, b"origin")
-        refusal = self._refusal(scope, headers, origin)
-        if refusal is not None:
-            await _answer(send, *refusal)
-            return
-        if origin is not None and scope["method"] == "OPTIONS":
-            await _preflight(send, origin)
-            return
-        await self._app(scope, receive, send if origin is None else _allowing(send, origin))
+        answer = _Answer(send, request_id)
+        try:
+            if (refused := self._refused(scope, headers, origin)) is not None:
+                await self._refusal(scope["path"], *refused, request_id)(scope, receive, answer)
+            elif origin is not None and scope["method"] == "OPTIONS":
+                answer.origin = origin
+                await Response(status_code=204, headers=_PREFLIGHT)(scope, receive, answer)
+            else:
+                answer.origin = origin
+                await self._app(scope, receive, answer)
+        finally:
+            path = scope.get("raw_path", b"").decode("latin-1")[:_LONGEST_PATH]
+            took = monotonic() - began
+            _LOG.info("%s %s %s %.3fs %s", scope["method"], path, answer.status or "-", took, request_id)
 
-    def _refusal(
+    def _refused(
         self, scope: Scope, headers: Iterable[tuple[bytes, bytes]], origin: str | None
-    ) -> tuple[int, str] | None:
+    ) -> tuple[Fault, int] | None:
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or (host := _host(hosts[0])) is None:
-            return 400, "the Host header is not a host"
+            return Fault("invalid", "the Host header is not a host"), 400
         if self._rules.local and not _is_local(host):
-            return 403, "this server answers to local names only"
+            return Fault("forbidden", "this server answers to local names only"), 403
         if origin is not None and not self._may_call(origin):
-            return 403, "this origin may not call this server"
+            return Fault("forbidden", "this origin may not call this server"), 403
         if scope["method"] == "OPTIONS" and origin is not None:
             return None
-        if self._rules.keys and scope["path"] not in OPEN_PATHS and not self._has_key(headers):
-            return 401, "an API key is needed: Authorization: Bearer KEY"
+        if self._rules.keys and scope["path"] not in self._rules.open_paths and not self._has_key(headers):
+            return Fault("forbidden", "an API key is needed: Authorization: Bearer KEY"), 401
         return None
 
     def _may_call(self, origin: str) -> bool:
@@ -117,34 +142,24 @@ def _is_loopback(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-async def _answer(send: Send, status: int, message: str) -> None:
-    body = msgspec.json.encode({"error": {"message": message, "type": "invalid_request_error"}})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+class _Answer:
+    """Sends an answer on with its number, and who may read it; remembers its status."""
 
+    def __init__(self, send: Send, request_id: str) -> None:
+        self.status: int | None = None
+        self.origin: str | None = None
+        self._send = send
+        self._request_id = request_id
 
-def _crossing(origin: str) -> list[tuple[bytes, bytes]]:
-    return [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
-
-
-async def _preflight(send: Send, origin: str) -> None:
-    headers = [
-        *_crossing(origin),
-        (b"access-control-allow-methods", _METHODS),
-        (b"access-control-allow-headers", _HEADERS),
-        (b"access-control-max-age", b"600"),
-    ]
-    await send({"type": "http.response.start", "status": 204, "headers": headers})
-    await send({"type": "http.response.body", "body": b""})
-
-
-def _allowing(send: Send, origin: str) -> Send:
-    async def with_headers(message: dict) -> None:  # type: ignore[type-arg]
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *_crossing(origin)]
-        await send(message)
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", []), *self._more()]
+        await self._send(message)
 
-    return with_headers  # type: ignore[return-value]
+    def _more(self) -> Iterable[tuple[bytes, bytes]]:
+        yield b"x-request-id", self._request_id.encode()
+        if self.origin is not None:
+            yield b"access-control-allow-origin", self.origin.encode("latin-1")
+            yield b"access-control-expose-headers", b"x-request-id, x-queue-position, retry-after"
+            yield b"vary", b"Origin"

@@ -1,6 +1,5 @@
 """What is ours alone: how the server is, its numbers, tokens of text and text of tokens, models loaded and let go."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -10,6 +9,7 @@ from starlette.responses import Response
 from ..hosting.asking import Fault, Health
 from .app import json_response
 from .endpoint import Endpoint, Server, invalid
+from .exposition import exposed
 
 
 class Own:
@@ -61,7 +61,7 @@ async def health(server: Server, _body: None, _request: Request) -> Response:
 
 
 async def metrics(server: Server, _body: None, _request: Request) -> Response:
-    text = "".join(_exposed(await server.host.metrics()))
+    text = exposed(await server.host.metrics(), server.host.measures())
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -85,21 +85,6 @@ async def unload(server: Server, body: Unload, _request: Request) -> Response:
     if not await server.host.unload(body.model):
         raise invalid("model", f"{body.model} is not loaded")
     return json_response({"model": body.model, "state": "leaving"})
-
-
-def _exposed(numbers: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    """In the text format of Prometheus."""
-    names = sorted({name for values in numbers.values() for name in values})
-    for name in names:
-        yield f"# TYPE unillm_{name} gauge\n"
-        for model, values in numbers.items():
-            if name in values:
-                label = f'{{model="{_escaped(model)}"}}' if model else ""
-                yield f"unillm_{name}{label} {values[name]:g}\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 OWN = Own()

@@ -4,6 +4,7 @@ A field that is not known is refused by its name: nothing that a client asks for
 ignores on purpose stands in its type, with a docstring that says so.
 """
 
+import asyncio
 import re
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from ..hosting.asking import Fault
 from .endpoint import Refused, invalid
 
 MOST_BYTES = 64 << 20  # of a body; images come inside
+WITHIN = 60.0  # seconds that a body may take
 
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -37,11 +39,15 @@ async def read_bytes(request: Request, most: int = MOST_BYTES) -> bytes:
     if declared.isdigit() and int(declared) > most:
         raise too_large(most)
     parts, size = list[bytes](), 0
-    async for part in request.stream():
-        size += len(part)
-        if size > most:
-            raise too_large(most)
-        parts.append(part)
+    try:
+        async with asyncio.timeout(WITHIN):
+            async for part in request.stream():
+                size += len(part)
+                if size > most:
+                    raise too_large(most)
+                parts.append(part)
+    except TimeoutError:
+        raise Refused(Fault("invalid", f"the body did not come within {WITHIN:.0f} s"), 408) from None
     return b"".join(parts)
 
 

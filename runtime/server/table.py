@@ -1,14 +1,18 @@
 """Every route there is, a dialect a line."""
 
-from . import own
+from . import native, own
 from .anthropic import endpoints as anthropic
 from .endpoint import Endpoint
 from .ollama import endpoints as ollama
 from .openai import endpoints as openai
+from .openapi import describing
 
-ENDPOINTS: tuple[Endpoint, ...] = (
+_ANSWERING: tuple[Endpoint, ...] = (
     *own.ENDPOINTS,
+    *native.ENDPOINTS,
     *openai.ENDPOINTS,
     *ollama.ENDPOINTS,
     *anthropic.ENDPOINTS,
 )
+
+ENDPOINTS = (*_ANSWERING, describing(_ANSWERING, own.OWN))

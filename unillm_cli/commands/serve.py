@@ -12,8 +12,13 @@ from ..session import Session
 ServedOption = Annotated[
     list[str] | None, Option("--model", "-m", metavar="MODEL", help="Load this model at once; may be given again.")
 ]
-HostOption = Annotated[str, Option("--host", metavar="ADDRESS", help="Where to listen.")]
-PortOption = Annotated[int, Option("--port", metavar="PORT", min=0, max=65535, help="The port to listen on.")]
+HostOption = Annotated[
+    str,
+    Option("--host", metavar="ADDRESS", help="Where to listen: an address, a name, or unix:PATH for a socket file."),
+]
+PortOption = Annotated[
+    int, Option("--port", metavar="PORT", min=0, max=65535, help="The port to listen on; 0 takes one that is free.")
+]
 KeyOption = Annotated[
     list[str] | None, Option("--api-key", metavar="KEY", help="Let in only who brings this key; may be given again.")
 ]
@@ -67,19 +72,24 @@ def serve(
       unillm serve --model smollm2:135m --keep-alive -1
       unillm serve --host 0.0.0.0 --api-key-file keys.txt
     """
+    import logging
     from importlib.metadata import version
 
     from ...registry.settings import RegistrySettings
     from ...runtime.hosting.options import HostOptions
+    from ...runtime.logs import log_to_stderr
     from ...runtime.server.guard import Rules
     from ...runtime.server.serving import ServeOptions, serve
+    from ...runtime.server.sockets import is_local
     from ...runtime.server.times import read_seconds
 
     settings = session.settings(context=context, device=device, dtype=dtype, offline=offline)
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together", "give both")
     keys = (*(api_key or ()), *_keys_in(api_key_file))
-    local = host in ("127.0.0.1", "localhost", "::1")
+    if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in keys):
+        raise UsageError("an API key has visible ASCII characters and no spaces")
+    local = is_local(host)
     if not local and not keys:
         session.output.warn(f"anybody who reaches {host} may use this server: there is no --api-key")
     engine = {
@@ -95,12 +105,13 @@ def serve(
         text_workers=tokenizer_workers,
         engine={name: value for name, value in engine.items() if value is not None},
     )
+    log_to_stderr("serve", logging.WARNING if session.quiet else logging.INFO)
     serve(
         ServeOptions(
             host=host,
             port=port,
             models=tuple(model or ()),
-            rules=Rules(keys, local, tuple(cors or ())),
+            rules=Rules(keys, local=local, origins=tuple(cors or ())),
             tls_cert=tls_cert,
             tls_key=tls_key,
             version=version("unillm-cli"),
@@ -114,4 +125,10 @@ def serve(
 def _keys_in(path: Path | None) -> list[str]:
     if path is None:
         return []
-    return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    try:
+        keys = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not text") from None
+    if not keys:
+        raise UsageError(f"{path} holds no key", "a line each; without --api-key-file everybody is let in")
+    return keys

@@ -22,7 +22,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def two(folders: dict[str, Path]) -> Iterator[Hosted]:
     """A host with room for two of these models at a time, whose engines compute two requests at once."""
     one = need_of(_files(folders["a"])).least
-    with hosting(folders, memory=int(one * 2.9), max_queue=3, engine={"sequences": 2}) as hosted:
+    with hosting(folders, memory=int(one * 2.2), max_queue=3, engine={"sequences": 2}) as hosted:
         yield hosted
 
 
@@ -50,6 +50,7 @@ def test_several_requests_for_a_model_that_is_not_there_share_one_loading(two: H
     assert two.do(two.host.metrics())[""]["loads"] == before + 1
 
 
+@pytest.mark.slow
 def test_the_first_piece_tells_how_long_loading_took_and_later_ones_that_it_took_nothing(two: Hosted) -> None:
     cold, warm = two.pieces(asked("a")), two.pieces(asked("a"))
     assert cold[0].load_seconds > 0.2 > warm[0].load_seconds
@@ -57,12 +58,14 @@ def test_the_first_piece_tells_how_long_loading_took_and_later_ones_that_it_took
     assert warm[-1].usage is not None
 
 
+@pytest.mark.slow
 def test_a_model_stays_as_long_as_its_request_wished(two: Hosted) -> None:
     two.text(Ask(model="a", text="x", params=asked("a").params, keep_alive=0.3))
     assert two.names() == {"a"}
     until(lambda: not two.names(), 10)
 
 
+@pytest.mark.slow
 def test_keep_alive_0_lets_it_go_at_once_and_a_negative_one_keeps_it_for_ever(two: Hosted) -> None:
     two.text(Ask(model="a", text="x", params=asked("a").params, keep_alive=0))
     until(lambda: not two.names(), 5)
@@ -93,6 +96,7 @@ def test_a_pinned_model_makes_no_room_until_it_is_let_off(two: Hosted) -> None:
     two.do(two.host.pin("b", pinned=False))
 
 
+@pytest.mark.slow
 def test_who_finds_all_busy_waits_until_one_is_not(two: Hosted) -> None:
     async def crowded() -> list[object]:
         import asyncio
@@ -105,6 +109,7 @@ def test_who_finds_all_busy_waits_until_one_is_not(two: Hosted) -> None:
     assert "c" in two.names()
 
 
+@pytest.mark.slow
 def test_a_model_that_could_never_fit_is_refused_with_numbers(folders: dict[str, Path]) -> None:
     with hosting(folders, memory=1 << 20) as hosted, pytest.raises(HostError) as caught:
         hosted.text(asked("a"))
@@ -136,6 +141,7 @@ def test_who_finds_no_place_in_line_is_told_at_once_when_to_come_back(two: Hoste
     assert all(fault.retry_after for fault in refused)
 
 
+@pytest.mark.slow
 def test_who_stands_in_line_is_told_where(two: Hosted) -> None:
     two.do(two.host.load("a"))
 
@@ -145,6 +151,7 @@ def test_who_stands_in_line_is_told_where(two: Hosted) -> None:
     assert [pieces[0].queued for pieces in two.do(three())] == [0, 0, 0, 1]  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_loaded_model_answers_while_another_one_is_loaded(two: Hosted) -> None:
     two.do(two.host.load("a"))
 
@@ -185,6 +192,7 @@ def test_a_model_that_cannot_be_loaded_is_named_and_leaves_nothing(
     assert two.do(two.host.metrics())[""]["models"] == len(two.names())
 
 
+@pytest.mark.slow
 def test_what_is_reserved_for_a_model_covers_what_its_process_holds(two: Hosted) -> None:
     two.do(two.host.load("a"))
     two.text(asked("a", max_tokens=200))

@@ -1,0 +1,156 @@
+"""What our own client asks: a question answered piece by piece, and what is loaded.
+
+The pieces go out as they are inside, a line of JSON each, so that the client gives back what an engine in its own
+process would.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..hosting.asking import Ask, Fault, Piece, Resident
+from ..params import SamplingParams
+from .app import json_response
+from .asked import naming, sampling
+from .endpoint import Endpoint, Server, invalid
+from .limits import (
+    Alternatives,
+    Answers,
+    Bias,
+    Count,
+    Penalty,
+    Positive,
+    Seed,
+    Share,
+    Stops,
+    Temperature,
+    Token,
+    TopK,
+)
+from .own import OWN
+from .streaming import stream
+
+# How people's chat programs sample where nobody says anything of it.
+USUAL: Mapping[str, Any] = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
+
+
+class Wanted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Fields of `SamplingParams`."""
+
+    max_tokens: Count | None = None
+    temperature: Temperature | None = None
+    top_k: TopK | None = None
+    top_p: Share | None = None
+    min_p: Share | None = None
+    typical_p: Share | None = None
+    repetition_penalty: Temperature | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[Token, Bias] | None = None
+    seed: Seed | None = None
+    stop: Stops | None = None
+    logprobs: Alternatives | None = None
+    n: Answers | None = None
+    ignore_eos: bool | None = None
+
+
+class Spoken(msgspec.Struct, forbid_unknown_fields=True):
+    role: str
+    content: str
+
+
+class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Either `text` or `messages`; `text` is a conversation's first words unless it is `raw`.
+
+    `usual`: where neither the question nor the model says how to sample, it is as chat programs do.
+    """
+
+    model: str
+    text: str | None = None
+    messages: list[Spoken] | None = None
+    raw: bool = False
+    params: Wanted = msgspec.field(default_factory=Wanted)
+    usual: bool = False
+    keep_alive: float | None = None
+    context: Positive | None = None
+
+
+class About(msgspec.Struct):
+    """Which program answers here."""
+
+    program: str
+    version: str
+
+
+class Pin(msgspec.Struct, forbid_unknown_fields=True):
+    model: str
+    pinned: bool = True
+
+
+class Pieces:
+    """The scribe: pieces as they are."""
+
+    media_type = "application/x-ndjson"
+
+    def write(self, piece: Piece) -> Iterable[bytes]:
+        return (msgspec.json.encode(piece) + b"\n",)
+
+    def end(self) -> Iterable[bytes]:
+        return ()
+
+    def broke(self, fault: Fault) -> Iterable[bytes]:
+        return self.write(Piece(finish_reason="error", fault=fault))
+
+
+async def about(server: Server, _body: None, _request: Request) -> Response:
+    return json_response(About("unillm", server.version))
+
+
+async def answer(server: Server, body: Question, request: Request) -> Response:
+    with naming({}):
+        return await stream(server.host, [_ask(body)], request, Pieces())
+
+
+async def residents(server: Server, _body: None, _request: Request) -> Response:
+    return json_response(await server.host.residents())
+
+
+async def pin(server: Server, body: Pin, _request: Request) -> Response:
+    if not await server.host.pin(body.model, body.pinned):
+        raise invalid("model", f"{body.model} is not loaded")
+    return json_response(body)
+
+
+def _ask(body: Question) -> Ask:
+    """What is asked. Raises `Refused` and `InvalidParameter`."""
+    if (body.text is None) == (body.messages is None):
+        raise invalid("text", "either text or messages must be there, not both")
+    said = None if body.messages is None else [{"role": one.role, "content": one.content} for one in body.messages]
+    if said is None and not body.raw:
+        said = [{"role": "user", "content": body.text}]
+    return Ask(
+        model=body.model,
+        text=body.text,
+        messages=said,
+        raw=body.raw,
+        params=_params(body.params),
+        keep_alive=body.keep_alive,
+        context=body.context,
+        usual=dict(USUAL) if body.usual else {},
+        usual_together=True,
+    )
+
+
+def _params(wanted: Wanted) -> SamplingParams:
+    return sampling(**{name: getattr(wanted, name) for name in wanted.__struct_fields__})
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/about", about, OWN, "Which program answers here", result=About),
+    Endpoint("POST", "/answer", answer, OWN, "Answer a question, piece by piece", Question, Piece),
+    Endpoint("GET", "/residents", residents, OWN, "The models that are loaded", result=list[Resident]),
+    Endpoint("POST", "/v1/models/pin", pin, OWN, "Keep a loaded model, or no longer", Pin, Pin),
+)
