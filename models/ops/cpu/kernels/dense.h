@@ -7,6 +7,7 @@ namespace unillm::UNILLM_ISA {
 
 constexpr long dense_columns = 2048;                            // of a few rows, they stay in the nearest cache
 constexpr int dense_sums = sums_in_registers >= 16 ? 16 : 4;    // rows of the weight times rows of activations
+constexpr long streams = 8;                                     // rows of the weight that one row of activations meets at once
 constexpr long dense_padding = 32;                              // activations are whole vectors, zeros at the end
 
 #if defined(UNILLM_BFLOAT)
@@ -120,7 +121,7 @@ inline void meet_tile(const DenseProduct& p, const Meeting& tile, int weights, l
 
 template <class FORM, int ROWS>
 inline void meet_rows(const DenseProduct& p, const Meeting& tile, int weights, long columns, long rows, float* sums) {
-  constexpr int most = dense_sums / ROWS, at_once = most > 8 ? 16 : most > 4 ? 8 : most;
+  constexpr int most = dense_sums / ROWS, at_once = most > 4 ? streams : most;
   constexpr int whole = ROWS == 3 ? 4 : at_once;
   if (weights >= whole) return meet_tile<FORM, whole, ROWS>(p, tile, weights, columns, rows, sums);
   for (int w = 0; w < weights; ++w) {
@@ -164,7 +165,7 @@ inline void multiply_dense_tiles(const DenseProduct& p, long first_tile, long la
       clear(sums, last - first);
       for (long k = 0; k < p.depth; k += dense_columns) {
         const Meeting tile = {p.weight + column * p.weight_stride + k * FORM::weight_bytes, p.weight_stride,
-                              tile_rows * p.weight_stride, p.x + first * p.x_stride + k * FORM::x_bytes, p.x_stride};
+                              streams * p.weight_stride, p.x + first * p.x_stride + k * FORM::x_bytes, p.x_stride};
         const long columns = p.depth - k < dense_columns ? p.depth - k : dense_columns;
         meet_all<FORM>(p, tile, weights, columns, last - first, sums);
       }
