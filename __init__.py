@@ -7,14 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .runtime.client.aio import AsyncClient as AsyncClient
+    from .runtime.client.sync import Client as Client
     from .runtime.engine import Engine as Engine
     from .runtime.params import SamplingParams as SamplingParams
 
 _HOMES = {
+    "AsyncClient": ".runtime.client.aio",
+    "Client": ".runtime.client.sync",
     "Engine": ".runtime.engine",
     "SamplingParams": ".runtime.params",
 }
-__all__ = ["Engine", "SamplingParams"]
+__all__ = ["AsyncClient", "Client", "Engine", "SamplingParams"]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,14 +35,18 @@ _unillm() {
     if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
   done
   if [[ -z $verb ]]; then
-    COMPREPLY=($(compgen -W 'generate models list ls serve search pull show rm cp create quantize export import lock sync prune verify config doctor bench bench-compare --version --help -h' -- "$cur"))
+    COMPREPLY=($(compgen -W 'generate models list ls serve ps stop pin unpin search pull show rm cp create quantize export import lock sync prune verify config doctor bench bench-compare --version --help -h' -- "$cur"))
     return
   fi
   flags=
   case $verb in
-    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --kv-dtype --prefix-cache --max-batch-tokens --max-running --exact --quantize --draft --offline --verbose -v --json --quiet -q --debug --help -h' ;;
+    generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --kv-dtype --prefix-cache --max-batch-tokens --max-running --exact --quantize --draft --offline --host --local --verbose -v --json --quiet -q --debug --help -h' ;;
     models|list|ls) flags='--ollama --outdated --json --quiet -q --debug --help -h' ;;
     serve) flags='--model -m --host --port --api-key --api-key-file --keep-alive --max-queue --context --device --dtype --max-batch-tokens --max-running --cors --tls-cert --tls-key --tokenizer-workers --offline --json --quiet -q --debug --help -h' ;;
+    ps) flags='--host --json --quiet -q --debug --help -h' ;;
+    stop) flags='--host --json --quiet -q --debug --help -h' ;;
+    pin) flags='--host --json --quiet -q --debug --help -h' ;;
+    unpin) flags='--host --json --quiet -q --debug --help -h' ;;
     search) flags='--limit --offline --json --quiet -q --debug --help -h' ;;
     pull) flags='--name --all --dry-run --offline --limit-rate --json --quiet -q --debug --help -h' ;;
     show) flags='--template --architectures --json --quiet -q --debug --help -h' ;;
@@ -62,7 +66,7 @@ _unillm() {
     bench-compare) flags='--synthetic --kind --test --peer --rounds --threads --build-peers --llama-cpp --offline --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
-    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"generate --quantize"|"serve --host"|"serve --port"|"serve --api-key"|"serve --api-key-file"|"serve --keep-alive"|"serve --max-queue"|"serve --context"|"serve --max-batch-tokens"|"serve --max-running"|"serve --cors"|"serve --tls-cert"|"serve --tls-key"|"serve --tokenizer-workers"|"search --limit"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"quantize --to"|"quantize --out"|"quantize -o"|"quantize --name"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running"|"bench --quantize"|"bench-compare --synthetic"|"bench-compare --kind"|"bench-compare --test"|"bench-compare --peer"|"bench-compare --rounds"|"bench-compare --threads"|"bench-compare --llama-cpp") return ;;
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"generate --quantize"|"generate --host"|"serve --host"|"serve --port"|"serve --api-key"|"serve --api-key-file"|"serve --keep-alive"|"serve --max-queue"|"serve --context"|"serve --max-batch-tokens"|"serve --max-running"|"serve --cors"|"serve --tls-cert"|"serve --tls-key"|"serve --tokenizer-workers"|"ps --host"|"stop --host"|"pin --host"|"unpin --host"|"search --limit"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"quantize --to"|"quantize --out"|"quantize -o"|"quantize --name"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running"|"bench --quantize"|"bench-compare --synthetic"|"bench-compare --kind"|"bench-compare --test"|"bench-compare --peer"|"bench-compare --rounds"|"bench-compare --threads"|"bench-compare --llama-cpp") return ;;
     "generate --model"|"generate -m"|"generate --draft"|"serve --model"|"serve -m"|"bench --draft") _unillm_models; return ;;
     "generate --device"|"serve --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
     "generate --dtype"|"serve --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
@@ -74,7 +78,7 @@ _unillm() {
     return
   fi
   case $verb in
-    models|list|ls|pull|show|rm|cp|quantize|export|lock|verify|bench|bench-compare) _unillm_models ;;
+    models|list|ls|stop|pin|unpin|pull|show|rm|cp|quantize|export|lock|verify|bench|bench-compare) _unillm_models ;;
   esac
 }
 

@@ -157,3 +157,21 @@ class NotWritable(RuntimeFault):
     def __init__(self, model: str, reason: str) -> None:
         super().__init__(f"{model} cannot be written as GGUF: {reason}")
         self.model, self.reason = model, reason
+
+
+class ServerUnreachable(RuntimeFault):
+    """There is no server of ours at that address, or it does not answer."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"no server answers at {url}: {reason}")
+        self.url, self.reason = url, reason
+        self.hint = "start one: unillm serve"
+
+
+class ServerRefused(RuntimeFault):
+    """A server said no. `kind` is the family of what is wrong: invalid, not_found, busy ... as `hosting.asking` says."""
+
+    def __init__(self, kind: str, message: str, hint: str | None = None, status: int | None = None) -> None:
+        super().__init__(message)
+        self.kind, self.status = kind, status
+        self.hint = hint

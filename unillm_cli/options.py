@@ -86,6 +86,14 @@ AllOption = Annotated[bool, Option("--all", help="Bring every installed model up
 OutdatedOption = Annotated[bool, Option("--outdated", help="List those that the hub has in a newer version.")]
 PartialOption = Annotated[bool, Option("--partial", help="Remove what unfinished downloads have left, too.")]
 
+HostOption = Annotated[
+    str | None,
+    Option("--host", metavar="ADDRESS", help="The server that is asked; else UNILLM_HOST, else 127.0.0.1:8080."),
+]
+LocalOption = Annotated[
+    bool, Option("--local", help="Load the model in this process, even where a server runs that could answer.")
+]
+
 WordsArgument = Annotated[
     list[str] | None, Argument(metavar="PROMPT", help="The prompt's words; - alone reads standard input.")
 ]

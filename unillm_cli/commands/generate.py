@@ -1,16 +1,22 @@
 """`unillm generate`: one prompt, one answer, streamed."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...runtime.params import SamplingParams
 from ...runtime.results import Completion, Update
 from .. import options as of
+from ..asking import ask, is_for_here
 from ..client import Opened, open_engine
 from ..errors import UsageError
 from ..prompts import read_prompt
+from ..serving import find_server
 from ..session import Session
+from ..settings import Settings
 from ..timings import Pace, as_data, block
+
+if TYPE_CHECKING:
+    from ...runtime.client.sync import Client
 
 # How people's chat programs sample where a model says nothing of it. The engine's own default is the bare distribution,
 # from which a small model picks nonsense.
@@ -47,6 +53,8 @@ def generate(
     quantize: of.QuantizeOption = None,
     draft: of.DraftOption = None,
     offline: of.OfflineOption = None,
+    host: of.HostOption = None,
+    local: of.LocalOption = False,
     verbose: of.VerboseOption = False,
 ) -> None:
     """Answer a prompt.
@@ -55,6 +63,9 @@ def generate(
     fetched first. The answer goes to standard output, all else to standard error; on a terminal the answer loses escape
     sequences, in a pipe it stays as the model gave it. Where neither you nor the model says how to sample, it is with
     temperature 0.8, top-k 40 and top-p 0.9.
+
+    Where a server runs (unillm serve), it answers; --local, and flags that say how a model is loaded, have it loaded in
+    this process.
 
     \b
     Examples:
@@ -79,25 +90,68 @@ def generate(
         stop=tuple(stop or ()),
     )
     text = read_prompt(session, words or [], prompt, exact=raw)
-    settings = session.settings(
-        model=model,
-        context=context,
-        device=device,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        prefix_cache=prefix_cache,
-        max_batch_tokens=max_batch_tokens,
-        max_running=max_running,
-        exact=exact,
-        quantize=quantize,
-        draft=draft,
-        offline=offline,
-    )
+    own = {
+        "context": context,
+        "device": device,
+        "dtype": dtype,
+        "kv_dtype": kv_dtype,
+        "prefix_cache": prefix_cache,
+        "max_batch_tokens": max_batch_tokens,
+        "max_running": max_running,
+        "exact": exact,
+        "quantize": quantize,
+        "draft": draft,
+        "offline": offline,
+    }
+    settings = session.settings(model=model, **own)
+    server = _server(session, settings, host, [name for name, value in own.items() if value is not None], local=local)
+    if server is not None:
+        with server:
+            _from_server(session, server, settings, text, system, params, raw=raw, verbose=verbose)
+        return
     with open_engine(session, settings) as opened:
         params = _usual(params, opened.engine.defaults)
         updates = _updates(opened, text, system, params, raw=raw)
         completion = _answered(session, updates, verbose=verbose)
         _end(session, opened, completion, params, verbose=verbose)
+
+
+def _server(
+    session: Session, settings: Settings, host: str | None, own: Sequence[str], *, local: bool
+) -> "Client | None":
+    """The server that answers; None where this process does: it was asked to, or has to, or nobody else is there."""
+    if host is not None and (local or own):
+        flag = "local" if local else own[0].replace("_", "-")
+        raise UsageError(f"--host and --{flag} exclude each other", f"--{flag} is for a model in this process")
+    if local or own or (host is None and is_for_here(settings.model)):
+        return None
+    return find_server(session, host)
+
+
+def _from_server(
+    session: Session,
+    server: "Client",
+    settings: Settings,
+    text: str,
+    system: str | None,
+    params: SamplingParams,
+    *,
+    raw: bool,
+    verbose: bool,
+) -> None:
+    served = ask(session, server, settings.model, text, system, params, raw=raw)
+    completion = _answered(session, served.updates, verbose=verbose)
+    if completion.error is not None:
+        raise completion.error
+    if session.json:
+        session.output.data(as_data(completion, served.name, served.load_seconds))
+    if completion.finish_reason == "length" and params.max_tokens is None:
+        usage = completion.usage
+        session.output.warn(
+            f"the answer was cut after {usage.completion_tokens} tokens: the context is full, or a limit"
+        )
+    for line in block(completion, served.load_seconds) if verbose else ():
+        session.output.note(line)
 
 
 def _biases(given: list[str] | None) -> dict[int, float] | None:

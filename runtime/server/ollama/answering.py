@@ -54,7 +54,7 @@ def about(model: str) -> Iterator[None]:
         fault = error.fault
         if fault.kind == "not_found" or not model:
             raise Refused(Fault("not_found", f"model '{model}' not found", fault.hint, field="model")) from None
-        if fault.field == "suffix":
+        if fault.field == "suffix" and "does not support insert" in fault.message:
             raise Refused(msgspec.structs.replace(fault, message=f'"{model}" does not support insert')) from None
         raise
 
@@ -105,7 +105,7 @@ async def embed(server: Server, body: EmbedBody, _request: Request) -> Response:
     texts = embed_inputs(body.input)
     with naming({"prompt": "input", **NAMES}), about(body.model):
         keep_alive = seconds(body.keep_alive)
-        await server.host.load(body.model, keep_alive=keep_alive)
+        await server.host.load(body.model, keep_alive=None if texts else keep_alive)
         loaded = monotonic()
         context = read_options(body.options).context
         inputs = await _bounded(server.host, body, texts, context)

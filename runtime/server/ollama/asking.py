@@ -38,6 +38,8 @@ def check_generate(body: GenerateBody) -> None:
     """Raises `Refused` for what no model could do."""
     if body.raw and (body.template or body.system or body.context):
         raise invalid("raw", "raw mode does not support template, system, or context")
+    if body.suffix and (body.template or body.system):
+        raise invalid("suffix", "suffix does not support template or system: the text around a hole is all there is")
     if body.images:
         raise invalid("images", f'"{body.model}" does not support images')
     check_asked(body)

@@ -1,12 +1,14 @@
 """A model as Ollama tells of one: its details, its recipe as a Modelfile, and the keys of its files."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ....registry.amounts import count_text
 from ....registry.describe import read_details
+from ....registry.errors import RegistryError
 from ....registry.files import ModelFiles
 from ....registry.finding import find_installed
 from ....registry.formats.gguf import read_gguf
@@ -54,11 +56,14 @@ class Described:
     licence: str = ""
 
 
-def entries(catalogue: Catalogue) -> list[ListedModel]:
-    """The models of the shelf, the newest first; those that cannot be read are left out."""
-    found = [entry.manifest for entry in catalogue.entries() if entry.manifest is not None]
-    newest = sorted(found, key=lambda one: one.pulled, reverse=True)
-    return [_listed(one) for one in newest]
+def entries(catalogue: Catalogue, also: Iterable[str] = ()) -> list[ListedModel]:
+    """The models of the shelf and those in `also`, the newest first; those that cannot be read are left out."""
+    found = {one.name: _of_manifest(one.manifest) for one in catalogue.entries() if one.manifest is not None}
+    for name in also:
+        if name not in found:
+            with suppress(RegistryError, OSError):  # removed meanwhile
+                found[name] = describe(catalogue, name)
+    return [_listed(one) for one in sorted(found.values(), key=lambda one: one.modified, reverse=True)]
 
 
 def describe(catalogue: Catalogue, name: str) -> Described:
@@ -123,8 +128,7 @@ def modelfile(name: str, files: ModelFiles, parameters: str, template: str) -> s
     return "\n".join(lines) + "\n"
 
 
-def _listed(manifest: Manifest) -> ListedModel:
-    told = _of_manifest(manifest)
+def _listed(told: Described) -> ListedModel:
     return ListedModel(
         name=told.name,
         model=told.name,

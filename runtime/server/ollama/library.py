@@ -108,7 +108,9 @@ async def version(server: Server, _body: None, _request: Request) -> Response:
 
 
 async def tags(server: Server, _body: None, _request: Request) -> Response:
-    return json_response(ListedModels(await asyncio.to_thread(describing.entries, server.catalogue)))
+    """What is installed, and what is loaded from elsewhere."""
+    loaded = [one.name for one in await server.host.residents()]
+    return json_response(ListedModels(await asyncio.to_thread(describing.entries, server.catalogue, loaded)))
 
 
 async def show(server: Server, body: ShowBody, _request: Request) -> Response:
@@ -215,6 +217,8 @@ def _recipe(body: CreateBody) -> Modelfile:
         raise invalid("quantize", "quantize is not supported here", "unillm quantize writes a smaller copy")
     if not body.source and not body.files:
         raise invalid("from", "neither 'from' or 'files' was specified")
+    if body.source and body.files:
+        raise invalid("files", "files and from exclude each other: a model is made of one or of the other")
     if body.source:
         _not_a_path("from", body.source)
     licence = "\n\n".join(body.license) if isinstance(body.license, list) else body.license

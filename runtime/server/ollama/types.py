@@ -10,6 +10,22 @@ from msgspec import Meta, Struct, field
 
 from ..limits import Token
 
+# What is read and changes nothing, on purpose: the README says why. Options that nobody knows are left alone too.
+IGNORED = (
+    "shift",
+    "top_logprobs",
+    "options.num_keep",
+    "options.num_batch",
+    "options.num_gpu",
+    "options.main_gpu",
+    "options.num_thread",
+    "options.draft_num_predict",
+    "options.use_mmap",
+    "options.repeat_last_n",
+    "show: system",
+    "show: options",
+)
+
 Unused: TypeAlias = Any  # refused where it asks for something, by whoever reads the body
 Think: TypeAlias = bool | Literal["minimal", "low", "medium", "high", "max"]
 KeepAlive: TypeAlias = float | str
@@ -25,8 +41,8 @@ class Body(Struct, forbid_unknown_fields=True, kw_only=True):
 class Asked(Body, kw_only=True):
     """What `generate` and `chat` share.
 
-    `shift` has no effect: an answer that fills the context ends there, with `done_reason` length. `format` and `images`
-    are refused where they ask for something.
+    `shift` has no effect: an answer that fills the context ends there, with `done_reason` length. `top_logprobs` has
+    none without `logprobs`. `format` and `images` are refused where they ask for something.
     """
 
     stream: bool | None = None

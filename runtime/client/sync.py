@@ -1,0 +1,144 @@
+"""A running server for programs without an event loop."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from ..errors import ServerUnreachable
+from ..hosting.asking import Resident
+from ..params import SamplingParams
+from ..results import Completion, Update
+from . import wire
+from .wire import About, InstalledModel, PullStatus, Reading
+
+_TO_CONNECT = 5.0  # seconds; an answer may take as long as it likes
+
+
+class Client:
+    """Asks the server at `host` (UNILLM_HOST where not said), with `key` (UNILLM_API_KEY) where it wants one.
+
+    Every method raises `ServerUnreachable` where no server is, and `ServerRefused` for what it refuses.
+    """
+
+    def __init__(self, host: str | None = None, *, key: str | None = None) -> None:
+        self.url = wire.base_url(host)
+        timeout = httpx.Timeout(None, connect=_TO_CONNECT)
+        self._http = httpx.Client(base_url=self.url, headers=wire.headers(key), timeout=timeout, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def about(self, *, within: float = _TO_CONNECT) -> About:
+        """Which version it is. Raises `ServerUnreachable` too where another program answers."""
+        about = wire.read_about(self._asked("GET", "/about", timeout=within))
+        if about is None:
+            raise ServerUnreachable(self.url, "another program answers there")
+        return about
+
+    def generate(
+        self,
+        prompt: str,
+        params: SamplingParams | None = None,
+        *,
+        model: str,
+        raw: bool = False,
+        keep_alive: float | None = None,
+    ) -> Completion:
+        """The whole answer to `prompt`, which is a user's words in a conversation unless it is `raw`."""
+        return _whole(self.stream(prompt, params, model=model, raw=raw, keep_alive=keep_alive))
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        params: SamplingParams | None = None,
+        *,
+        model: str,
+        keep_alive: float | None = None,
+    ) -> Completion:
+        """The whole answer to a conversation."""
+        return _whole(self.stream(messages, params, model=model, keep_alive=keep_alive))
+
+    def stream(
+        self,
+        prompt: str | Sequence[Mapping[str, str]],
+        params: SamplingParams | None = None,
+        *,
+        model: str,
+        raw: bool = False,
+        keep_alive: float | None = None,
+    ) -> Iterator[Update]:
+        """The answer to text or to a conversation as it comes. Closing the iterator ends the request."""
+        body = wire.question(model, prompt, params or SamplingParams(), raw=raw, keep_alive=keep_alive)
+        return self.read(body, Reading(""))
+
+    def read(self, question: Mapping[str, Any], reading: Reading) -> Iterator[Update]:
+        """The answer to a body of `wire.question`, as `reading` reads it."""
+        with self._lines("/answer", question) as lines:
+            for line in lines:
+                update = reading.take(wire.read_piece(line))
+                if update is not None:
+                    yield update
+
+    def models(self) -> list[InstalledModel]:
+        """What is installed there, the newest first."""
+        return wire.read_models(self._asked("GET", "/api/tags"))
+
+    def ps(self) -> list[Resident]:
+        """What is loaded."""
+        return wire.read_residents(self._asked("GET", "/residents"))
+
+    def load(self, model: str, *, keep_alive: float | None = None, context: int | None = None) -> Resident:
+        wanted = {"model": model, "keep_alive": keep_alive, "context": context}
+        return wire.read_resident(self._asked("POST", "/v1/models/load", wanted))
+
+    def stop(self, model: str) -> None:
+        """Let a model go as soon as nobody uses it."""
+        self._asked("POST", "/v1/models/unload", {"model": model})
+
+    def pin(self, model: str, pinned: bool = True) -> None:
+        """Keep a loaded model, or no longer."""
+        self._asked("POST", "/v1/models/pin", {"model": model, "pinned": pinned})
+
+    def pull(self, model: str) -> Iterator[PullStatus]:
+        """Have the server fetch a model; what it tells of it comes as it goes on."""
+        with self._lines("/api/pull", {"model": model}) as lines:
+            yield from map(wire.read_status, lines)
+
+    def _asked(self, method: str, path: str, body: Mapping[str, Any] | None = None, **how: Any) -> bytes:
+        try:
+            response = self._http.request(method, path, json=body, **how)
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(self.url, _reason(error)) from error
+        if response.status_code != 200:
+            raise wire.refusal(response.status_code, response.content)
+        return response.content
+
+    @contextmanager
+    def _lines(self, path: str, body: Mapping[str, Any]) -> Iterator[Iterator[str]]:
+        try:
+            with self._http.stream("POST", path, json=body) as response:
+                if response.status_code != 200:
+                    raise wire.refusal(response.status_code, response.read())
+                yield (line for line in response.iter_lines() if line)
+        except httpx.HTTPError as error:
+            raise ServerUnreachable(self.url, _reason(error)) from error
+
+
+def _whole(updates: Iterator[Update]) -> Completion:
+    ended = {update.choice: update.completion for update in updates if update.completion is not None}
+    return Reading("", completions=ended).completion()
+
+
+def _reason(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,126 @@
+"""The shelf over HTTP: what is installed, loaded, copied, made and sent, as Ollama's clients expect it."""
+
+from hashlib import sha256
+
+import httpx
+import ollama
+import pytest
+
+from unillm.tests.support.serving import Serving
+
+
+def test_it_says_that_it_runs(server: Serving) -> None:  # A40
+    assert server.get("/").text == "Ollama is running"
+    assert httpx.head(server.url).status_code == 200
+    assert set(server.get("/api/version").json()) == {"version"}
+
+
+def test_installed_models_are_listed_and_shown(client: ollama.Client, shelved: str) -> None:  # A5, A6
+    listed = {one.model: one for one in client.list().models}
+    tiny = listed["tiny:latest"]
+    assert tiny.modified_at
+    assert tiny.size
+    assert len(tiny.digest or "") == 64
+    details = tiny.details
+    assert details
+    assert all((details.format, details.family, details.parameter_size, details.quantization_level))
+    shown = client.show(shelved)
+    assert shown.modified_at
+    assert "<|assistant|>" in (shown.template or "")
+    assert (shown.modelfile or "").splitlines()[1] == "FROM tiny"
+    assert shown.modelinfo
+    assert shown.modelinfo["llama.context_length"] == 512
+    assert shown.capabilities == ["completion"]
+
+
+def test_both_lists_of_models_have_the_same_names(server: Serving, shelved: str) -> None:  # A39
+    names = {one["name"] for one in server.get("/api/tags").json()["models"]}
+    assert names == {one["id"] for one in server.get("/v1/models").json()["data"]}
+    assert f"{shelved}:latest" in names
+
+
+def test_a_model_is_loaded_listed_and_let_go(client: ollama.Client, shelved: str) -> None:  # A4, A37
+    assert client.generate(model=shelved, keep_alive="10m").done_reason == "load"
+    loaded = {one.model: one for one in client.ps().models}["tiny:latest"]
+    assert loaded.size
+    assert loaded.digest
+    assert loaded.expires_at
+    assert loaded.context_length == 512
+    assert client.generate(model=shelved, keep_alive=0).done_reason == "unload"
+    assert "tiny:latest" not in {one.model for one in client.ps().models}
+
+
+def test_a_copy_is_listed_until_it_is_deleted(client: ollama.Client, shelved: str) -> None:  # A43
+    client.copy(shelved, "second")
+    assert {"tiny:latest", "second:latest"} <= {one.model for one in client.list().models}
+    client.delete("second")
+    assert "second:latest" not in {one.model for one in client.list().models}
+    assert client.show(shelved).details
+    with pytest.raises(ollama.ResponseError, match="model 'second' not found") as caught:
+        client.delete("second")
+    assert caught.value.status_code == 404
+    with pytest.raises(ollama.ResponseError, match='model "nix" not found'):
+        client.copy("nix", "other")
+
+
+def test_a_model_is_made_of_another(client: ollama.Client, shelved: str) -> None:  # A43
+    told = client.create(
+        "pirate", from_=shelved, system="Arr", parameters={"temperature": 0.5, "stop": ["x"]}, stream=True
+    )
+    assert [one.status for one in told][-1] == "success"
+    shown = httpx.post(f"{client._client.base_url}api/show", json={"model": "pirate"}).json()
+    assert shown["system"] == "Arr"
+    assert [line.split() for line in shown["parameters"].splitlines()] == [["stop", '"x"'], ["temperature", "0.5"]]
+    client.create("pirate", from_="pirate", system="")
+    client.delete("pirate")
+
+
+def test_a_model_is_made_of_files_that_were_sent(client: ollama.Client, server: Serving) -> None:  # A33
+    files = {}
+    for path in sorted(server.folder.iterdir()):
+        digest = f"sha256:{sha256(path.read_bytes()).hexdigest()}"
+        where = f"{server.url}/api/blobs/{digest}"
+        assert httpx.head(where).status_code == 404
+        assert httpx.post(where, content=path.read_bytes()).status_code == 201
+        assert httpx.post(where, content=path.read_bytes()).status_code == 200
+        assert httpx.head(where).status_code == 200
+        files[path.name] = digest
+    client.create("sent", files=files)
+    options = {"temperature": 0, "num_predict": 5}
+    here = client.generate(model="sent", prompt="Hi", options=options, keep_alive=0).response
+    assert here == client.generate(model=server.model, prompt="Hi", options=options).response
+    client.delete("sent")
+
+
+def test_a_file_with_another_checksum_is_refused(server: Serving) -> None:
+    wrong, right = f"sha256:{'0' * 64}", f"sha256:{sha256(b'x').hexdigest()}"
+    answer = httpx.post(f"{server.url}/api/blobs/{wrong}", content=b"x")
+    assert (answer.status_code, answer.json()["error"]) == (400, f'digest mismatch, expected "{wrong}", got "{right}"')
+    assert httpx.head(f"{server.url}/api/blobs/{wrong}").status_code == 404
+    assert httpx.post(f"{server.url}/api/blobs/sha256:..", content=b"x").status_code == 400
+
+
+@pytest.mark.usefixtures("shelved")
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "neither 'from' or 'files' was specified"),
+        ({"from": "/etc"}, "from is a path; it must be a model's name"),
+        ({"from": "tiny", "quantize": "q4_0"}, "quantize is not supported here"),
+        ({"from": "tiny", "parameters": {"temperature": -1}}, "temperature"),
+        ({"from": "tiny", "parameters": {"warmth": 1}}, "'warmth' is not a parameter"),
+        ({"from": "tiny", "template": "{% if"}, "template"),
+        ({"files": {"model.gguf": "nonsense"}}, "invalid digest format: 'nonsense'"),
+    ],
+)
+def test_what_makes_no_model_is_refused(server: Serving, body: dict[str, object], message: str) -> None:
+    answer = httpx.post(f"{server.url}/api/create", json={"model": "odd", **body})
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]
+
+
+def test_a_pull_that_fails_says_so_in_its_stream(server: Serving) -> None:
+    streamed = httpx.post(f"{server.url}/api/pull", json={"model": "no-such-model"})
+    assert (streamed.status_code, streamed.json()) == (200, {"error": "pull model manifest: file does not exist"})
+    assert httpx.post(f"{server.url}/api/pull", json={"model": "no-such-model", "stream": False}).status_code == 404
+    assert httpx.post(f"{server.url}/api/pull", json={"model": "./folder"}).status_code == 400
