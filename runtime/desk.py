@@ -110,7 +110,11 @@ class Desk:
             self._gate.notify_all()
 
     def _turn(self) -> None:
-        outcomes = self._wheel.turn()
+        try:
+            outcomes = self._wheel.turn()
+        except Exception as error:  # a door: nobody is known to be guilty, and nobody shall wait for ever
+            self._end_all(error)
+            return
         try:
             for outcome in outcomes:
                 self._tell(outcome)
@@ -118,6 +122,17 @@ class Desk:
             numbers = [outcome.sequence.number for outcome in outcomes]
             self._aborted.extend(self._askers[number] for number in numbers if number in self._askers)
             raise
+
+    def _end_all(self, error: Exception) -> None:
+        """A turn failed outside of any request's own work: what it had chosen and planned is lost, so all end with it.
+        None of what they computed is trusted.
+        """
+        askers = list(self._askers.values())
+        for asker in askers:
+            asker.end("error", error)
+        self._askers.clear()
+        for asker in askers:
+            self._wheel.take_off(asker.sequence, trusted=False)
 
     def _tell(self, outcome: Outcome) -> None:
         asker = self._askers.get(outcome.sequence.number)
@@ -141,8 +156,12 @@ class Desk:
             if not asker.wants_tokens:
                 asker.end("length")
                 continue
+            try:
+                self._wheel.put(asker.sequence, chooser)
+            except Exception as error:  # a door: it is this request's, whoever settles
+                asker.end("error", error)
+                continue
             self._askers[asker.sequence.number] = asker
-            self._wheel.put(asker.sequence, chooser)
         if self._closed:
             self._aborted.extend(self._askers.values())
         while self._aborted:

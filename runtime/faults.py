@@ -27,7 +27,18 @@ if TYPE_CHECKING:  # the door reads faults before it loads torch
     from .wheel import Wheel
 
 Place: TypeAlias = Literal[
-    "encode", "render", "decode", "callback", "forward", "logits", "sample", "propose", "allocate", "save", "restore"
+    "encode",
+    "render",
+    "decode",
+    "callback",
+    "plan",
+    "forward",
+    "logits",
+    "sample",
+    "propose",
+    "allocate",
+    "save",
+    "restore",
 ]
 Kind: TypeAlias = Literal["error", "memory", "device-memory", "nan", "inf", "stall"]
 Part = TypeVar("Part")
@@ -134,6 +145,7 @@ class Faults:
         return faulty
 
     def _into_wheel(self, wheel: "Wheel") -> None:
+        self._before(wheel.scheduler, "next_step", "plan", lambda *_: ())
         self._before(wheel.runner, "run", "forward", self._computing)
         self._after_run(wheel)
         self._before(wheel, "sample", "sample", lambda *_: self._computed)

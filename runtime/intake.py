@@ -58,7 +58,10 @@ class Intake:
         """As many requests for each prompt as it wants answers; `params` are for all, or one for each."""
         if isinstance(priority, bool) or not isinstance(priority, int):
             raise InvalidParameter("priority", priority, "a whole number")
-        each = [params] * len(prompts) if params is None or isinstance(params, SamplingParams) else list(params)
+        each = list(params) if isinstance(params, Sequence) else [params] * len(prompts)
+        wrong = [one for one in each if not isinstance(one, SamplingParams | None)]
+        if wrong:
+            raise InvalidParameter("params", wrong[0], "SamplingParams, or a list of them")
         if len(each) != len(prompts):
             raise InvalidParameter("params", f"{len(each)} parameters", f"one, or {len(prompts)}: as many as prompts")
         pairs = [(ids, one or SamplingParams()) for ids, one in zip(prompts, each, strict=True)]

@@ -47,6 +47,11 @@ class EngineOptions:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidParameter(name, value, "a whole number, 1 or more")
+        for name in ("device", "dtype", "kv_dtype"):
+            if not isinstance(value := getattr(self, name), str):
+                raise InvalidParameter(name, value, "a name, or 'auto'")
+        if not all(isinstance(fault, Fault) for fault in self.faults):
+            raise InvalidParameter("faults", self.faults, "such as read_faults makes of text")
         if self.prefix_cache not in get_args(Sharing):
             raise InvalidParameter("prefix_cache", self.prefix_cache, " or ".join(get_args(Sharing)))
 

@@ -1,6 +1,7 @@
 """What a caller may ask of a generation, and the values that a model's own defaults fill in."""
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -55,6 +56,8 @@ class SamplingParams:
         ids = self.stop_token_ids
         if isinstance(ids, str) or not _is_list(ids) or not all(_within(token, int, 0, math.inf) for token in ids):
             raise InvalidParameter("stop_token_ids", self.stop_token_ids, "a list of token ids")
+        if not isinstance(self.ignore_eos, bool):
+            raise InvalidParameter("ignore_eos", self.ignore_eos, "true or false")
         if not _is_bias(self.logit_bias):
             raise InvalidParameter("logit_bias", self.logit_bias, "token ids with a number between -100 and 100 each")
 
@@ -72,7 +75,9 @@ class SamplingParams:
 def _within(value: object, kind: type, low: float, high: float) -> bool:
     if isinstance(value, bool) or not isinstance(value, int if kind is int else int | float):
         return False
-    return math.isfinite(value) and low <= value <= high
+    if kind is float and isinstance(value, int):
+        high = min(high, sys.float_info.max)  # beyond, a whole number is none that can be computed with
+    return low <= value <= high and (isinstance(value, int) or math.isfinite(value))
 
 
 def _is_list(value: object) -> bool:

@@ -48,7 +48,10 @@ def within(text: str, cut: Callable[[str], list[int]], context: int | None) -> l
 
 def checked(ids: Sequence[int], vocabulary: int) -> list[int]:
     """`ids` as plain ints, seen to be of the vocabulary before any device is."""
-    plain = [index(token) for token in ids]
+    try:
+        plain = [index(token) for token in ids]
+    except TypeError as error:  # arrays of arrays say that they are whole numbers, and are not
+        raise InvalidPrompt("a prompt is text or a list of token ids, each a whole number") from error
     if not plain:
         raise InvalidPrompt("the prompt is empty: a model needs at least one token")
     wrong = min(plain) if min(plain) < 0 else max(plain)

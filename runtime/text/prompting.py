@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ...registry.files import Message as SaidBefore
-from ..errors import InvalidParameter, NoChatTemplate, NoTokenizer, PromptTooLong
+from ..errors import InvalidParameter, InvalidPrompt, NoChatTemplate, NoTokenizer, PromptTooLong
 from ..prompts import encode, within
 from .template import ChatTemplate, chat_text
 from .tokenizer import Tokenizer
@@ -100,6 +100,8 @@ def begun(messages: Sequence[Message], system: str | None, said: Sequence[SaidBe
     """A conversation with what a model's own recipe puts before it; a system message of its own takes that one's place,
     and stays first.
     """
+    if not isinstance(messages, Sequence) or not all(isinstance(one, Mapping) for one in messages):
+        raise InvalidPrompt("a conversation is a list of messages, each with a role and a content")
     own = [one for one in messages[:1] if one.get("role") == "system"]
     before: list[Message] = [{"role": one.role, "content": one.content} for one in said]
     if system is not None and not any(one.get("role") == "system" for one in [*before, *messages]):

@@ -95,6 +95,22 @@ def test_what_goes_wrong_once_and_not_again_is_nobodys_fault(model: FakeModel, k
         assert [one.token_ids for one in done] == whole()
 
 
+@pytest.mark.parametrize("after", range(COUNT))
+def test_a_step_that_cannot_be_planned_ends_everybody_and_the_engine_goes_on(model: FakeModel, after: int) -> None:
+    """EN-05: nobody is left to wait, whoever turned the wheel."""
+    faults = [Fault("plan", after=after, times=1)]
+    with engine_over(model, pages=64, tokenizer=ByteTokenizer(), faults=faults) as engine:
+        ids = [engine.submit(prompt, how) for prompt, how in zip(PROMPTS, HOW, strict=True)]
+        for id_, tokens in zip(ids, whole(), strict=True):
+            done = list(engine.follow(id_))[-1].completion
+            assert done is not None
+            assert isinstance(done.error, InjectedFault)
+            assert done.token_ids == tokens[: len(done.token_ids)]
+        engine.check()
+        assert engine.stats().sequence_pages == engine.stats().running == engine.stats().waiting == 0
+        assert [engine.generate(ids, how).token_ids for ids, how in zip(PROMPTS, HOW, strict=True)] == list(whole())
+
+
 @pytest.mark.parametrize("kind", ["memory", "device-memory"])
 def test_memory_that_never_suffices_for_more_than_one_is_enough(model: FakeModel, kind: Kind) -> None:
     """EN-07."""

@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from unillm.registry.files import Message
 from unillm.runtime.engine import Engine
 from unillm.runtime.errors import InvalidParameter, InvalidPrompt
+from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.text.template import ChatTemplate
 from unillm.tests.runtime.engines import engine_over, greedy
@@ -26,6 +29,40 @@ def test_what_is_no_prompt_is_refused_by_its_type(prompt: Any) -> None:
 def test_what_is_no_list_is_refused_by_the_parameters_name(field: str, value: Any) -> None:
     with pytest.raises(InvalidParameter, match=f"^{field} is"):
         SamplingParams(**{field: value})
+
+
+@pytest.mark.parametrize("ids", [[np.arange(3)], [torch.arange(3)], [[1, 2.5]]])
+def test_what_only_looks_like_token_ids_is_refused(ids: Any) -> None:
+    with engine_over(FakeModel()) as engine, pytest.raises(InvalidPrompt, match="token ids"):
+        engine.generate(ids, greedy(1))
+
+
+@pytest.mark.parametrize("params", [{"max_tokens": 3}, [{"max_tokens": 3}], 5, "all"])
+def test_what_are_no_parameters_is_refused(params: Any) -> None:
+    with engine_over(FakeModel()) as engine, pytest.raises(InvalidParameter, match=r"^params is"):
+        engine.generate([[1, 2]], params)
+
+
+@pytest.mark.parametrize("messages", [None, "hi", ["hi"], {"role": "user", "content": "hi"}])
+def test_what_is_no_conversation_is_refused(messages: Any) -> None:
+    with Engine(FakeModel(), ByteTokenizer(), PLAIN) as engine, pytest.raises(InvalidPrompt, match="list of messages"):
+        engine.chat(messages)
+
+
+@pytest.mark.parametrize(("field", "value"), [("kv_dtype", None), ("device", 0), ("faults", ("forward",))])
+def test_options_of_another_type_are_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(InvalidParameter, match=f"^{field} is"):
+        EngineOptions(**{field: value})
+
+
+def test_numbers_beyond_all_that_can_be_computed_with_are_refused_and_seeds_may_be_any() -> None:
+    with pytest.raises(InvalidParameter, match=r"^temperature is"):
+        SamplingParams(temperature=10**400)
+    with pytest.raises(InvalidParameter, match=r"^ignore_eos is"):
+        SamplingParams(ignore_eos="yes")  # type: ignore[arg-type]
+    with engine_over(FakeModel()) as engine:
+        first, second = (engine.generate([1, 2], SamplingParams(seed=10**400, max_tokens=5)) for _ in range(2))
+        assert first.token_ids == second.token_ids
 
 
 def test_no_tokens_are_no_text_also_behind_half_a_character() -> None:
