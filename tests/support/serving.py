@@ -18,7 +18,7 @@ READY_WITHIN = 180.0  # seconds: interpreters start slowly where all cores are b
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """A server that answers at `url` for `model`, whose files are in `folder`."""
+    """A server that answers at `url` for `model`, which is called as its `folder` is."""
 
     url: str
     model: str
@@ -43,7 +43,7 @@ def serving(model: Path, home: Path, flags: Sequence[str] = ()) -> Iterator[Serv
     settled = {"UNILLM_HOME": str(home), "HF_HOME": str(home / "hf"), "UNILLM_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with log.open("wb") as told:
         process = subprocess.Popen(command, stdout=told, stderr=told, env={**os.environ, **settled})
-    served = Serving(f"http://127.0.0.1:{port}", str(model), model, process, log)
+    served = Serving(f"http://127.0.0.1:{port}", model.name, model, process, log)
     try:
         _wait_until_ready(served)
         yield served

@@ -21,13 +21,14 @@ ERRORS: Mapping[str, str] = {
     "no_memory": "overloaded_error",
     "unavailable": "overloaded_error",
 }
+BY_STATUS: Mapping[int, str] = {401: "authentication_error", 413: "request_too_large"}
 
 
 class Anthropic:
     """How Anthropic's clients expect errors."""
 
     def error(self, fault: Fault, status: int, request_id: str) -> dict[str, Any]:
-        kind = "request_too_large" if status == 413 else ERRORS.get(fault.kind, "api_error")
+        kind = BY_STATUS.get(status) or ERRORS.get(fault.kind, "api_error")
         message = fault.message if fault.hint is None else f"{fault.message}; {fault.hint}"
         return {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
 

@@ -12,7 +12,7 @@ from ..endpoint import invalid
 from ..sse import MEDIA_TYPE, event
 from .asking import sampled, thinking
 from .types import Item, ResponseBody
-from .wording import CODES, Head, counted, scores, told
+from .wording import Head, code_of, counted, scores, told
 
 NAMES = {"prompt": "input", "max_tokens": "max_output_tokens"}
 
@@ -81,7 +81,7 @@ class ResponseScribe:
         return iter(())
 
     def broke(self, fault: Fault) -> Iterator[bytes]:
-        error = {"code": CODES.get(fault.kind, "invalid_request"), "message": told(fault)}
+        error = {"code": code_of(fault) or "invalid_request", "message": told(fault)}
         yield self._event("response.failed", response=self._response("failed", error=error))
         yield self._event("error", **error, param=fault.field)
 

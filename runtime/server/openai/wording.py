@@ -13,7 +13,6 @@ DONE = b"data: [DONE]\n\n"
 LEAST = -9999.0  # stands for minus infinity, which JSON has not
 CODES = {
     "too_long": "context_length_exceeded",
-    "not_found": "model_not_found",
     "forbidden": "forbidden",
     "busy": "server_overloaded",
     "no_memory": "insufficient_memory",
@@ -27,11 +26,19 @@ class OpenAI:
 
     def error(self, fault: Fault, status: int, request_id: str) -> dict[str, Any]:
         kind = "invalid_request_error" if status < 500 else "server_error"
-        code = CODES.get(fault.kind)
-        return {"error": {"message": told(fault), "type": kind, "param": fault.field, "code": code}}
+        return {"error": {"message": told(fault), "type": kind, "param": fault.field, "code": code_of(fault, status)}}
 
 
 OPENAI = OpenAI()
+
+
+def code_of(fault: Fault, status: int = 400) -> str | None:
+    """What clients know it by; None where there is only the message."""
+    if status == 401:
+        return "invalid_api_key"
+    if fault.kind == "not_found" and fault.field == "model":
+        return "model_not_found"
+    return CODES.get(fault.kind)
 
 
 def told(fault: Fault) -> str:

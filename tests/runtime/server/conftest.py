@@ -12,7 +12,7 @@ from unillm.tests.support.talking import talking_model
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     folder = tmp_path_factory.mktemp("served")
-    with serving(talking_model(folder / "model"), folder / "home", ("--keep-alive", "-1")) as served:
+    with serving(talking_model(folder / "talking"), folder / "home", ("--keep-alive", "-1")) as served:
         yield served
 
 
