@@ -54,12 +54,17 @@ class LocalHost:
         self._crashes = Crashes()
         self._measures: dict[str, Measures] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_open = False
         self._draining = False
         self._counters: dict[str, float] = {"requests": 0, "loads": 0, "crashes": 0}
 
     async def start(self) -> None:
         await self._texts.start()
         self._spawn(self._beat())
+
+    def open(self) -> None:
+        """Say that all is loaded that was to be loaded at the start: until then it is not called ready."""
+        self._is_open = True
 
     async def ask(self, ask: Ask) -> AsyncIterator[Piece]:
         self._counters["requests"] += 1
@@ -133,7 +138,8 @@ class LocalHost:
     async def health(self) -> Health:
         models = await self.residents()
         states = {model.state for model in models}
-        state = next((one for one in ("stalled", "failed", "loading") if one in states), "ready")
+        usual = "ready" if self._is_open else "loading"
+        state = next((one for one in ("stalled", "failed", "loading") if one in states), usual)
         return Health(
             state="draining" if self._draining else state,  # type: ignore[arg-type]
             models=models,

@@ -98,6 +98,7 @@ async def _load(host: LocalHost, models: Sequence[str], said: Said) -> None:
             fault = error.fault
             raise NotServed(fault.message, fault.hint, for_memory=fault.kind == "no_memory") from None
         said(f"{resident.name} is ready, with a context of {resident.context} tokens")
+    host.open()
 
 
 def built(server: Server, endpoints: Sequence[Endpoint], rules: Rules) -> ASGIApp:

@@ -61,6 +61,7 @@ class Hosted:
     async def _made(self, memory: int, options: HostOptions) -> LocalHost:
         host = LocalHost(self._find, memory, options)
         await host.start()
+        host.open()
         return host
 
     def _find(self, name: str) -> ModelFiles:
