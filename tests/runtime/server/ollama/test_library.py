@@ -124,3 +124,19 @@ def test_a_pull_that_fails_says_so_in_its_stream(server: Serving) -> None:
     assert (streamed.status_code, streamed.json()) == (200, {"error": "pull model manifest: file does not exist"})
     assert httpx.post(f"{server.url}/api/pull", json={"model": "no-such-model", "stream": False}).status_code == 404
     assert httpx.post(f"{server.url}/api/pull", json={"model": "./folder"}).status_code == 400
+
+
+def test_a_model_whose_template_knows_thinking_thinks_when_asked(server: Serving, shelved: str) -> None:
+    template = (
+        "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}</s>{% endfor %}<|assistant|>"
+        "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    )
+    httpx.post(f"{server.url}/api/create", json={"model": "thinker", "from": shelved, "template": template})
+    assert "thinking" in server.post("/api/show", model="thinker").json()["capabilities"]
+    asked = {"model": "thinker", "messages": [{"role": "user", "content": "x"}], "_debug_render_only": True}
+    prompts = [
+        server.post("/api/chat", **asked, think=think).json()["_debug_info"]["rendered_template"]
+        for think in (True, False, "high")
+    ]
+    assert prompts == [f"<|user|>x</s><|assistant|>{end}" for end in ("", "<think></think>", "")]
+    httpx.request("DELETE", f"{server.url}/api/delete", json={"model": "thinker"})
