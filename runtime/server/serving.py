@@ -89,15 +89,15 @@ async def _serve(options: ServeOptions, catalogue: Catalogue, bound: list[Any], 
 
 
 async def _load(host: LocalHost, models: Sequence[str], said: Said) -> None:
-    await host.start()
-    for model in models:
-        said(f"loading {model}")
-        try:
+    try:
+        await host.start()
+        for model in models:
+            said(f"loading {model}")
             resident = await host.load(model)
-        except HostError as error:
-            fault = error.fault
-            raise NotServed(fault.message, fault.hint, for_memory=fault.kind == "no_memory") from None
-        said(f"{resident.name} is ready, with a context of {resident.context} tokens")
+            said(f"{resident.name} is ready, with a context of {resident.context} tokens")
+    except HostError as error:
+        fault = error.fault
+        raise NotServed(fault.message, fault.hint, for_memory=fault.kind == "no_memory") from None
     host.open()
 
 

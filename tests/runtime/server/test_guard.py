@@ -4,11 +4,14 @@ import ast
 import asyncio
 import inspect
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
 import pytest
 
+from unillm.runtime.hosting.asking import HostError
+from unillm.runtime.hosting.line import Line
 from unillm.runtime.server import guard
 from unillm.runtime.server.app import dialect_at, new_id, refusal
 from unillm.runtime.server.guard import Guard, Rules
@@ -178,6 +181,19 @@ def test_what_is_nowhere_is_told_in_the_words_of_whoever_seems_to_ask(path: str,
     told = dialect_at(ENDPOINTS, path).error(Fault("not_found", "no"), 404, "req_1")
     assert all(isinstance(told[name], kind) for name, kind in expected.items())
     assert dialect_at(ENDPOINTS, "/nothing") is OWN
+
+
+def test_who_finds_no_place_is_told_when_to_come_back_and_how_many_stand_there() -> None:
+    """SV-20"""
+    full = Line(running=1, most=4)
+    with ExitStack() as stack:
+        places = [stack.enter_context(full.place("m")) for _ in range(5)]
+        with pytest.raises(HostError) as caught:
+            stack.enter_context(full.place("m"))
+    assert places == [0, 0, 1, 2, 3]
+    answer = refusal(OWN, caught.value.fault, 503, "req_1")
+    assert (answer.headers["retry-after"], answer.headers["x-queue-position"]) == ("5", "4")
+    assert full.asked("m") == 0
 
 
 def test_each_request_is_a_line_in_the_log_whatever_it_holds(caplog: pytest.LogCaptureFixture) -> None:
