@@ -121,6 +121,13 @@ class PagedLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class LatentLayer(PagedLayer):
+    """A layer that keeps one vector of every token, from which all its heads take keys and values: its keys are its
+    values, and its view has the same tensor for both.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class StateTensor:
     """A part of a recurrent layer's state: its shape for one sequence."""
 
@@ -274,10 +281,9 @@ def contiguous_cache(spec: CacheSpec, tokens: int, place: Placement) -> list[Kep
 def _kept(layer: PagedLayer | StateLayer, tokens: int, place: Placement) -> Kept:
     if isinstance(layer, StateLayer):
         return state_rows(layer, 1, place.device)
-    keys, values = torch.zeros(
-        2, 1, tokens, layer.kv_heads, layer.head_dim, dtype=place.dtype, device=place.device
-    ).unbind()
-    return keys, values
+    kinds = 1 if isinstance(layer, LatentLayer) else 2
+    kept = torch.zeros(kinds, 1, tokens, layer.kv_heads, layer.head_dim, dtype=place.dtype, device=place.device)
+    return kept[0], kept[-1]
 
 
 def state_rows(layer: StateLayer, rows: int, device: torch.device) -> dict[str, Tensor]:

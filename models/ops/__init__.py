@@ -31,6 +31,7 @@ __all__ = [
     "layer_norm",
     "linear",
     "rms_norm",
+    "rotate",
     "selective_scan",
     "silu_mul",
     "turns",
@@ -118,6 +119,11 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 def silu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:
     """silu(gate) * up, of [rows, gate and up side by side]."""
     return _SILU_MUL.choose(str(gate_up.dtype), place_of(gate_up, kernels), gate_up.shape[0])(kernels, gate_up)
+
+
+def rotate(x: Tensor, rotation: Rotation) -> Tensor:
+    """Turn the pairs of each head of x [tokens, heads, head_dim], where `attention` does not: of a latent's key."""
+    return reference.rotate(x, rotation)
 
 
 def turns(

@@ -130,10 +130,10 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, chosen: Tensor, shares: Tensor) -> Tensor:
         sides = [ops.experts(x, matrices, chosen, self.kernels) for matrices in self.gate_up]
         both = sides[0] if len(sides) == 1 else torch.cat(sides, -1)
-        both = both if self.gate_up_bias is None else both + self.gate_up_bias[chosen]
+        both = both if self.gate_up_bias is None else both + _of_chosen(self.gate_up_bias, chosen)
         inner = self.curve(both.flatten(0, 1), self.kernels)
         out = ops.experts(inner, self.down, chosen.view(-1, 1), self.kernels).view(*chosen.shape, -1)
-        out = out if self.down_bias is None else out + self.down_bias[chosen]
+        out = out if self.down_bias is None else out + _of_chosen(self.down_bias, chosen)
         return (out.float() * shares[..., None]).sum(1).to(x.dtype)
 
     def own_weights(self) -> Iterator[Weight]:
@@ -154,6 +154,10 @@ class Experts(nn.Module):
         """`names` of gate, up and down, where each expert has a place of its own."""
         sides, down = _stacked(place, count, hidden, intermediate) or _apart(place, count, hidden, intermediate, names)
         return cls(sides, down, curve, kernels=place.place.kernels)
+
+
+def _of_chosen(bias: Tensor, chosen: Tensor) -> Tensor:
+    return bias.index_select(0, chosen.flatten()).view(*chosen.shape, -1)
 
 
 def _stacked(

@@ -16,6 +16,7 @@ from ..names import Names, gguf_name
 from ..parts.attention import Attention, Heads
 from ..parts.block import Block, ParallelBlock, PostNormBlock
 from ..parts.checkpoint import Checkpoint
+from ..parts.mla import MLA
 from ..parts.mlp import GatedMLP
 from ..parts.norm import RMSNorm
 from ..parts.rope import Rope, RopeConfig
@@ -103,7 +104,7 @@ class DecoderConfig(ModelConfig):
 
     @classmethod
     def _hf_heads(cls, keys: Keys, hidden: int) -> Heads:
-        return _hf_heads(keys, hidden, cls.default_head_dim)
+        return heads_from_hf(keys, hidden, cls.default_head_dim)
 
     @classmethod
     def _hf_intermediate(cls, keys: Keys) -> int:
@@ -174,7 +175,7 @@ def gguf_keys(keys: Mapping[str, Any]) -> Keys:
     return Keys(keys, f"{architecture}." if isinstance(architecture, str) else "llama.")
 
 
-def _hf_heads(keys: Keys, hidden: int, default_dim: int | None) -> Heads:
+def heads_from_hf(keys: Keys, hidden: int, default_dim: int | None) -> Heads:
     queries = keys.count("num_attention_heads", most=WIDEST)
     answering = keys.count("num_key_value_heads", queries, most=WIDEST)
     divides(keys, ("num_attention_heads", queries), ("num_key_value_heads", answering))
@@ -244,7 +245,7 @@ class Decoder(Model):
         return scores
 
     def cache_spec(self) -> CacheSpec:
-        attentions = (module for module in self.modules() if isinstance(module, Attention))
+        attentions = (module for module in self.modules() if isinstance(module, Attention | MLA))
         return CacheSpec(tuple(attention.cache_layer() for attention in attentions))
 
     @classmethod
@@ -258,8 +259,13 @@ class Decoder(Model):
         turns = dict.fromkeys(config.turn(layer) for layer in range(config.layers))
         ropes = {turn: Rope.load(root, turn) for turn in turns if turn is not None}
         spare = root.rename("lm_head.weight")
-        root.finish(lambda name: name.endswith(cls.ignored) or (head.tied and name == spare))
+        root.finish(lambda name: cls.is_spare(name, config) or (head.tied and name == spare))
         return cls(replace(config, vocabulary=entrance.embed.vocabulary), place, entrance, blocks, norm, head, ropes)
+
+    @classmethod
+    def is_spare(cls, name: str, config: Any) -> bool:  # noqa: ARG003
+        """Whether a file may have a tensor that nothing here computes with."""
+        return name.endswith(cls.ignored)
 
     @classmethod
     def names(cls, weights: WeightLoader) -> Callable[[str], str]:

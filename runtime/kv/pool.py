@@ -7,6 +7,7 @@ group's. Which page is whose is not known here.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...models.contract import CacheSpec, PagedLayer
+from ...models.contract import CacheSpec, LatentLayer, PagedLayer
 from .groups import Group, group_layers
 from .memory import Region, reserve
 
@@ -23,11 +24,12 @@ _SCALE: Final = torch.float32  # see reference_attention.quantize
 _WORD: Final = 4  # parts of a page begin at multiples of it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PageLayout:
     """What one page holds: `page_size` tokens of keys and of values, for the layers of one of `groups`.
 
-    Pages of int8 hold a scale for each token and head beside them.
+    Pages of int8 hold a scale for each token and head beside them. Where all that share a slot keep latents, which are
+    keys and values, the slot has one part.
     """
 
     page_size: int
@@ -39,26 +41,26 @@ class PageLayout:
     def of(cls, spec: CacheSpec, page_size: int, dtype: torch.dtype) -> "PageLayout":
         return cls(page_size, dtype, spec.paged, group_layers([layer.window for layer in spec.paged]))
 
-    @property
+    @cached_property
     def page_bytes(self) -> int:
         """At least a word, so that models without such layers need no other way."""
-        return max(2 * sum(self._numbers(slot) + self._scales(slot) for slot in range(self.slots)), _WORD)
+        return max(sum(self._slot(slot) for slot in range(self.slots)), _WORD)
 
     @property
     def token_bytes(self) -> int:
         """Of one token in one page: of the layers of one group."""
         return self.page_bytes // self.page_size
 
-    @property
+    @cached_property
     def slots(self) -> int:
         return max((len(group.layers) for group in self.groups), default=0)
 
-    @property
+    @cached_property
     def widths(self) -> tuple[int, ...]:
         """How many numbers a token's keys, or values, take in each slot: what the widest layer there needs."""
         return tuple(max(layer.kv_heads * layer.head_dim for layer in self._sharing(i)) for i in range(self.slots))
 
-    @property
+    @cached_property
     def heads(self) -> tuple[int, ...]:
         """How many heads a token has in each slot, at most."""
         return tuple(max(layer.kv_heads for layer in self._sharing(i)) for i in range(self.slots))
@@ -72,9 +74,19 @@ class PageLayout:
 
     def starts(self, slot: int) -> tuple[int, int, int, int]:
         """Where in a page the keys of `slot` begin, its values, the scales of both; in bytes."""
-        before = 2 * sum(self._numbers(i) + self._scales(i) for i in range(slot))
+        before = sum(self._slot(i) for i in range(slot))
         numbers, scales = self._numbers(slot), self._scales(slot)
+        if self._parts(slot) == 1:
+            return before, before, before + numbers, before + numbers
         return before, before + numbers, before + 2 * numbers, before + 2 * numbers + scales
+
+    def _slot(self, slot: int) -> int:
+        """Bytes of a slot in a page."""
+        return self._parts(slot) * (self._numbers(slot) + self._scales(slot))
+
+    def _parts(self, slot: int) -> int:
+        """Keys and values, or what is both."""
+        return 1 if all(isinstance(layer, LatentLayer) for layer in self._sharing(slot)) else 2
 
     def _sharing(self, slot: int) -> Iterator[PagedLayer]:
         return (self.layers[group.layers[slot]] for group in self.groups if slot < len(group.layers))
@@ -134,7 +146,13 @@ class KVPool:
     def _numbers(self, part: int) -> list[Tensor]:
         """The keys (0) or values (1) of every layer."""
         return [
-            self._part(i, part, self.layout.dtype, (layer.kv_heads, layer.head_dim), self.layout.widths)
+            self._part(
+                i,
+                0 if isinstance(layer, LatentLayer) else part,
+                self.layout.dtype,
+                (layer.kv_heads, layer.head_dim),
+                self.layout.widths,
+            )
             for i, layer in enumerate(self.layout.layers)
         ]
 
@@ -143,7 +161,7 @@ class KVPool:
         if not self.layout.has_scales:
             return [None] * len(self.layout.layers)
         return [
-            self._part(i, part, _SCALE, (layer.kv_heads,), self.layout.heads)
+            self._part(i, 2 if isinstance(layer, LatentLayer) else part, _SCALE, (layer.kv_heads,), self.layout.heads)
             for i, layer in enumerate(self.layout.layers)
         ]
 

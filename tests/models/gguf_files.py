@@ -24,6 +24,9 @@ QUANTISED_KINDS: Final = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 K_KINDS: Final = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
 
 _ARCHITECTURES: Final = {
+    "DeepseekV2": "deepseek2",
+    "DeepseekV3": "deepseek2",
+    "Glm4Moe": "glm4moe",
     "Llama": "llama",
     "Mistral": "llama",
     "Mixtral": "llama",
@@ -75,6 +78,9 @@ def write_gguf(
     `permuted`: as llama.cpp's `llama` wants query and key.
     """
     model = copy.deepcopy(zoo.reference(row))
+    for name, module in model.named_modules():
+        if name.endswith("_a_layernorm"):
+            module.variance_epsilon = model.config.rms_norm_eps  # a GGUF has one for all norms
     architecture = _ARCHITECTURES[row.family]
     writer = gguf.GGUFWriter(folder / "model.gguf", architecture)
     _write_keys(writer, model.config)
@@ -82,17 +88,22 @@ def write_gguf(
     arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
     seed = np.random.default_rng(5)
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            block = name.split(".")[2]
+            writer.add_tensor(f"blk.{block}.exp_probs_b.bias", buffer.numpy())
     for name, parameter in model.named_parameters():
         heads = _heads(name, model.config) if architecture == "llama" and permuted else 0
         numbers = permute(parameter.detach().numpy(), heads)
         chosen = next((other for part, other in (others or {}).items() if part in name), kind)
         stored = Kind[chosen] if parameter.dim() > 1 and ".gate.weight" not in name else Kind.F32
-        parts = _parts(name, numbers)
+        parts = _parts(name, numbers, model.config)
         for part, some in parts.items():
-            packed, exact = pack(some, stored, seed)
-            writer.add_tensor(_gguf_name(names, part), packed, raw_dtype=stored)
+            fitting = stored if some.shape[-1] % gguf.GGML_QUANT_SIZES[stored][0] == 0 else Kind.F32
+            packed, exact = pack(some, fitting, seed)
+            writer.add_tensor(_gguf_name(names, part), packed, raw_dtype=fitting)
             parts[part] = exact
-        exact = parts[name] if name in parts else np.concatenate(list(parts.values()), 1)
+        exact = parts[name] if name in parts else _joined(name, list(parts.values()), model.config)
         parameter.data.copy_(torch.from_numpy(permute(exact, heads, back=True)))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -101,12 +112,26 @@ def write_gguf(
     return Written(zoo.files_in(folder, "model.gguf", kind="gguf"), model)
 
 
-def _parts(name: str, numbers: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-    """The tensors that a GGUF has for one of the reference's: gate and up of experts are apart."""
-    if not name.endswith("experts.gate_up_proj"):
-        return {name: numbers}
-    gate, up = np.split(numbers, 2, 1)
-    return {name.replace("gate_up", "gate"): gate.copy(), name.replace("gate_up", "up"): up.copy()}
+def _parts(name: str, numbers: NDArray[np.float32], config: Any) -> dict[str, NDArray[np.float32]]:
+    """The tensors that a GGUF has for one of the reference's: gate and up of experts are apart, and each head's matrix
+    from a latent to keys, turned, and to values.
+    """
+    if name.endswith("experts.gate_up_proj"):
+        gate, up = np.split(numbers, 2, 1)
+        return {name.replace("gate_up", "gate"): gate.copy(), name.replace("gate_up", "up"): up.copy()}
+    if "kv_b_proj" in name:
+        heads = numbers.reshape(config.num_attention_heads, -1, config.kv_lora_rank)
+        keys, values = np.split(heads, [config.qk_nope_head_dim], 1)
+        turned = np.ascontiguousarray(keys.swapaxes(1, 2))
+        return {name.replace("kv_b", "k_b"): turned, name.replace("kv_b", "v_b"): values.copy()}
+    return {name: numbers}
+
+
+def _joined(name: str, parts: list[NDArray[np.float32]], config: Any) -> NDArray[np.float32]:
+    """And back."""
+    if "kv_b_proj" in name:
+        return np.concatenate((parts[0].swapaxes(1, 2), parts[1]), 1).reshape(-1, config.kv_lora_rank)
+    return np.concatenate(parts, 1)
 
 
 def _gguf_name(names: gguf.TensorNameMap, name: str) -> str:
@@ -162,28 +187,54 @@ def _write_keys(writer: gguf.GGUFWriter, config: Any) -> None:
     writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_key_length(head_dim)
-    writer.add_value_length(head_dim)
-    writer.add_rope_dimension_count(head_dim)
+    if hasattr(config, "kv_lora_rank"):
+        _write_latent(writer, config)
+    else:
+        writer.add_head_count_kv(config.num_key_value_heads)
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+        writer.add_rope_dimension_count(int(head_dim * config.rope_parameters.get("partial_rotary_factor", 1)))
     if getattr(config, "sliding_window", None):
         writer.add_sliding_window(config.sliding_window)
     _write_rope(writer, config.rope_parameters, head_dim)
-    if getattr(config, "num_experts", None):
-        _write_experts(writer, config)
+    experts = getattr(config, "n_routed_experts", None) or getattr(config, "num_experts", None)
+    if experts:
+        _write_experts(writer, config, experts)
 
 
-def _write_experts(writer: gguf.GGUFWriter, config: Any) -> None:
-    writer.add_expert_count(config.num_experts)
+def _write_experts(writer: gguf.GGUFWriter, config: Any, count: int) -> None:
+    writer.add_expert_count(count)
     writer.add_expert_used_count(config.num_experts_per_tok)
     for key, add in (
         ("moe_intermediate_size", writer.add_expert_feed_forward_length),
         ("shared_expert_intermediate_size", writer.add_expert_shared_feed_forward_length),
+        ("n_shared_experts", writer.add_expert_shared_count),
+        ("first_k_dense_replace", writer.add_leading_dense_block_count),
+        ("routed_scaling_factor", writer.add_expert_weights_scale),
     ):
         if getattr(config, key, None):
             add(getattr(config, key))
+    if config.model_type in ("deepseek_v3", "glm4_moe"):
+        writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+        writer.add_expert_weights_norm(config.norm_topk_prob)
+        writer.add_expert_group_count(config.n_group)
+        writer.add_expert_group_used_count(config.topk_group)
+
+
+def _write_latent(writer: gguf.GGUFWriter, config: Any) -> None:
+    writer.add_head_count_kv(1)
+    writer.add_key_length(config.kv_lora_rank + config.qk_rope_head_dim)
+    writer.add_value_length(config.kv_lora_rank)
+    writer.add_key_length_mla(config.qk_nope_head_dim + config.qk_rope_head_dim)
+    writer.add_value_length_mla(config.v_head_dim)
+    writer.add_kv_lora_rank(config.kv_lora_rank)
+    if config.q_lora_rank:
+        writer.add_q_lora_rank(config.q_lora_rank)
+    writer.add_rope_dimension_count(config.qk_rope_head_dim)
+    if "mscale_all_dim" in config.rope_parameters:
+        writer.add_rope_scaling_yarn_log_mul(0.1 * config.rope_parameters["mscale_all_dim"])
 
 
 def _write_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:

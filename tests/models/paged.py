@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unillm.models.contract import Batch, Model, PagedView, StateLayer, StateView, state_rows
+from unillm.models.contract import Batch, LatentLayer, Model, PagedView, StateLayer, StateView, state_rows
 
 PAGE = 16
 STATES = 16
@@ -34,7 +34,10 @@ class Pages:
         self.layers = self.spec.paged
         shapes = [(pages, PAGE, layer.kv_heads, layer.head_dim) for layer in self.layers]
         self.keys = [torch.full(shape, torch.nan, dtype=model.place.dtype) for shape in shapes]
-        self.values = [torch.full(shape, torch.nan, dtype=model.place.dtype) for shape in shapes]
+        self.values = [
+            keys if isinstance(layer, LatentLayer) else torch.full_like(keys, torch.nan)
+            for layer, keys in zip(self.layers, self.keys, strict=True)
+        ]
         self.free = random.Random(seed).sample(range(pages), pages)
         self.states = [state_rows(layer, 2 * STATES, model.place.device) for layer in self.spec.recurrent]
         for tensor in (tensor for tensors in self.states for tensor in tensors.values()):

@@ -73,6 +73,7 @@ class Row:
     config: str = ""  # the reference's classes, where the family's name does not lead to them
     model: str = ""
     turns: bool = True  # whether queries and keys turn with their positions
+    attention: str = "eager"  # which of the reference's: Falcon's eager one adds slopes twice
     own_eps: bool = True  # whether its files say by how much norms are kept from dividing by 0
 
     @property
@@ -137,6 +138,23 @@ _OSS: Final = {
     **_rope("yarn", 150_000.0, factor=4.0, original_max_position_embeddings=64, truncate=False),
 }
 
+_LATENT: Final = {
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "routed_scaling_factor": 1.7,
+    "num_key_value_heads": 4,
+    "q_lora_rank": 40,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 20,
+}
+_GROUPS: Final = {"n_group": 3, "topk_group": 2}
+_DEEP: Final = _rope("yarn", factor=4.0, original_max_position_embeddings=64, mscale=0.8, mscale_all_dim=0.8)
+
 _MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
 
 _NORM: Final = re.compile(r"norm|ln_|layernorm")
@@ -166,33 +184,102 @@ _OLMO3: Final = {
     }
 }
 
+_MIXED: Final = ["sliding_attention", "full_attention", "sliding_attention"]
+_COHERE: Final = {
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "layer_norm_eps": 1e-3,
+    "logit_scale": 0.3,
+    "tie_word_embeddings": True,
+}
+_STABLE: Final = {"layer_norm_eps": 1e-3, "partial_rotary_factor": 0.5}
+_FALCON: Final = {"layer_norm_epsilon": 1e-3, "ffn_hidden_size": 96, "tie_word_embeddings": True}
+_GPT: Final = {"n_inner": 96, "layer_norm_epsilon": 1e-3, "tie_word_embeddings": True}
+_BLOOM: Final = {"layer_norm_epsilon": 1e-3, "tie_word_embeddings": True}
+_SIX: Final = {"hidden_size": 96, "num_attention_heads": 6}
+_GPT_NEO: Final = {
+    "num_hidden_layers": 4,
+    "attention_types": [[["global", "local"], 2]],
+    "window_size": 24,
+    "layer_norm_epsilon": 1e-3,
+    "tie_word_embeddings": True,
+}
+_NEOX: Final = {"layer_norm_eps": 1e-3, **_rope("default", partial_rotary_factor=0.5)}
+_GROUPED: Final = {**_FALCON, "new_decoder_architecture": True, "num_kv_heads": 2}
+_OPT: Final = {"ffn_dim": 96, "word_embed_proj_dim": 64, "tie_word_embeddings": True}
+
+_NORMED: Final = {"qk_layernorm": True, "use_parallel_residual": True}
+_AFTER: Final = {"do_layer_norm_before": False, "word_embed_proj_dim": 40}
+_SLOPED: Final = {**_FALCON, "alibi": True, "bias": True, "multi_query": False, "parallel_attn": False}
+_MINISTRAL3: Final = {
+    "head_dim": 24,
+    "rope_parameters": {
+        **_YARN["rope_parameters"],
+        "llama_4_scaling_beta": 0.3,
+        "original_max_position_embeddings": 16,
+    },
+}
+
 DENSE: Final = (
-    Row("gemma", "Gemma", {**_GEMMA, "num_key_value_heads": 1}, light=True),
-    Row("gemma2", "Gemma2", _GEMMA2, light=True),
+    Row("gemma", "Gemma", {**_GEMMA, "num_key_value_heads": 1}, light=True, gguf=False),
+    Row("gemma2", "Gemma2", _GEMMA2, light=True, gguf=False),
     Row(
         "gemma3",
         "Gemma3",
         {**_GEMMA2, **_PACES, "num_hidden_layers": 6},
         light=True,
+        gguf=False,
         config="Gemma3TextConfig",
     ),
-    Row("phi3", "Phi3", {**_PHI3, **_LOCAL}, light=True),
+    Row("phi3", "Phi3", {**_PHI3, **_LOCAL}, light=True, gguf=False),
     Row(
         "phi3.5",
         "Phi3",
         {**_PHI3, "original_max_position_embeddings": 48, **_rope("longrope", **_DIVISORS)},
         light=True,
+        gguf=False,
     ),
     Row(
         "phi4-mini",
         "Phi3",
         {**_PHI3, "tie_word_embeddings": True, **_rope("default", partial_rotary_factor=0.75)},
         light=True,
+        gguf=False,
     ),
-    Row("granite", "Granite", {**_SCALES, "tie_word_embeddings": True}, light=True),
-    Row("olmo", "Olmo", {"clip_qkv": 0.8}, light=True, own_eps=False),
-    Row("olmo2", "Olmo2", light=True),
-    Row("olmo3", "Olmo3", {**_LOCAL, **_OLMO3, "num_hidden_layers": 4}, light=True),
+    Row("granite", "Granite", {**_SCALES, "tie_word_embeddings": True}, light=True, gguf=False),
+    Row("olmo", "Olmo", {"clip_qkv": 0.8}, light=True, gguf=False, own_eps=False),
+    Row("olmo2", "Olmo2", light=True, gguf=False),
+    Row("olmo3", "Olmo3", {**_LOCAL, **_OLMO3, "num_hidden_layers": 4}, light=True, gguf=False),
+    Row("smollm3", "SmolLM3", {"pad_token_id": 0, "num_hidden_layers": 4}, light=True, gguf=False),
+    Row("ministral", "Ministral", {"head_dim": 24, **_LOCAL, "layer_types": _MIXED}, light=True, gguf=False),
+    Row("ministral3", "Ministral3", _MINISTRAL3, light=True, gguf=False),
+    Row("starcoder2", "Starcoder2", {**_LOCAL, "norm_epsilon": 1e-3}, light=True, gguf=False),
+    Row("glm4-9b", "Glm", {**_PHI3, "head_dim": 24}, light=True, gguf=False),
+    Row("glm4-0414", "Glm4", {**_PHI3, "head_dim": 16}, light=True, gguf=False),
+    Row("command-r", "Cohere", _COHERE, light=True, gguf=False),
+    Row("command-r-plus", "Cohere", {**_COHERE, "use_qk_norm": True}, light=True, gguf=False),
+    Row("command-r7b", "Cohere2", {**_COHERE, **_LOCAL, "num_hidden_layers": 4}, light=True, gguf=False),
+    Row("stablelm", "StableLm", {"use_qkv_bias": True, **_STABLE}, light=True, gguf=False),
+    Row("stablelm2-12b", "StableLm", {**_STABLE, **_NORMED}, light=True, gguf=False),
+    Row("nemotron", "Nemotron", {"norm_eps": 1e-3, "hidden_act": "relu2"}, light=True, gguf=False),
+    Row("falcon3", "Llama", {"head_dim": 24, **_rope("default", 1_000_042.0)}, light=True),
+    Row("falcon-7b", "Falcon", _FALCON, light=True, gguf=False),
+    Row("falcon-40b", "Falcon", _GROUPED, light=True, gguf=False),
+    Row("falcon-11b", "Falcon", {**_GROUPED, "num_ln_in_parallel_attn": 1}, light=True, gguf=False),
+    Row("falcon-rw", "Falcon", _SLOPED, light=True, gguf=False, turns=False, attention="sdpa"),
+    Row("gpt2", "GPT2", _GPT, light=True, gguf=False, turns=False, model="GPT2LMHeadModel"),
+    Row("starcoder", "GPTBigCode", _GPT, light=True, gguf=False, turns=False),
+    Row("gpt-neo", "GPTNeo", _GPT_NEO, light=True, gguf=False, turns=False),
+    Row("gpt-j", "GPTJ", {**_GPT, "rotary_dim": 8, "tie_word_embeddings": False}, light=True, gguf=False),
+    Row("opt", "OPT", _OPT, light=True, gguf=False, turns=False, own_eps=False),
+    Row("opt-350m", "OPT", {**_OPT, **_AFTER}, light=True, gguf=False, turns=False, own_eps=False),
+    Row("pythia", "GPTNeoX", _NEOX, light=True, gguf=False),
+    Row("gpt-neox-serial", "GPTNeoX", {**_NEOX, "use_parallel_residual": False}, light=True, gguf=False),
+    Row("phi2", "Phi", {"layer_norm_eps": 1e-3, "num_key_value_heads": 4}, light=True, gguf=False),
+    Row("bloom", "Bloom", _BLOOM, light=True, gguf=False, turns=False),
+    Row("bloom-6-heads", "Bloom", {**_BLOOM, **_SIX}, light=True, gguf=False, turns=False),
+    Row("mpt", "Mpt", {**_BLOOM, **_SIX, "attn_config": {"clip_qkv": 0.8}}, light=True, gguf=False, turns=False),
 )
 
 ROWS: Final = (
@@ -242,6 +329,17 @@ ROWS: Final = (
     *DENSE,
     Row("olmoe", "Olmoe", {**_OLMOE, "num_key_value_heads": 4}, light=True),
     Row("gpt-oss", "GptOss", {**_OSS, "sliding_window": 24}, gguf=False, light=True),
+    Row(
+        "deepseek-v2",
+        "DeepseekV2",
+        {**_LATENT, **_GROUPS, "topk_method": "group_limited_greedy"},
+        light=True,
+        gguf=False,
+    ),
+    Row("deepseek-v2-lite", "DeepseekV2", {**_LATENT, "q_lora_rank": None, **_DEEP}, light=True),
+    Row("deepseek-v2-yarn", "DeepseekV2", {**_LATENT, **_DEEP}, light=True),
+    Row("deepseek-v3", "DeepseekV3", {**_LATENT, **_GROUPS}, light=True),
+    Row("deepseek-v3-yarn", "DeepseekV3", {**_LATENT, "n_group": 1, "topk_group": 1, **_DEEP}, light=True),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 
@@ -267,7 +365,7 @@ def class_of(row: Row) -> str:
 @cache
 def reference(row: Row, seed: int = 1) -> Any:
     """The reference model of a row; the same object each time, so leave it as it is."""
-    model = getattr(transformers, class_of(row))._from_config(config_of(row), attn_implementation="eager")
+    model = getattr(transformers, class_of(row))._from_config(config_of(row), attn_implementation=row.attention)
     perturb(model, seed)
     return model.eval()
 
@@ -276,6 +374,9 @@ def reference(row: Row, seed: int = 1) -> Any:
 def perturb(model: torch.nn.Module, seed: int) -> None:
     """Seeded weights: matrices N(0, 1 / sqrt(fan-in)), tables N(0, 1), norms about 1, biases far from 0."""
     generator = torch.Generator().manual_seed(seed)
+    for name, buffer in model.named_buffers():
+        if name.endswith("e_score_correction_bias"):
+            buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         if _NORM.search(name) and name.endswith("weight"):

@@ -38,7 +38,7 @@ def load(row: zoo.Row, folder: Path, kernels: Kernels | None) -> Model:
 
 
 def _packed(name: str, shape: tuple[int, ...]) -> str | None:
-    return "Q8_0" if "experts" in name or len(shape) == 3 else None
+    return "Q8_0" if ("experts" in name or len(shape) == 3) and shape[-1] % 32 == 0 else None
 
 
 def prompts(row: zoo.Row) -> list[list[int]]:
