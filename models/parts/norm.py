@@ -95,3 +95,11 @@ class HeadsNorm(nn.Module):
 
     def own_weights(self) -> Iterator[Weight]:
         yield self.weight
+
+    @classmethod
+    def load(cls, place: Checkpoint, heads: int, dim: int, eps: float) -> Self:
+        """This rank's heads."""
+        weight = place / "weight"
+        part = Split("heads").part(heads, place.place, weight.name)
+        stored = weight.matrix((heads, dim), part)
+        return cls(stored.float() if isinstance(stored, Tensor) else stored.dequantize(torch.float32), eps)

@@ -76,14 +76,17 @@ class Head(nn.Module):
         bias: Tensor | None = None,
         scale: float = 1.0,
         softcap: float | None = None,
+        lengths: Tensor | None = None,
     ) -> None:
-        """Scores are multiplied by `scale`; `softcap` bounds them by tanh."""
+        """Scores are divided by `lengths`, multiplied by `scale`; `softcap` bounds them by tanh."""
         super().__init__()
         self.weight, self.collective, self.kernels, self.tied = weight, collective, kernels, tied
-        self.bias, self.scale, self.softcap = bias, scale, softcap
+        self.bias, self.scale, self.softcap, self.lengths = bias, scale, softcap, lengths
 
     def forward(self, hidden: Tensor) -> Tensor:
         scores = ops.linear(hidden, (self.weight,), (self.bias,), self.kernels).float()
+        if self.lengths is not None:
+            scores = scores / self.lengths
         if self.scale != 1.0:
             scores = scores * self.scale
         if self.softcap is not None:
@@ -107,8 +110,11 @@ class Head(nn.Module):
         bias: bool | None = False,
         scale: float = 1.0,
         softcap: float | None = None,
+        by_length: bool = False,
     ) -> Self:
-        """`tied`: the embedding's own matrix serves; None: it does where the file has no other."""
+        """`tied`: the embedding's own matrix serves; None: it does where the file has no other. `by_length`: rows are
+        meant as divided by theirs.
+        """
         if tied or (tied is None and not (place / "weight").exists()):
             head = cls.tied_to(embedding, place.place)
             head.scale, head.softcap = scale, softcap
@@ -118,7 +124,9 @@ class Head(nn.Module):
         biased = (place / "bias").exists() if bias is None else bias
         shift = (place / "bias").vector(embedding.vocabulary, part, place.place.dtype) if biased else None
         joined = joining(place.place, place.name) if part else None
-        return cls(weight, joined, place.place.kernels, bias=shift, scale=scale, softcap=softcap)
+        lengths = _lengths(place / "weight", part) if by_length else None
+        kernels = place.place.kernels
+        return cls(weight, joined, kernels, bias=shift, scale=scale, softcap=softcap, lengths=lengths)
 
     @classmethod
     def tied_to(cls, embedding: Embedding, place: Placement) -> Self:
@@ -129,6 +137,16 @@ class Head(nn.Module):
             return cls(weight, kernels=place.kernels, tied=True)
         rows = weight[part.start : part.stop] if isinstance(weight, Tensor) else weight.part(part)
         return cls(rows, joining(place, "the head"), place.kernels, tied=True)
+
+
+def _lengths(place: Checkpoint, part: Part | None) -> Tensor | None:
+    """Of each row as the file has it; None where it has none."""
+    if not place.exists():
+        return None
+    stored = place.loader.load_tensor(place.name, part)
+    rows = stored if isinstance(stored, Tensor) else stored.dequantize(torch.float32)
+    lengths: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32)
+    return lengths.clamp(min=1e-7).to(place.place.device)
 
 
 def _share(vocabulary: int, place: Placement, grain: int = 1) -> Part | None:

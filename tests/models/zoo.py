@@ -155,6 +155,25 @@ _LATENT: Final = {
 _GROUPS: Final = {"n_group": 3, "topk_group": 2}
 _DEEP: Final = _rope("yarn", factor=4.0, original_max_position_embeddings=64, mscale=0.8, mscale_all_dim=0.8)
 
+_GRANITE_MOE: Final = {
+    "num_local_experts": 6,
+    "num_experts_per_tok": 2,
+    "embedding_multiplier": 3.0,
+    "residual_multiplier": 0.7,
+    "attention_multiplier": 0.2,
+    "logits_scaling": 2.5,
+}
+_GLM: Final = {
+    "n_routed_experts": 6,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "n_shared_experts": 2,
+    "first_k_dense_replace": 1,
+    "routed_scaling_factor": 1.7,
+    "head_dim": 16,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
+}
+
 _MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
 
 _NORM: Final = re.compile(r"norm|ln_|layernorm")
@@ -340,6 +359,9 @@ ROWS: Final = (
     Row("deepseek-v2-yarn", "DeepseekV2", {**_LATENT, **_DEEP}, light=True),
     Row("deepseek-v3", "DeepseekV3", {**_LATENT, **_GROUPS}, light=True),
     Row("deepseek-v3-yarn", "DeepseekV3", {**_LATENT, "n_group": 1, "topk_group": 1, **_DEEP}, light=True),
+    Row("glm4-moe", "Glm4Moe", {**_GLM, "use_qk_norm": True}, light=True),
+    Row("granite-moe", "GraniteMoe", _GRANITE_MOE, gguf=False, light=True),
+    Row("granite-moe-shared", "GraniteMoeShared", {**_GRANITE_MOE, "shared_intermediate_size": 48}, gguf=False, light=True),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 
