@@ -45,6 +45,16 @@ class ModelNotFound(RegistryError):
             self.hint = f"did you mean {' or '.join(near)}?"
 
 
+class NothingToFetch(RegistryError):
+    """The model is here, and no source has it: it was made, imported or added on this machine."""
+
+    hint = "`unillm verify` checks its files; what it was made from can be pulled"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} is here, and there is no place to fetch it from")
+        self.name = name
+
+
 class NotInstalled(ModelNotFound):
     """The name may be good, but nothing of it is on this machine."""
 
@@ -151,7 +161,7 @@ class OfflineMode(RegistryError):
     def __init__(self, name: str) -> None:
         super().__init__(f"{name} is not on this machine, and nothing is fetched in offline mode")
         self.name = name
-        self.hint = "unset HF_HUB_OFFLINE, or leave out --offline"
+        self.hint = "leave out --offline, or unset UNILLM_OFFLINE and HF_HUB_OFFLINE"
 
 
 class SourceUnreachable(RegistryError):

@@ -84,6 +84,8 @@ class Modelfile:
 
 def read_modelfile(path: Path) -> Modelfile:
     """The recipe in a file. Raises `ModelfileError`, or `FormatError` where it is no regular file."""
+    if not path.exists():
+        raise ModelfileError(path, None, "there is no such file", "write one, or name another: -f PATH")
     with os.fdopen(open_regular(path), "rb") as file:
         data = file.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:

@@ -16,6 +16,7 @@ from .errors import (
     InvalidName,
     ModelNotFound,
     NotFetched,
+    NothingToFetch,
     OfflineMode,
     RegistryError,
     SourceUnreachable,
@@ -45,7 +46,13 @@ def plan(
     target = _target(asked, name, catalogue)
     if asked.is_path:
         return plan_in_place(asked, target, listener)
-    return _best(target, offers_here(asked, catalogue, settings), settings, catalogue, listener)
+    try:
+        offers = offers_here(asked, catalogue, settings)
+    except ModelNotFound as error:
+        if Shelf(settings).find(target):
+            raise NothingToFetch(str(target)) from error
+        raise
+    return _best(target, offers, settings, catalogue, listener)
 
 
 def pull(

@@ -26,7 +26,8 @@ def pull_the_plug(killing: Killer, scene: Scene, operation: str, points: int) ->
     assert operation == "prune" or new != old
     for number, at in enumerate(sorted({steps * number // points for number in range(points)})):
         scene.reset()
-        assert killing.run(operation, scene.folder, scene.hub.endpoint, at).killed
+        ended = killing.run(operation, scene.folder, scene.hub.endpoint, at)
+        assert ended.killed or at >= ended.steps  # how many pieces a download comes in is up to the machine
         assert scene.models() in (old, new), f"killed before step {at} of {steps}"
         scene.check_borders()
         if number % 2:

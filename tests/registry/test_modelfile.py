@@ -110,7 +110,9 @@ def test_only_a_text_file_of_reasonable_length_is_read(tmp_path: Path) -> None:
     path.write_bytes(b"FROM \xff")
     with pytest.raises(ModelfileError, match="not text"):
         read_modelfile(path)
-    for other in (tmp_path, tmp_path / "none", Path("/dev/zero")):
+    with pytest.raises(ModelfileError, match="no such file"):
+        read_modelfile(tmp_path / "none")
+    for other in (tmp_path, Path("/dev/zero")):
         with pytest.raises(FormatError):
             read_modelfile(other)
 

@@ -41,7 +41,7 @@ def settings_in(folder: Path, endpoint: str) -> RegistrySettings:
         cache_dir=folder / "hf" / "hub",
         endpoint=endpoint,
         memory=64 * 10**9,
-        patience=2.0,
+        patience=30.0,  # nothing here waits for who does not come; a busy machine is only slow
         waits=(0.0, 0.0),
     )
 

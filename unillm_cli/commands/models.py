@@ -61,6 +61,8 @@ def _outdated(session: Session, prefix: str) -> None:
         session.output.data({"models": [{**as_data(entry), "newer": commit} for entry, commit in newer]})
     else:
         session.output.table(["NAME", "ID", "NEWER"], [[one.name, one.sound.id[:12], new[:12]] for one, new in newer])
+        if not newer and all(one.error is None for one in found):
+            session.output.say("no source has a newer version of any model here")
     for one in found:
         if one.error:
             session.output.warn(f"{one.entry.name}: {one.error}")

@@ -46,6 +46,8 @@ def pull(
         raise UsageError("--name gives one model a name, and there are several")
     installed = Installed.of(session, offline=offline, limit_rate=limit_rate)
     names = models or _updatable(installed)
+    if not names:
+        session.output.say("no model here comes from a place that could have a newer one")
     work = _foretell if dry_run else _fetch
     told: list[dict[str, Any]] = []
     try:

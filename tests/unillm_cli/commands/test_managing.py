@@ -479,7 +479,22 @@ def test_what_the_hub_has_newer_is_listed_and_pulled(unillm: Unillm, hub: FakeHu
     pulled = data(unillm("pull", "--all", "--json"))["models"]
     assert [one["name"] for one in pulled] == ["org/repo", "org/same"]
     assert data(unillm("models", "--outdated", "--json"))["models"] == []
+    assert "no source has a newer version" in unillm("models", "--outdated").err
     assert unillm("verify").code == 0
+
+
+def test_a_model_of_this_machine_alone_is_not_fetched_and_not_called_absent(unillm: Unillm, folder: Path) -> None:
+    unillm("pull", f"{folder}/", "--name", "mine")
+    assert "no model here comes from" in unillm("pull", "--all").err
+    ran = unillm("pull", "mine")
+    assert (ran.code, ran.out) == (1, "")
+    assert "error: mine:latest is here, and there is no place to fetch it from" in ran.err
+
+
+def test_a_modelfile_that_is_not_there_is_called_so(unillm: Unillm, tmp_path: Path) -> None:
+    ran = unillm("create", "mine", "-f", str(tmp_path / "Modelfile"))
+    assert ran.code == 2
+    assert "there is no such file" in ran.err
 
 
 def test_a_source_that_does_not_say_is_told_of(unillm: Unillm, hub: FakeHub) -> None:
