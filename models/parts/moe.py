@@ -150,10 +150,17 @@ class Experts(nn.Module):
         intermediate: int,
         names: tuple[str, str, str] = ("gate_proj", "up_proj", "down_proj"),
         curve: Curve = ops.silu_mul,
+        *,
+        both: Checkpoint | None = None,
+        down: Checkpoint | None = None,
     ) -> Self:
-        """`names` of gate, up and down, where each expert has a place of its own."""
-        sides, down = _stacked(place, count, hidden, intermediate) or _apart(place, count, hidden, intermediate, names)
-        return cls(sides, down, curve, kernels=place.place.kernels)
+        """`names` of gate, up and down, where each expert has a place of its own; `both` and `down` are where a file
+        may have those of all: there, where it is not said, as transformers 5 has them.
+        """
+        fused = (both or place / "gate_up_proj", down or place / "down_proj")
+        stacked = _stacked(place, fused, count, hidden, intermediate)
+        sides, out = stacked or _apart(place, count, hidden, intermediate, names)
+        return cls(sides, out, curve, kernels=place.place.kernels)
 
 
 def _of_chosen(bias: Tensor, chosen: Tensor) -> Tensor:
@@ -161,20 +168,18 @@ def _of_chosen(bias: Tensor, chosen: Tensor) -> Tensor:
 
 
 def _stacked(
-    place: Checkpoint, count: int, hidden: int, intermediate: int
+    place: Checkpoint, fused: tuple[Checkpoint, Checkpoint], count: int, hidden: int, intermediate: int
 ) -> tuple[list[ops.Matrices], ops.Matrices] | None:
     """All experts in one tensor of each projection, gate and up apart or one above the other; None: there is none."""
-    both, (gate, up, down) = (
-        place / "gate_up_proj",
-        (place / f"{name}_proj" / "weight" for name in ("gate", "up", "down")),
-    )
-    if not both.exists() and not gate.exists():
+    gate, up, down = (place / f"{name}_proj" / "weight" for name in ("gate", "up", "down"))
+    both = None if gate.exists() else fused[0]
+    if both is not None and not both.exists():
         return None
-    down = place / "down_proj" if both.exists() else down
+    down = down if both is None else fused[1]
     share = share_of(intermediate, down)
-    out = down.matrix((count, hidden, intermediate), _along(2, share, intermediate))
-    if not both.exists():
-        rows = _along(1, share, intermediate)
+    out = down.matrix((count, hidden, intermediate), _along(2, share))
+    if both is None:
+        rows = _along(1, share)
         return [each.matrix((count, intermediate, hidden), rows) for each in (gate, up)], out
     start, stop = share or (0, intermediate)
     parts = [Part(1, first + start, first + stop) for first in (0, intermediate)]
@@ -187,7 +192,7 @@ def _apart(
     """A matrix an expert and projection."""
     gate, up, down = ([place / expert / name / "weight" for expert in range(count)] for name in names)
     share = share_of(intermediate, down[0])
-    rows, columns = _along(0, share, intermediate), _along(1, share, intermediate)
+    rows, columns = _along(0, share), _along(1, share)
     sides = [together([each.matrix((intermediate, hidden), rows) for each in side]) for side in (gate, up)]
     return sides, together([each.matrix((hidden, intermediate), columns) for each in down])
 
@@ -198,7 +203,7 @@ def share_of(intermediate: int, down: Checkpoint) -> tuple[int, int] | None:
     return None if part is None else (part.start, part.stop)
 
 
-def _along(dim: int, share: tuple[int, int] | None, _size: int) -> Part | None:
+def _along(dim: int, share: tuple[int, int] | None) -> Part | None:
     return None if share is None else Part(dim, *share)
 
 

@@ -1,5 +1,5 @@
-"""DeepSeek V2 and V3, with R1: latent attention, and experts in all but the first layers. V2 finds experts by softmax and
-groups by their best; V3 by sigmoid, with a bias for the choice, and groups by their best two. GGUF calls both
+"""DeepSeek V2 and V3, with R1: latent attention, and experts in all but the first layers. V2 finds experts by softmax
+and groups by their best; V3 by sigmoid, with a bias for the choice, and groups by their best two. GGUF calls both
 `deepseek2`. V1 has ordinary attention and no groups.
 
 The layers that V3's files have beyond the last one guess further tokens; nothing here needs them.

@@ -361,7 +361,13 @@ ROWS: Final = (
     Row("deepseek-v3-yarn", "DeepseekV3", {**_LATENT, "n_group": 1, "topk_group": 1, **_DEEP}, light=True),
     Row("glm4-moe", "Glm4Moe", {**_GLM, "use_qk_norm": True}, light=True),
     Row("granite-moe", "GraniteMoe", _GRANITE_MOE, gguf=False, light=True),
-    Row("granite-moe-shared", "GraniteMoeShared", {**_GRANITE_MOE, "shared_intermediate_size": 48}, gguf=False, light=True),
+    Row(
+        "granite-moe-shared",
+        "GraniteMoeShared",
+        {**_GRANITE_MOE, "shared_intermediate_size": 48},
+        gguf=False,
+        light=True,
+    ),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 
