@@ -35,7 +35,7 @@ def end_probe(process: "subprocess.Popen[str]", seconds: float) -> list[Finding]
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        told = f"torch was not loaded within {seconds:g} seconds: the disk or the processor is busy"
+        told = f"torch was not loaded within {seconds:.3g} seconds: the disk or the processor is busy"
         return [Finding("torch", "warn", told, "look again when the machine is quieter")]
     if process.returncode:
         last = (err.strip().splitlines() or [f"it ended with {process.returncode}"])[-1]
