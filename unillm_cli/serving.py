@@ -9,7 +9,7 @@ from contextlib import closing
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from ..runtime.errors import RuntimeFault, ServerUnreachable
+from ..runtime.errors import RuntimeFault, ServerRefused, ServerUnreachable
 from .session import Session
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ def find_server(session: Session, host: str | None) -> "Client | None":
     client = Client(named or _HERE, key=session.environ.get("UNILLM_API_KEY"))
     try:
         about = client.about(within=_TO_SAY_WHO)
-    except RuntimeFault:
+    except RuntimeFault as error:
         client.close()
         if named:
             raise
+        if isinstance(error, ServerRefused):  # it is one of ours, or of somebody's who does not want us
+            session.output.say(f"the server at {client.url} is not asked: {error}")
         return None
     if about.version != (ours := version("unillm-cli")):
         session.output.warn(f"the server at {client.url} is unillm {about.version}; this is {ours}")

@@ -17,6 +17,7 @@ from ..params import SamplingParams
 from ..results import Completion, TokenLogprob, Update
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
+_KINDS = {400: "invalid", 401: "forbidden", 403: "forbidden", 404: "not_found", 499: "cancelled", 503: "unavailable"}
 NOT_SENT = ("stop_token_ids", "prompt_logprobs")  # of `SamplingParams`: they are for who holds the tokens
 
 
@@ -106,13 +107,15 @@ def question(
 
 def refusal(status: int, body: bytes) -> ServerRefused:
     """What a server says no with, as an error."""
+    kind = _KINDS.get(status, "internal")
     try:
         error = msgspec.json.decode(body, type=_Refusal).error
     except msgspec.MsgspecError:
-        return ServerRefused("internal", f"the server answered with status {status}", status=status)
+        return ServerRefused(kind, f"the server answered with status {status}", status=status)
     if isinstance(error, str):
-        return ServerRefused("not_found" if status == 404 else "internal", error, status=status)
-    return ServerRefused(error.type, error.message, error.hint, status)
+        return ServerRefused(kind, error, status=status)
+    own = error.type in _KINDS.values() or error.type in ("too_long", "busy", "no_memory")
+    return ServerRefused(error.type if own else kind, error.message, error.hint, status)
 
 
 def refused(fault: Fault) -> ServerRefused:

@@ -145,3 +145,17 @@ def test_an_answer_that_breaks_off_says_why() -> None:
     assert (update.completion.text, str(update.completion.error)) == ("ab", "the engine has ended")
     with pytest.raises(ServerRefused, match="broke off"):
         Reading("").completion()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "message"),
+    [
+        (401, b'{"error": {"message": "a key", "type": "invalid_request_error"}}', "forbidden", "a key"),
+        (400, b'{"error": {"message": "long", "type": "too_long"}}', "too_long", "long"),
+        (404, b'{"error": "model \'x\' not found"}', "not_found", "model 'x' not found"),
+        (502, b"<html>", "internal", "the server answered with status 502"),
+    ],
+)
+def test_a_refusal_has_its_kind_and_its_words(status: int, body: bytes, kind: str, message: str) -> None:
+    error = wire.refusal(status, body)
+    assert (error.kind, str(error), error.status) == (kind, message, status)
