@@ -1,0 +1,54 @@
+"""Dense families over ranks, and under the names that their published files have beside those of transformers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+
+from unillm.models.errors import WeightsError
+from unillm.tests.models import zoo
+from unillm.tests.models.paged import Pages
+from unillm.tests.models.tensors import Tensors, load, tensors
+from unillm.tests.models.test_splits import check
+from unillm.tests.models.zoo import distance
+
+LIGHT = ("gemma3", "olmo2", "command-r-plus", "falcon-40b", "gpt2", "bloom-6-heads")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, id=row.name, marks=() if row.name in LIGHT else pytest.mark.slow) for row in zoo.DENSE],
+)
+def test_two_ranks_compute_what_one_does(row: zoo.Row, tmp_path: Path) -> None:
+    check(row, zoo.save(zoo.reference(row), tmp_path), 2)
+
+
+def renamed(row: zoo.Row, names: Mapping[str, str]) -> Tensors:
+    """A row's tensors with other beginnings of their names."""
+    weights = tensors(row)
+    old, new = next(iter(names.items()))
+    kept: dict[str, Tensor] = {name: one for name, one in weights.tensors.items() if "rotary_emb" not in name}
+    return Tensors({new + name.removeprefix(old): one for name, one in kept.items()}, weights.metadata.config)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("gpt2", "transformer.", ""), ("bloom", "transformer.", ""), ("opt", "model.", ""), ("opt-350m", "model.", "")],
+)
+def test_names_as_published_lead_to_the_same(name: str, old: str, new: str) -> None:
+    row = zoo.BY_NAME[name]
+    wanted = zoo.expected(zoo.reference(row), zoo.prompt(row))
+    assert distance(Pages(load(renamed(row, {old: new}))).whole(zoo.prompt(row)), wanted) <= zoo.TOLERANCE
+
+
+@pytest.mark.parametrize("name", ["phi3", "gpt2", "bloom", "command-r", "olmo2"])
+def test_missing_and_surplus_tensors_are_listed(name: str) -> None:
+    weights = tensors(zoo.BY_NAME[name])
+    weights.tensors = {key: one for key, one in weights.tensors.items() if "rotary_emb" not in key}
+    gone = next(key for key in weights.tensors if ".1." in key and key.endswith("weight"))
+    weights.tensors["a.stranger"] = weights.tensors.pop(gone)
+    with pytest.raises(WeightsError) as caught:
+        load(weights)
+    assert set(caught.value.missing) == {gone}
+    assert caught.value.surplus == ["a.stranger"]
