@@ -1,5 +1,6 @@
 """`unillm bench compare`: how fast a model runs here beside other programs."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from ..errors import UsageError
 from ..session import Session
 
 if TYPE_CHECKING:
-    from ...runtime.bench.compare.compare import Compared
+    from ...runtime.bench.compare.compare import Compared, Pairs
     from ...runtime.bench.compare.peer import Peer
     from ...runtime.bench.compare.report import Weighed
 
@@ -52,7 +53,17 @@ def bench_compare(
     count = use_threads(threads)
     session.output.say("measuring what the machine can do")
     work = Work(file, count, rounds, [TRIALS[name] for name in wanted], anchors_of(synthetic, kind, count))
-    _show(session, compare(OURS, found, work, measure_limits(count), session.output.say), weighed)
+    compared = compare(OURS, found, work, measure_limits(count), session.output.say, partial(_tell, session))
+    _show(session, compared, weighed)
+    if compared.cut:
+        raise KeyboardInterrupt
+
+
+def _tell(session: Session, pairs: "Pairs") -> None:
+    """At once, for who does not wait for the end."""
+    from ...runtime.bench.compare import report
+
+    session.output.note("  ".join(report.row(pairs)))
 
 
 def _show(session: Session, compared: "Compared", weighed: "Weighed") -> None:
@@ -76,16 +87,17 @@ def _known(flag: str, given: list[str] | None, there: list[str]) -> list[str]:
 def _peers(session: Session, wanted: list[str] | None, programs: Path | None, build: bool) -> "list[Peer]":
     from ...runtime.bench.compare.llama_cpp import LlamaCpp
     from ...runtime.bench.compare.llama_cpp import build as build_llama_cpp
+    from ...runtime.bench.compare.openvino import OPENVINO
     from ...runtime.bench.compare.transformers import TRANSFORMERS
+    from ...runtime.bench.compare.vllm import VLLM, VLLM_INT8
 
     made = _cache(session) / "llama.cpp"
     if build:
         programs = build_llama_cpp(made, session.output.say)
     elif programs is None and (made / "build" / "bin").is_dir():
         programs = made / "build" / "bin"
-    peers: dict[str, Peer] = {
-        one.name: one for one in (LlamaCpp(programs), LlamaCpp(programs, repack=False), TRANSFORMERS)
-    }
+    llama_cpp = (LlamaCpp(programs), LlamaCpp(programs, repack=False))
+    peers: dict[str, Peer] = {one.name: one for one in (*llama_cpp, VLLM, VLLM_INT8, OPENVINO, TRANSFORMERS)}
     return [peers[name] for name in _known("--peer", wanted, list(peers))]
 
 

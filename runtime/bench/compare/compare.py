@@ -73,22 +73,45 @@ class Compared:
     absent: Mapping[str, str]
     failed: tuple[str, ...]
     limits: Limits
+    cut: bool = False  # the user broke off: what is here was measured before
 
 
-def compare(ours: Peer, peers: Sequence[Peer], work: Work, limits: Limits, tell: Tell) -> Compared:
-    """Every trial against every peer that is there. A trial that a peer fails is left out, with its reason."""
+def compare(
+    ours: Peer,
+    peers: Sequence[Peer],
+    work: Work,
+    limits: Limits,
+    tell: Tell,
+    ended: Callable[[Pairs], None] = lambda _: None,
+) -> Compared:
+    """Every trial against every peer that is there. A trial that a peer fails is left out, with its reason.
+
+    `ended` hears of each as it is done. Whoever interrupts gets what there is.
+    """
     absent = {peer.name: reason for peer in peers if (reason := peer.absent(work.file))}
-    pairs, failed = [], []
-    for trial in work.trials:
-        for peer in (one for one in peers if one.name not in absent):
-            with ExitStack() as stack:
-                sides = [stack.enter_context(one.running(work.file, work.threads)) for one in (ours, peer)]
+    pairs: list[Pairs] = []
+    failed: list[str] = []
+    cut = False
+    try:
+        for trial in work.trials:
+            for peer in (one for one in peers if one.name not in absent):
                 try:
-                    if found := _alternate(trial, peer.name, sides, work, tell):
-                        pairs.append(found)
+                    found = _beside(trial, ours, peer, work, tell)
                 except PeerFailed as error:
                     failed.append(str(error))
-    return Compared(tuple(pairs), absent, tuple(failed), limits)
+                    continue
+                if found is not None:
+                    pairs.append(found)
+                    ended(found)
+    except KeyboardInterrupt:
+        cut = True
+    return Compared(tuple(pairs), absent, tuple(failed), limits, cut)
+
+
+def _beside(trial: Trial, ours: Peer, peer: Peer, work: Work, tell: Tell) -> Pairs | None:
+    with ExitStack() as stack:
+        sides = [stack.enter_context(one.running(work.file, work.threads)) for one in (ours, peer)]
+        return _alternate(trial, peer.name, sides, work, tell)
 
 
 def _alternate(trial: Trial, peer: str, sides: Sequence[Running], work: Work, tell: Tell) -> Pairs | None:

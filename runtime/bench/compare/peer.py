@@ -7,7 +7,7 @@ Those in Python run as a process of their own that reads names of trials and ans
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,23 +41,34 @@ class Peer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorkerPeer:
-    """A peer in Python: a module of this folder with `load(file, threads)`, and the package that must be there."""
+    """A peer in Python: a module of this folder with `load(file, threads)`, and the package that must be there.
+
+    `prepare` turns a file into what the peer loads, once and outside every trial; `serves` are the endings of that, and
+    `wants` says of a file without one of them why not.
+    """
 
     name: str
     module: str
     package: str
     serves: tuple[str, ...] = (".gguf",)
+    prepare: Callable[[Path], Path] | None = None
+    wants: str | None = None
 
     def absent(self, file: Path) -> str | None:
         from importlib.util import find_spec
 
         if find_spec(self.package) is None:
-            return f"the package {self.package} is not installed"
-        return None if file.suffix in self.serves else f"it does not read {file.suffix} files"
+            return "not installed"
+        if self._prepared(file).suffix in self.serves:
+            return None
+        return self.wants or f"it does not read {file.suffix} files"
+
+    def _prepared(self, file: Path) -> Path:
+        return file if self.prepare is None else self.prepare(file)
 
     @contextmanager
     def running(self, file: Path, threads: int) -> Iterator["Worker"]:
-        worker = Worker(self, file, threads)
+        worker = Worker(self, self._prepared(file), threads)
         try:
             yield worker
         finally:
@@ -107,7 +118,7 @@ class Worker:
         try:
             process.stdin.write(f"{trial.name}\n")
             answer: dict[str, Any] = json.loads(process.stdout.readline() or "{}")
-        except (BrokenPipeError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise PeerFailed(self._peer.name, trial.name, f"its process ended: {error}") from error
         if "figure" not in answer:
             raise PeerFailed(self._peer.name, trial.name, str(answer.get("error", "its process ended")))

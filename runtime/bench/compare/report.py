@@ -21,17 +21,18 @@ class Weighed:
 
 def rows(compared: Compared) -> list[list[str]]:
     """A line a test and peer. Above 1 in RATIO, unillm is better."""
+    return [row(pairs) for pairs in compared.pairs]
+
+
+def row(pairs: Pairs) -> list[str]:
     return [
-        [
-            pairs.trial.name,
-            pairs.peer,
-            _amount(pairs, pairs.ours),
-            _amount(pairs, pairs.theirs),
-            f"{pairs.ratio:.2f}",
-            f"{min(pairs.ratios):.2f} - {max(pairs.ratios):.2f}",
-            _counts(pairs),
-        ]
-        for pairs in compared.pairs
+        pairs.trial.name,
+        pairs.peer,
+        _amount(pairs, pairs.ours),
+        _amount(pairs, pairs.theirs),
+        f"{pairs.ratio:.2f}",
+        f"{min(pairs.ratios):.2f} - {max(pairs.ratios):.2f}",
+        _counts(pairs),
     ]
 
 

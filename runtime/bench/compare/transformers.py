@@ -1,13 +1,14 @@
-"""Hugging Face transformers in bfloat16: the file's numbers, unpacked."""
+"""Hugging Face transformers in bfloat16: the file's numbers, unpacked by it; by us where there is no vocabulary."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .peer import WorkerPeer
+from .unpacked import unpacked
 from .worker import Generate
 
-TRANSFORMERS = WorkerPeer("transformers bf16", "transformers", "transformers", (".gguf", ""))
+TRANSFORMERS = WorkerPeer("transformers bf16", "transformers", "transformers", (".gguf", ""), unpacked)
 
 
 def load(file: Path, threads: int) -> tuple[Generate, int]:

@@ -6,15 +6,17 @@ python -m unillm.runtime.bench.compare.worker MODULE FILE THREADS
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from random import Random
 from time import perf_counter
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ..memory import peak_memory
 from .trials import TRIALS, Trial
+
+_MOST_SAID: Final = 300
 
 # Answer each of some prompts with so many tokens, whatever they are.
 Generate: TypeAlias = Callable[[Sequence[Sequence[int]], int], None]
@@ -53,16 +55,25 @@ def main(module: str, file: str, threads: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is not an answer
     os.environ["OMP_NUM_THREADS"] = threads
+    try:
+        for figure in _figures(module, Path(file), int(threads)):
+            answers.write(json.dumps({"figure": figure}) + "\n")
+    except Exception as error:  # the process's own door: whatever a peer raises is its answer
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        answers.write(json.dumps({"error": said[:_MOST_SAID]}) + "\n")
+
+
+def _figures(module: str, file: Path, threads: int) -> Iterator[float]:
     measured: Measured | None = None
     for line in sys.stdin:
         trial = TRIALS[line.strip()]
         fresh = measured is None
         if measured is None:
-            generate, vocabulary = import_module(f".{module}", __package__).load(Path(file), int(threads))
+            generate, vocabulary = import_module(f".{module}", __package__).load(file, threads)
             measured = Measured(generate, vocabulary)
         if fresh and trial.counts not in ("first", "memory"):
             measured.warm_up()
-        answers.write(json.dumps({"figure": measured.figure(trial)}) + "\n")
+        yield measured.figure(trial)
 
 
 if __name__ == "__main__":

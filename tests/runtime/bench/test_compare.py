@@ -6,17 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
+from unillm.models.quantized import QuantizedTensor
+from unillm.registry.files import ModelFiles
 from unillm.registry.formats.gguf import read_gguf
-from unillm.runtime.bench.compare.compare import Compared, Work, compare
+from unillm.runtime.bench.compare.compare import Compared, Pairs, Work, compare
 from unillm.runtime.bench.compare.llama_cpp import LlamaCpp
 from unillm.runtime.bench.compare.ours import OURS
+from unillm.runtime.bench.compare.peer import WorkerPeer
 from unillm.runtime.bench.compare.report import Weighed, as_data, remarks, rows
 from unillm.runtime.bench.compare.trials import TRIALS, Trial
+from unillm.runtime.bench.compare.unpacked import unpacked, unpacked_int8
 from unillm.runtime.bench.limits import Limits, measure_limits
 from unillm.runtime.bench.synthetic import synthetic_model
 from unillm.runtime.bench.weighing import weigh
 from unillm.runtime.errors import PeerFailed
+from unillm.runtime.weights.load import open_weights
 
 
 @dataclass
@@ -65,7 +72,9 @@ def test_less_memory_and_less_waiting_are_better() -> None:
 
 
 @pytest.mark.parametrize(("anchor", "counts"), [(None, None), (10.0, True), (11.4, True), (12.0, False), (8.0, True)])
-def test_a_peer_counts_unless_it_stays_fifteen_percent_below_its_anchor(anchor: float | None, counts: bool | None) -> None:
+def test_a_peer_counts_unless_it_stays_fifteen_percent_below_its_anchor(
+    anchor: float | None, counts: bool | None
+) -> None:
     found = run(Fake("peer", [10, 10], []), Fake("ours", [10, 10], []), "decode", anchor)
     assert found.pairs[0].counts is counts
     assert ("not counted" in rows(found)[0][-1]) == (counts is False)
@@ -117,3 +126,39 @@ def test_limits_are_measured_where_there_are_kernels() -> None:
     limits = measure_limits(1)
     assert limits.bandwidth is None or limits.bandwidth > 1e6
     assert limits.int8 is None or limits.int8 > 1e6
+
+
+def test_who_breaks_off_keeps_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, heard = Fake("peer", [10, 10], []), list[str]()
+    work = Work(Path("x.gguf"), 2, 2, [TRIALS["decode"], TRIALS["memory"]], {})
+
+    def ended(pairs: Pairs) -> None:
+        heard.append(pairs.trial.name)
+        monkeypatch.setattr(peer, "figure", interrupted)
+
+    def interrupted(_: Trial) -> float:
+        raise KeyboardInterrupt
+
+    found = compare(Fake("ours", [1, 1], []), [peer], work, Limits(2, None, None), lambda _: None, ended)
+    assert found.cut
+    assert heard == [pairs.trial.name for pairs in found.pairs] == ["decode"]
+
+
+def test_peers_in_python_say_why_they_fail(tmp_path: Path) -> None:
+    (tmp_path / "x.gguf").write_bytes(b"no model")
+    with OURS.running(tmp_path / "x.gguf", 1) as running, pytest.raises(PeerFailed, match=r"Error: .*x\.gguf"):
+        running.figure(TRIALS["decode"])
+    assert WorkerPeer("nobody", "nobody", "no_such_package").absent(tmp_path / "x.gguf") == "not installed"
+
+
+def test_the_unpacked_folder_has_the_numbers_of_the_file(tmp_path: Path) -> None:
+    file = synthetic_model("qwen3-tiny", "q8_0", tmp_path, lambda *_: None)
+    weights = open_weights(ModelFiles("tiny", "gguf", (file,)))
+    packed = weights.load_tensor("blk.1.ffn_down.weight")
+    assert isinstance(packed, QuantizedTensor)
+    name = "model.layers.1.mlp.down_proj.weight"
+    rounded, rows = (load_file(make(file) / "model.safetensors") for make in (unpacked, unpacked_int8))
+    assert torch.equal(rounded[name], packed.dequantize().to(torch.bfloat16))
+    numbers = rows[name] * rows[f"{name}_scale"].float()
+    torch.testing.assert_close(numbers, packed.dequantize(), rtol=0, atol=float(packed.dequantize().abs().max()) / 100)
+    assert unpacked(tmp_path / "x.safetensors") == tmp_path / "x.safetensors"
