@@ -159,7 +159,8 @@ class _Answer:
 
     def _more(self) -> Iterable[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request_id.encode()
+        yield b"request-id", self._request_id.encode()  # as Anthropic's clients know it
         if self.origin is not None:
             yield b"access-control-allow-origin", self.origin.encode("latin-1")
-            yield b"access-control-expose-headers", b"x-request-id, x-queue-position, retry-after"
+            yield b"access-control-expose-headers", b"x-request-id, request-id, x-queue-position, retry-after"
             yield b"vary", b"Origin"
