@@ -94,13 +94,15 @@ def test_the_best_of_several_answers_are_the_likeliest(client: Any, server: Serv
 
 def test_prompts_with_several_answers_each_are_numbered_through(client: Any, server: Serving) -> None:
     asked: dict[str, Any] = {"model": server.model, "prompt": ["a", "b", "c"], "n": 2, "seed": 1, "max_tokens": 5}
-    whole = [choice.text for choice in client.completions.create(**asked).choices]
+    told = client.completions.create(**asked)
     parts = [""] * 6
     options: Any = {"include_usage": True}
     chunks = list(client.completions.create(**asked, stream=True, stream_options=options))
     for chunk in chunks:
         for choice in chunk.choices:
             parts[choice.index] += choice.text
-    assert parts == whole
-    assert chunks[-1].usage is not None
-    assert chunks[-1].usage.prompt_tokens == 3 * chunks[-1].usage.prompt_tokens // 3 > 0
+    assert parts == [choice.text for choice in told.choices]
+    counts = (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens)
+    assert counts == (told.usage.prompt_tokens, told.usage.completion_tokens)
+    alone = client.completions.create(model=server.model, prompt="a", max_tokens=1)
+    assert told.usage.prompt_tokens == 3 * alone.usage.prompt_tokens

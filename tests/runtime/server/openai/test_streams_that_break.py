@@ -7,7 +7,7 @@ from unillm.runtime.hosting.asking import Fault, Piece
 from unillm.runtime.server.openai.chat import ChatScribe
 from unillm.runtime.server.openai.completions import Echo, TextScribe
 from unillm.runtime.server.openai.responses import ResponseScribe
-from unillm.runtime.server.openai.types import ChatBody, CompletionBody, Message, ResponseBody
+from unillm.runtime.server.openai.types import CompletionBody, ResponseBody
 from unillm.runtime.server.openai.wording import Head
 
 HEAD = Head("1", 2, "some", "unillm")
@@ -49,8 +49,3 @@ def test_a_response_fails_and_its_last_event_is_the_error() -> None:
 def test_a_character_in_two_pieces_makes_no_empty_chunk() -> None:
     scribe = ChatScribe(HEAD, 1, include_usage=False)
     assert list(scribe.write(Piece(text="", token_ids=[5]))) == []
-
-
-def test_bodies_are_made_of_their_types() -> None:
-    body = ChatBody(model="some", messages=[Message(role="user", content="x")])
-    assert body.stream is None
