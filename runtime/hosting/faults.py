@@ -10,6 +10,7 @@ from ..errors import InvalidParameter, InvalidPrompt, NotEnoughMemory, PromptToo
 from .asking import Fault, HostError
 
 UNKNOWN = "something went wrong inside; the server's log says more"
+ENGINE_GONE = Fault("unavailable", "the model's engine has ended", "ask again: it is loaded anew", retry_after=1.0)
 _PATH = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?(?:[\\/][^\\/\s'\",;:()]+)*[\\/]([^\\/\s'\",;:()]+)")
 
 

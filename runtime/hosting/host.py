@@ -7,8 +7,8 @@ time. When memory is short, of the models that nobody uses that one goes whose t
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from time import monotonic
 from typing import Any
 
@@ -21,16 +21,18 @@ from ..ipc.messages import Done, Serve, Work, as_text
 from .asking import Ask, Fault, Health, HostError, Piece, Resident
 from .crashes import Crashes
 from .engines import DIED, EngineHandle
-from .faults import fault_of
+from .faults import ENGINE_GONE, fault_of
 from .line import Line
 from .measures import Measures
 from .options import HostOptions
 from .places import Place, shortest_lived
 from .room import Need, need_of, no_room, working_memory
 from .text_pool import TextPool
+from .texts import DIED as TEXT_GONE
 
 _LOG = logging.getLogger(__name__)
 _BEAT = 0.25  # seconds between two looks at the engines
+_NOTICED_WITHIN = 1.0  # seconds
 _MOST_NAMES = 4096  # that are remembered
 
 DRAINING = Fault("unavailable", "the server is shutting down", "ask another one, or later", retry_after=10.0)
@@ -71,23 +73,43 @@ class LocalHost:
         began = monotonic()
         key = await self._key(ask.model)
         with self._line.place(key) as queued:
-            async with self._using(key, ask.keep_alive, ask.context) as place:
-                text, number = await self._texts.pick(key), self._texts.number()
-                waited, pieces = monotonic() - began, text.begin(number, place.name, ask)
-                left = ask.params.n
+            for is_first in (True, False):
+                place, has_begun = self._places.get(key), False
                 try:
-                    first = await pieces.get()
-                    if first.fault is not None:
-                        left = 0
-                        raise HostError(self._worded(first.fault))
-                    yield msgspec.structs.replace(first, queued=queued, load_seconds=waited)
-                    while left:
-                        piece = self._noted(key, await pieces.get())
-                        is_broken = piece.fault is not None and piece.usage is None
-                        left = 0 if is_broken else left - (piece.finish_reason is not None)
-                        yield piece
-                finally:
-                    text.end(number, abort=left > 0)
+                    async with aclosing(self._told(key, ask, began, queued)) as pieces:
+                        async for piece in pieces:
+                            has_begun = True
+                            yield piece
+                    return
+                except HostError as error:  # what died before it said anything is asked anew, once
+                    if has_begun or not is_first or error.fault not in (ENGINE_GONE, TEXT_GONE):
+                        raise
+                await self._until_noticed(key, place)
+
+    async def _told(self, key: str, ask: Ask, began: float, queued: int) -> AsyncGenerator[Piece, None]:
+        async with self._using(key, ask.keep_alive, ask.context) as place:
+            text, number = await self._texts.pick(key), self._texts.number()
+            waited, pieces = monotonic() - began, text.begin(number, place.name, ask)
+            left = ask.params.n
+            try:
+                first = await pieces.get()
+                if first.fault is not None:
+                    left = 0
+                    raise HostError(self._worded(first.fault))
+                yield msgspec.structs.replace(first, queued=queued, load_seconds=waited)
+                while left:
+                    piece = self._noted(key, await pieces.get())
+                    is_broken = piece.fault is not None and piece.usage is None
+                    left = 0 if is_broken else left - (piece.finish_reason is not None)
+                    yield piece
+            finally:
+                text.end(number, abort=left > 0)
+
+    async def _until_noticed(self, key: str, place: Place | None) -> None:
+        """An engine's end may be heard of by others first."""
+        until = monotonic() + _NOTICED_WITHIN
+        while place is not None and self._places.get(key) is place and monotonic() < until:
+            await asyncio.sleep(0.01)
 
     async def encode(self, model: str, text: str, *, special: bool = False) -> list[int]:
         return (await self._work(model, "encode", text=text, special=special)).tokens

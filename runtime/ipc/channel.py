@@ -4,6 +4,7 @@ Standard pieces carry it: `multiprocessing.connection` makes frames and checks t
 messages. Nothing is ever unpickled. Sending never blocks; a thread of its own writes, another one reads.
 """
 
+import logging
 import os
 import secrets
 import shutil
@@ -23,6 +24,7 @@ import msgspec
 
 from .messages import Address
 
+_LOG = logging.getLogger(__name__)
 LARGEST = 1 << 30  # bytes of one message: the vectors of a large batch are the most there can be
 
 Incoming = TypeVar("Incoming")
@@ -65,6 +67,8 @@ class Channel(Generic[Incoming]):
                 self._receive(self._decoder.decode(self._connection.recv_bytes(LARGEST)))
         except (EOFError, OSError, TypeError):  # TypeError: closed here while it waited
             pass
+        except msgspec.DecodeError as error:  # not what was agreed upon: whoever sends it is left
+            _LOG.error("a message was none: %s", error)
         finally:
             self._outbox.put(None)
             self._receive(None)
@@ -107,6 +111,11 @@ class Door:
                 connected(connection)
 
         Thread(target=run, daemon=True, name="door").start()
+
+    def close(self) -> None:
+        """Nobody is let in any more."""
+        with suppress(OSError):
+            self._listener.close()
 
 
 def connect(address: Address) -> Any:

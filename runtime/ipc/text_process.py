@@ -18,7 +18,7 @@ from msgspec import structs
 from ...registry.files import ModelFiles
 from ..errors import InvalidParameter, PromptTooLong
 from ..hosting.asking import Ask, Fault, Piece
-from ..hosting.faults import fault_of
+from ..hosting.faults import ENGINE_GONE, fault_of
 from ..logs import log_to_stderr
 from ..params import SamplingParams
 from ..text.defaults import generation_defaults
@@ -52,7 +52,6 @@ _LOG = logging.getLogger(__name__)
 _LONG = 1 << 16  # characters: a prompt of more is read in the lane of long ones
 _READERS = 2
 _CONNECT_TRIES = 100  # a tenth of a second apart
-_GONE = Fault("unavailable", "the model's engine has ended", "ask again: it is loaded anew")
 
 Job: TypeAlias = Callable[[], None]
 
@@ -146,16 +145,16 @@ class TextProcess:
     def _break_off(self, model: Model) -> None:
         model.left = True
         for number in list(model.running):
-            self._told.append(Told(number, Piece(finish_reason="error", fault=_GONE)))
+            self._told.append(Told(number, Piece(finish_reason="error", fault=ENGINE_GONE)))
         for number in model.work:
-            self._tell(Done(number=number, fault=_GONE))
+            self._tell(Done(number=number, fault=ENGINE_GONE))
         model.running.clear()
         model.work.clear()
 
     def _begin(self, asked: Begin) -> None:
         model = self._models.get(asked.key)
         if model is None:
-            self._told.append(Told(asked.number, Piece(finish_reason="error", fault=_GONE)))
+            self._told.append(Told(asked.number, Piece(finish_reason="error", fault=ENGINE_GONE)))
             return
         model.running[asked.number] = None
         self._lane(asked.ask).submit(self._read, model, asked)
@@ -220,7 +219,7 @@ class TextProcess:
     def _work(self, asked: Work) -> None:
         model = self._models.get(asked.key)
         if model is None:
-            self._tell(Done(number=asked.number, fault=_GONE))
+            self._tell(Done(number=asked.number, fault=ENGINE_GONE))
             return
         model.work.add(asked.number)
         (self._long if len(asked.text) > _LONG else self._readers).submit(self._work_at, model, asked)

@@ -10,6 +10,7 @@ from ..hosting.asking import Fault, Health
 from .app import json_response
 from .endpoint import Endpoint, Server, invalid
 from .exposition import exposed
+from .limits import Positive, Token
 
 
 class Own:
@@ -35,7 +36,7 @@ class Tokenized(msgspec.Struct):
 
 class Detokenize(msgspec.Struct, forbid_unknown_fields=True):
     model: str
-    tokens: list[int]
+    tokens: list[Token]
 
 
 class Detokenized(msgspec.Struct):
@@ -47,7 +48,7 @@ class Load(msgspec.Struct, forbid_unknown_fields=True):
 
     model: str
     keep_alive: float | None = None
-    context: int | None = None
+    context: Positive | None = None
     pin: bool = False
 
 

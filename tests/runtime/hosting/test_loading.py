@@ -42,6 +42,7 @@ def nothing_stays(request: pytest.FixtureRequest) -> Iterator[None]:
             hosted.do(hosted.host.unload(name))
 
 
+@pytest.mark.slow
 def test_several_requests_for_a_model_that_is_not_there_share_one_loading(two: Hosted) -> None:
     before = two.do(two.host.metrics())[""]["loads"]
 
@@ -81,6 +82,7 @@ def test_the_idle_one_with_the_shortest_life_makes_room(two: Hosted) -> None:
     assert two.names() == {"a", "c"}
 
 
+@pytest.mark.slow
 def test_a_pinned_model_makes_no_room_until_it_is_let_off(two: Hosted) -> None:
     for name in "ab":
         two.do(two.host.load(name))
@@ -174,7 +176,12 @@ def test_a_name_that_is_none_is_a_fault(two: Hosted) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("config.json", "{}"), ("model.safetensors", "xxxxxxxx" * 4), ("tokenizer.json", "[")]
+    ("name", "content"),
+    [
+        pytest.param("config.json", "{}", marks=pytest.mark.slow),
+        ("model.safetensors", "xxxxxxxx" * 4),
+        pytest.param("tokenizer.json", "[", marks=pytest.mark.slow),
+    ],
 )
 def test_a_model_that_cannot_be_loaded_is_named_and_leaves_nothing(
     two: Hosted, tmp_path: Path, name: str, content: str

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-import hypothesis
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 
 from unillm.tests.support.serving import Serving
 
@@ -24,28 +23,30 @@ def operations(server: Serving) -> Iterator[Any]:
 
 def hammer(server: Serving, examples: int) -> list[str]:
     """What went wrong."""
+    return [wrong for operation in operations(server) for wrong in _tried(operation, server, examples)]
+
+
+def _tried(operation: Any, server: Serving, examples: int) -> list[str]:
     wrong: list[str] = []
-    for operation in operations(server):
-        label = operation.label
+    quiet = list(HealthCheck)
 
-        @settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @hypothesis.given(case=operation.as_strategy())
-        def once(case: Any, label: str = label) -> None:
-            body = case.body if isinstance(case.body, dict) else None
-            if body is not None and hypothesis.currently_in_test_context():
-                _made_quick(body, server)
-            answer = case.call(base_url=server.url, timeout=60)
-            if answer.status_code >= 500 and answer.status_code != 503:
-                wrong.append(f"{label}: {answer.status_code} for {case.body!r}"[:500])
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=quiet,
+    )
+    @given(case=operation.as_strategy())
+    def once(case: Any) -> None:
+        if isinstance(case.body, dict):
+            _made_quick(case.body, server)
+        answer = case.call(base_url=server.url, timeout=60)
+        if answer.status_code >= 500:
+            wrong.append(f"{operation.label}: {answer.status_code} {answer.text} for {case.body!r}"[:800])
 
-        once()
+    once()
     return wrong
 
 

@@ -72,7 +72,7 @@ def spoken(served: Serving, sent: bytes) -> bytes:
     heard = b""
     with socket.create_connection((address[0], int(address[1])), timeout=5) as line, contextlib.suppress(OSError):
         line.sendall(sent)
-        line.settimeout(0.5)
+        line.settimeout(0.15)
         while part := line.recv(65536):
             heard += part
     return heard
