@@ -27,6 +27,7 @@ _ARCHITECTURES: Final = {
     "DeepseekV2": "deepseek2",
     "DeepseekV3": "deepseek2",
     "Glm4Moe": "glm4moe",
+    "GptOss": "gpt-oss",
     "Llama": "llama",
     "Mistral": "llama",
     "Mixtral": "llama",
@@ -96,7 +97,11 @@ def write_gguf(
         heads = _heads(name, model.config) if architecture == "llama" and permuted else 0
         numbers = permute(parameter.detach().numpy(), heads)
         chosen = next((other for part, other in (others or {}).items() if part in name), kind)
-        stored = Kind[chosen] if parameter.dim() > 1 and ".gate.weight" not in name else Kind.F32
+        stored = (
+            Kind[chosen]
+            if parameter.dim() > 1 and not name.endswith((".gate.weight", "router.weight", "_bias"))
+            else Kind.F32
+        )
         parts = _parts(name, numbers, model.config)
         for part, some in parts.items():
             fitting = stored if some.shape[-1] % gguf.GGML_QUANT_SIZES[stored][0] == 0 else Kind.F32
@@ -116,6 +121,8 @@ def _parts(name: str, numbers: NDArray[np.float32], config: Any) -> dict[str, ND
     """The tensors that a GGUF has for one of the reference's: gate and up of experts are apart, and each head's matrix
     from a latent to keys, turned, and to values.
     """
+    if config.model_type == "gpt_oss" and ".experts." in name:
+        return _parts_taking_turns(name, numbers)
     if name.endswith("experts.gate_up_proj"):
         gate, up = np.split(numbers, 2, 1)
         return {name.replace("gate_up", "gate"): gate.copy(), name.replace("gate_up", "up"): up.copy()}
@@ -127,8 +134,23 @@ def _parts(name: str, numbers: NDArray[np.float32], config: Any) -> dict[str, ND
     return {name: numbers}
 
 
+def _parts_taking_turns(name: str, numbers: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """gpt-oss's: [experts, in, out], or biases; gate and up take turns."""
+    stem, kind = (name.removesuffix("_bias"), "bias") if name.endswith("_bias") else (name, "weight")
+    sides = {"down": numbers} if "down" in name else {"gate": numbers[..., 0::2], "up": numbers[..., 1::2]}
+    return {
+        f"{stem.replace('gate_up', side)}.{kind}": np.ascontiguousarray(
+            some.swapaxes(1, 2) if kind == "weight" else some
+        )
+        for side, some in sides.items()
+    }
+
+
 def _joined(name: str, parts: list[NDArray[np.float32]], config: Any) -> NDArray[np.float32]:
     """And back."""
+    if config.model_type == "gpt_oss":
+        turned = [part if name.endswith("_bias") else part.swapaxes(1, 2) for part in parts]
+        return turned[0] if len(turned) == 1 else np.stack(turned, -1).reshape(*turned[0].shape[:-1], -1)
     if "kv_b_proj" in name:
         return np.concatenate((parts[0].swapaxes(1, 2), parts[1]), 1).reshape(-1, config.kv_lora_rank)
     return np.concatenate(parts, 1)
@@ -216,6 +238,8 @@ def _write_experts(writer: gguf.GGUFWriter, config: Any, count: int) -> None:
     ):
         if getattr(config, key, None):
             add(getattr(config, key))
+    if config.model_type == "gpt_oss":
+        writer.add_expert_feed_forward_length(config.intermediate_size)
     if config.model_type in ("deepseek_v3", "glm4_moe"):
         writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
         writer.add_expert_weights_norm(config.norm_topk_prob)

@@ -174,6 +174,8 @@ _GLM: Final = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
 }
 
+_PHIMOE: Final = {"num_local_experts": 5, "num_experts_per_tok": 2, "router_jitter_noise": 0.2}
+
 _MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
 
 _NORM: Final = re.compile(r"norm|ln_|layernorm")
@@ -291,6 +293,7 @@ DENSE: Final = (
     Row("starcoder", "GPTBigCode", _GPT, light=True, gguf=False, turns=False),
     Row("gpt-neo", "GPTNeo", _GPT_NEO, light=True, gguf=False, turns=False),
     Row("gpt-j", "GPTJ", {**_GPT, "rotary_dim": 8, "tie_word_embeddings": False}, light=True, gguf=False),
+    Row("codegen", "CodeGen", {**_GPT, "rotary_dim": 8, "tie_word_embeddings": False}, light=True, gguf=False),
     Row("opt", "OPT", _OPT, light=True, gguf=False, turns=False, own_eps=False),
     Row("opt-350m", "OPT", {**_OPT, **_AFTER}, light=True, gguf=False, turns=False, own_eps=False),
     Row("pythia", "GPTNeoX", _NEOX, light=True, gguf=False),
@@ -347,7 +350,7 @@ ROWS: Final = (
     ),
     *DENSE,
     Row("olmoe", "Olmoe", {**_OLMOE, "num_key_value_heads": 4}, light=True),
-    Row("gpt-oss", "GptOss", {**_OSS, "sliding_window": 24}, gguf=False, light=True),
+    Row("gpt-oss", "GptOss", {**_OSS, "sliding_window": 24}, light=True),
     Row(
         "deepseek-v2",
         "DeepseekV2",
@@ -368,6 +371,7 @@ ROWS: Final = (
         gguf=False,
         light=True,
     ),
+    Row("phimoe", "Phimoe", {**_PHIMOE, "lm_head_bias": True, "attention_bias": True}, gguf=False, light=True),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 
