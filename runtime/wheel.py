@@ -150,7 +150,7 @@ class Wheel:
         return results
 
     def _wait_for_memory(self, began: float) -> list[Outcome]:
-        """Other engines of the budget have all of it: wait a moment. If they only stand still, who is first fails."""
+        """There is no memory now: wait a moment. If nobody gives any back, who is first fails."""
         cache, first = self.scheduler.cache, self.scheduler.waiting.first()
         if cache.starve(STARVING):
             self._starved = None
@@ -158,11 +158,12 @@ class Wheel:
         self._starved = self._starved or began
         if first is None or perf_counter() - self._starved < STARVED:
             return []
-        error = NotEnoughMemory(
-            cache.needed(len(first.tokens)) * cache.slabs.page_bytes,
-            max(cache.slabs.budget.left, 0),
-            "a prompt, beside what other engines hold that share the budget and stand still",
-        )
+        needed, left = cache.needed(len(first.tokens)) * cache.slabs.page_bytes, max(cache.slabs.budget.left, 0)
+        if needed > left:
+            beside = "a prompt, beside what other engines hold that share the budget and stand still"
+            error = NotEnoughMemory(needed, left, beside)
+        else:  # the budget would pay: it is the system that has none
+            error = NotEnoughMemory(needed, cache.held, "a prompt, in a cache that could not grow,")
         self.take_off(first, trusted=False)
         return [Outcome(first, began, error=error, finished="error")]
 

@@ -186,6 +186,7 @@ def test_who_needs_more_than_the_cache_can_grow_to_fails_and_does_not_wait_for_e
         small, large = engine.generate([[1, 2], list(range(1, 30))], greedy(30))
         assert (list(small.token_ids), small.error) == (model.answer([1, 2], 30), None)
         assert isinstance(large.error, NotEnoughMemory)
+        assert "in a cache that could not grow" in str(large.error)  # and nobody else is blamed
 
 
 def test_guesses_that_cannot_be_made_are_done_without(model: FakeModel) -> None:
