@@ -42,7 +42,8 @@ class Attention(nn.Module):
 
     `grouped`: the projection's rows are, for each head that answers, the queries that ask it, its key and its value.
     `norms` are of all heads of query and key, [tokens, heads, head_dim] each; `clip` bounds what is projected;
-    `sharpened` gives what the queries of tokens at some positions are multiplied by.
+    `sharpened` gives what the queries of tokens at some positions are multiplied by; `counts` are the heads of queries,
+    keys and values, where these are not a weight each.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Attention(nn.Module):
         norms: Norms | None = None,
         clip: float | None = None,
         sharpened: Callable[[Tensor], Tensor] | None = None,
+        counts: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
         self.kernels = kernels
@@ -67,7 +69,7 @@ class Attention(nn.Module):
         self.grouped, self.clip, self.sharpened = grouped, clip, sharpened
         self.q_whole: nn.Module | None = norms[0] if norms else None
         self.k_whole: nn.Module | None = norms[1] if norms else None
-        self.head_counts = _head_counts(qkv, head_dim, grouped)
+        self.head_counts = _head_counts(qkv, head_dim, grouped) if counts is None else list(counts)
 
     def forward(
         self, x: Tensor, rotation: ops.Rotation | None, batch: Batch, cache: PagedView, onto: Tensor | None = None

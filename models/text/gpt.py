@@ -1,4 +1,4 @@
-"""GPT-2, StarCoder (GPTBigCode), GPT-Neo, GPT-J and OPT; the shared ground of all that came from GPT-2.
+"""GPT-2, StarCoder (GPTBigCode), GPT-Neo, GPT-J, CodeGen and OPT; the shared ground of all that came from GPT-2.
 
 Layer norms with biases, a plain feed-forward layer that bends by GELU, and positions that are learned, if they do not
 turn as GPT-J's do. OPT's smallest large model norms after it adds.
@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Final
 from torch import nn
 
 from ..config import LONGEST, WIDEST, Keys, ModelConfig, divides
-from ..contract import AttentionSpec, WeightLoader
+from ..contract import AttentionSpec, Part, WeightLoader
+from ..errors import SplitError
 from ..names import Names, gguf_name
 from ..parts.attention import Attention, Heads
 from ..parts.block import ParallelBlock, PostNormBlock
@@ -21,6 +22,7 @@ from ..parts.mlp import MLP
 from ..parts.norm import LayerNorm
 from ..parts.rope import RopeConfig
 from ..parts.scaling import Unscaled
+from ..parts.split import Split
 from ..parts.vocabulary import Embedding, Entrance, Head
 from .decoder import AnyBlock, Decoder, DecoderConfig, WindowedConfig
 
@@ -272,6 +274,30 @@ class GPTJ(GPT):
     @classmethod
     def head_of(cls, place: Checkpoint, embed: Embedding, config: Any) -> Head:
         return Head.load(place, embed, config.hidden, config.tied, bias=True)
+
+
+class CodeGen(GPTJ):
+    """GPT-J, but queries, values and keys are stored together, in four parts, for as many devices of its authors."""
+
+    hf_names: ClassVar[Names] = GPTJ.hf_names.but({"self_attn.qkv_proj": "attn.qkv_proj"})
+    ignored: ClassVar[tuple[str, ...]] = (".attn.causal_mask", *GPT.ignored)
+    parts: ClassVar[int] = 4
+
+    @classmethod
+    def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
+        heads, kernels = config.heads, place.place.kernels
+        if heads.queries % cls.parts:
+            raise SplitError(place.path, cls.parts, f"it has {heads.queries} heads")
+        whole, one = heads.sizes[0], heads.sizes[0] // cls.parts
+        mine = Split("rows").part(cls.parts, place.place, place.path) or Part(0, 0, cls.parts)
+        firsts = [(3 * part + which) * one for which in (0, 2, 1) for part in range(mine.start, mine.stop)]
+        stored = place / "qkv_proj" / "weight"
+        weights = [stored.matrix((3 * whole, config.hidden), Part(0, first, first + one)) for first in firsts]
+        out = Linear.load((place / "o_proj",), whole, (config.hidden,), Split("columns", one))
+        qkv = Linear(weights, [None] * len(weights), None, kernels)
+        count = len(weights) // 3 * one // heads.dim
+        counts = (count, count, count)
+        return Attention(qkv, out, heads.dim, cls.spec(config, layer), kernels=kernels, counts=counts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import Tensor
 
 from unillm.models.errors import WeightsError
+from unillm.models.table import find
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.tensors import Tensors, load, tensors
@@ -52,3 +54,51 @@ def test_missing_and_surplus_tensors_are_listed(name: str) -> None:
         load(weights)
     assert set(caught.value.missing) == {gone}
     assert caught.value.surplus == ["a.stranger"]
+
+
+PUBLISHED: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "falcon-7b": (
+        "RWForCausalLM",
+        {"num_hidden_layers": ("n_layer", 3), "num_attention_heads": ("n_head", 4), "num_kv_heads": ("n_head_kv", 4)},
+    ),
+    "pythia": (
+        "GPTNeoXForCausalLM",
+        {"rope_parameters": ("rotary_pct", 0.5), "rms_norm_eps": ("rotary_emb_base", 10_000)},
+    ),
+    "gemma": ("GemmaForCausalLM", {"hidden_activation": ("hidden_act", "gelu")}),
+    "olmo3": (
+        "Olmo3ForCausalLM",
+        {
+            "rope_parameters": (
+                "rope_scaling",
+                {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64, "rope_theta": 10_000.0},
+            )
+        },
+    ),
+    "phi2": ("PhiForCausalLM", {"rope_parameters": ("partial_rotary_factor", 0.5)}),
+    "glm4-9b": ("GlmForCausalLM", {"rope_parameters": ("rope_theta", 10_000.0)}),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_keys_as_published_lead_to_the_same_config(name: str) -> None:
+    """Each key is left out, and another says the same."""
+    architecture, changes = PUBLISHED[name]
+    keys = zoo.keys_of(zoo.BY_NAME[name])
+    config = find(keys["architectures"][0], "safetensors").Config.from_hf(keys)
+    for key, (other, value) in changes.items():
+        keys.pop(key, None)
+        keys[other] = value
+    assert find(architecture, "safetensors").Config.from_hf(keys) == config
+
+
+def test_internlm3_is_llama_whose_outputs_have_biases_of_their_own() -> None:
+    row = zoo.BY_NAME["llama-bias"]
+    weights = tensors(row)
+    config = {**weights.metadata.config, "architectures": ["InternLM3ForCausalLM"], "qkv_bias": True, "bias": True}
+    for key in ("attention_bias", "mlp_bias"):
+        del config[key]
+    model = load(Tensors(weights.tensors, config))
+    wanted = zoo.expected(zoo.reference(row), zoo.prompt(row))
+    assert type(model).__name__ == "InternLM3"
+    assert distance(Pages(model).whole(zoo.prompt(row)), wanted) <= zoo.TOLERANCE
