@@ -129,7 +129,7 @@ def _ask(body: Question) -> Ask:
     if (body.text is None) == (body.messages is None):
         raise invalid("text", "either text or messages must be there, not both")
     said = None if body.messages is None else [{"role": one.role, "content": one.content} for one in body.messages]
-    if said is None and not body.raw:
+    if body.text is not None and not body.raw:
         said = [{"role": "user", "content": body.text}]
     return Ask(
         model=body.model,

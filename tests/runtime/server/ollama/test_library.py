@@ -63,12 +63,12 @@ def test_a_copy_is_listed_until_it_is_deleted(client: ollama.Client, shelved: st
         client.copy("nix", "other")
 
 
-def test_a_model_is_made_of_another(client: ollama.Client, shelved: str) -> None:  # A43
+def test_a_model_is_made_of_another(client: ollama.Client, server: Serving, shelved: str) -> None:  # A43
     told = client.create(
         "pirate", from_=shelved, system="Arr", parameters={"temperature": 0.5, "stop": ["x"]}, stream=True
     )
     assert [one.status for one in told][-1] == "success"
-    shown = httpx.post(f"{client._client.base_url}api/show", json={"model": "pirate"}).json()
+    shown = server.post("/api/show", model="pirate").json()
     assert shown["system"] == "Arr"
     assert [line.split() for line in shown["parameters"].splitlines()] == [["stop", '"x"'], ["temperature", "0.5"]]
     client.create("pirate", from_="pirate", system="")
