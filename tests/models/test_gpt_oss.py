@@ -15,12 +15,16 @@ from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from unillm.models.contract import Placement
 from unillm.models.parts.attention import Attention
+from unillm.models.parts.scaling import Yarn
 from unillm.models.quantized import QuantizedTensor
+from unillm.models.text.gpt_oss import GptOss, GptOssConfig
 from unillm.registry.files import ModelFiles
-from unillm.runtime.weights.load import load_model
+from unillm.runtime.weights.load import load_model, open_weights
 from unillm.tests.models import zoo
+from unillm.tests.models.gguf_files import write_gguf
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.test_splits import check
+from unillm.tests.support.llama_cpp import LlamaCpp
 
 ROW = zoo.BY_NAME["gpt-oss"]
 
@@ -58,6 +62,20 @@ def test_published_experts_stay_in_their_blocks(place: Placement, tmp_path: Path
     assert len(packed) == 3 * 3
     wanted = zoo.expected(reference, zoo.prompt(ROW))
     assert zoo.distance(Pages(model).whole(zoo.prompt(ROW)), wanted) <= zoo.TOLERANCE
+
+
+def test_llama_cpp_agrees_where_yarns_borders_are_rounded(tmp_path: Path) -> None:
+    """As it has them, whatever the model was trained with."""
+    files = write_gguf(ROW, tmp_path, "F32").files
+    weights, peer, ids = open_weights(files), LlamaCpp(files.weights[0]), zoo.prompt(ROW)
+    config = GptOss.Config.from_gguf(weights.metadata.config)
+    assert isinstance(config, GptOssConfig)
+    assert config.rope is not None
+    scaling = config.rope.scaling
+    assert isinstance(scaling, Yarn)
+    rope = replace(config.rope, scaling=replace(scaling, truncate=True))
+    got = Pages(GptOss.load(weights, replace(config, rope=rope), zoo.PLACE)).whole(ids)[-1].log_softmax(-1)
+    assert float((got - peer.log_probabilities(ids, len(got))).abs().max()) <= 1e-4
 
 
 def test_ranks_divide_published_experts_at_their_blocks(tmp_path: Path) -> None:
