@@ -92,7 +92,9 @@ class Guard:
             return Fault("forbidden", "this origin may not call this server"), 403
         if scope["method"] == "OPTIONS" and origin is not None:
             return None
-        if self._rules.keys and scope["path"] not in self._rules.open_paths and not self._has_key(headers):
+        has_key = not self._rules.keys or self._has_key(headers)
+        scope["state"]["has_key"] = has_key
+        if not has_key and scope["path"] not in self._rules.open_paths:
             return Fault("forbidden", "an API key is needed: Authorization: Bearer KEY"), 401
         return None
 

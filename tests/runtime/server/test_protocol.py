@@ -235,6 +235,25 @@ def test_clients_that_never_read_harm_nobody(server: Serving) -> None:
 
 
 @pytest.mark.slow
+def test_two_hundred_streams_at_once_are_whole_and_say_what_a_lone_one_says(server: Serving) -> None:
+    """SV-17, SV-22"""
+    asking = {"model": server.model, "prompt": "x", "max_tokens": 40, "temperature": 0, "stream": True}
+
+    async def one(client: httpx.AsyncClient) -> str:
+        answer = await client.post(f"{server.url}/v1/completions", json=asking)
+        events = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+        assert (answer.status_code, events[-1]) == (200, "[DONE]")
+        return "".join(choice["text"] for event in events[:-1] for choice in json.loads(event)["choices"])
+
+    async def many() -> list[str]:
+        async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=None)) as client:
+            alone = await one(client)
+            return [alone, *await asyncio.gather(*(one(client) for _ in range(200)))]
+
+    assert len(set(asyncio.run(many()))) == 1
+
+
+@pytest.mark.slow
 def test_clients_that_vanish_leave_nothing_behind(server: Serving) -> None:
     """SV-18: with FIN and with RST, before, within and after the head of an answer."""
     body = json.dumps({"model": "model", "prompt": "x", "max_tokens": 400, "stream": True}).encode()

@@ -285,6 +285,7 @@ def test_neither_prompts_nor_keys_stand_in_the_log(start: Starter, model: Path) 
     """SV-29"""
     server = start("--model", str(model), "--api-key", "k3y-of-mine")
     server.wait_until_ready()
+    assert httpx.get(f"{server.url}/health", timeout=30).json()["models"] == []
     for text in ("my secret question", "\x1b[2J\r\nfake line", "\u202e"):
         headers = {"Authorization": "Bearer k3y-of-mine", "User-Agent": "x\x1b[31m"}
         httpx.post(f"{server.url}/v1/completions", json={**SHORT, "prompt": text}, headers=headers, timeout=60)
