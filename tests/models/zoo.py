@@ -174,6 +174,12 @@ _GLM: Final = {
     "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5},
 }
 
+_DBRX: Final = {
+    "d_model": 64,
+    "attn_config": {"clip_qkv": 1.5, "kv_n_heads": 2, "rope_theta": 50_000.0},
+    "ffn_config": {"hidden_size": 64, "ffn_hidden_size": 48, "moe_num_experts": 5, "moe_top_k": 2},
+    **_rope("default", 50_000.0),
+}
 _PHIMOE: Final = {"num_local_experts": 5, "num_experts_per_tok": 2, "router_jitter_noise": 0.2}
 
 _MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
@@ -216,7 +222,7 @@ _COHERE: Final = {
 }
 _STABLE: Final = {"layer_norm_eps": 1e-3, "partial_rotary_factor": 0.5}
 _FALCON: Final = {"layer_norm_epsilon": 1e-3, "ffn_hidden_size": 96, "tie_word_embeddings": True}
-_GPT: Final = {"n_inner": 96, "layer_norm_epsilon": 1e-3, "tie_word_embeddings": True}
+_GPT: Final = {"n_inner": 96, "layer_norm_epsilon": 5e-3, "tie_word_embeddings": True}
 _BLOOM: Final = {"layer_norm_epsilon": 1e-3, "tie_word_embeddings": True}
 _SIX: Final = {"hidden_size": 96, "num_attention_heads": 6}
 _GPT_NEO: Final = {
@@ -372,6 +378,7 @@ ROWS: Final = (
         light=True,
     ),
     Row("phimoe", "Phimoe", {**_PHIMOE, "lm_head_bias": True, "attention_bias": True}, gguf=False, light=True),
+    Row("dbrx", "Dbrx", _DBRX, gguf=False, light=True),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 

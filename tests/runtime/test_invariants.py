@@ -182,7 +182,12 @@ def _follow(engine: Engine, model: FakeModel, alive: dict[str, tuple[list[int], 
     assert last.finish_reason in ("length", "abort")
 
 
-ROWS = ["llama3.2", "mistral0.1", "qwen3"]
+ROWS = [
+    "llama3.2",
+    "mistral0.1",
+    "qwen3",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("gpt2", "bloom", "olmo2")),
+]
 
 
 @pytest.fixture(scope="module", params=[PLACE, EXACT], ids=["plain", "kernels"])

@@ -119,7 +119,13 @@ def test_a_context_of_a_hundred_windows_runs_in_the_memory_of_a_few() -> None:
         engine.check()
 
 
-ROWS = ["mistral0.1", "qwen2-window", "qwen2-layer-types"]
+MIXED = ("command-r7b", "gpt-neo")
+ROWS = [
+    "mistral0.1",
+    "qwen2-window",
+    "qwen2-layer-types",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in MIXED),
+]
 
 
 @pytest.fixture(scope="module", params=ROWS)
