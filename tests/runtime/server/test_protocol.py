@@ -103,7 +103,14 @@ def test_a_body_that_is_declared_too_long_is_refused_before_it_is_read(server: S
 def test_a_body_without_end_is_cut_at_the_limit(server: Serving) -> None:
     """SV-08"""
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    assert b" 413 " in spoken(server, HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 80)
+    host, port = server.url.removeprefix("http://").split(":")
+    taken = 0
+    with socket.create_connection((host, int(port)), timeout=30) as line, contextlib.suppress(OSError):
+        line.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(200):
+            line.sendall(chunk)
+            taken += 1
+    assert 60 < taken < 100  # the limit is 64, and some lie in buffers
     assert is_well(server)
 
 
