@@ -79,7 +79,7 @@ class QuantizedTensor:
 
     def _rows_of_each(self, part: "Part") -> Self:
         data, *sides = (
-            tensor.unflatten(0, self.shape[:2])[:, part.start : part.stop].flatten(0, 1)
+            tensor.view(*self.shape[:2], *tensor.shape[1:])[:, part.start : part.stop].flatten(0, 1)
             for tensor in (self.data, *self.side.values())
         )
         shape = (self.shape[0], part.stop - part.start, self.shape[2])

@@ -25,6 +25,7 @@ HF: Final[Mapping[str, str]] = {
     "CodeGenForCausalLM": "text.gpt:CodeGen",
     "Cohere2ForCausalLM": "text.cohere:Cohere2",
     "CohereForCausalLM": "text.cohere:Cohere",
+    "DbrxForCausalLM": "text.dbrx:Dbrx",
     "DeepseekForCausalLM": "text.deepseek:DeepSeek",
     "DeepseekV2ForCausalLM": "text.deepseek:DeepSeek2",
     "DeepseekV3ForCausalLM": "text.deepseek:DeepSeek3",

@@ -93,7 +93,7 @@ class Checkpoint:
 
     def settled(self, weight: Weight) -> Weight:
         """A weight made of what was loaded here, on the model's device, packed as all others are."""
-        return self._placed(weight)
+        return weight if weight.device.type == "meta" else self._placed(weight)  # a stand-in has no memory
 
     def vector(self, size: int, part: Part | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
         """A small tensor, in `dtype` whatever it is stored as."""

@@ -102,7 +102,7 @@ class Router(nn.Module):
 def _in_best_groups(ranked: Tensor, routing: Routing) -> Tensor:
     if routing.groups == 1:
         return ranked
-    grouped = ranked.unflatten(-1, (routing.groups, -1))
+    grouped = ranked.view(len(ranked), routing.groups, -1)
     worth = grouped.topk(routing.best_of_group, -1).values.sum(-1)
     best = torch.zeros_like(worth, dtype=torch.bool).scatter_(-1, worth.topk(routing.kept, -1).indices, True)
     return grouped.masked_fill(~best[..., None], float("-inf")).flatten(-2)

@@ -17,7 +17,9 @@ from .decoder import Decoder
 
 MOST_EXPERTS: Final = 1 << 14
 STRONGEST: Final = 1e4  # what shares are times
-_SPELLINGS: Final = {"num_experts": ("num_experts", "num_local_experts", "n_routed_experts")}
+_SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
+    "num_experts": ("num_experts", "num_local_experts", "n_routed_experts")
+}
 _SIGMOID: Final = 2  # GGUF's word for it
 
 
@@ -35,7 +37,7 @@ class Mixture:
 
 def hf_routing(keys: Keys, **more: Any) -> Routing:
     """How many experts, and how many a token chooses; the rest as a family says."""
-    keys = replace(keys, spellings={**keys.spellings, **_SPELLINGS})
+    keys = replace(keys, spellings={**_SPELLINGS, **keys.spellings})
     experts = keys.count("num_experts", most=MOST_EXPERTS)
     choices = keys.count("num_experts_per_tok", 2, most=MOST_EXPERTS)
     return _checked(keys, Routing(experts=experts, choices=choices, **more), "num_experts_per_tok", "num_experts")
