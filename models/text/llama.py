@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from ..config import ModelConfig
 from ..parts.block import Block
+from ..parts.rope import RopeConfig
 from .decoder import Decoder, DecoderConfig, attention_spec, gguf_keys
 
 __all__ = ["Block", "Llama", "LlamaConfig", "attention_spec", "gguf_keys"]
@@ -16,7 +17,9 @@ __all__ = ["Block", "Llama", "LlamaConfig", "attention_spec", "gguf_keys"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaConfig(DecoderConfig):
-    """Nothing beyond what all decoders have."""
+    """What all decoders have; queries and keys always turn."""
+
+    rope: RopeConfig
 
 
 class Llama(Decoder):
