@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from unillm.registry.files import ModelFiles
+from unillm.registry.names import ModelRef
+from unillm.registry.sources.local import files_in_place
 from unillm.runtime.hosting.asking import Ask, HostError
 from unillm.runtime.hosting.room import need_of
 from unillm.tests.support.hosts import Hosted, asked, hosting, said, together, until
@@ -26,10 +30,7 @@ def two(folders: dict[str, Path]) -> Iterator[Hosted]:
         yield hosted
 
 
-def _files(folder: Path):  # type: ignore[no-untyped-def]
-    from unillm.registry.names import ModelRef
-    from unillm.registry.sources.local import files_in_place
-
+def _files(folder: Path) -> ModelFiles:
     return files_in_place(ModelRef.parse(str(folder)))
 
 
@@ -208,9 +209,9 @@ def test_what_is_reserved_for_a_model_covers_what_its_process_holds(two: Hosted)
     assert held < reserved
 
 
-async def _pieces(hosted: Hosted, model: str, **changes: object) -> list[object]:
+async def _pieces(hosted: Hosted, model: str, **changes: Any) -> list[object]:
     return [piece async for piece in hosted.host.ask(asked(model, **changes))]
 
 
-async def _text(hosted: Hosted, model: str, **changes: object) -> str:
+async def _text(hosted: Hosted, model: str, **changes: Any) -> str:
     return said(await _pieces(hosted, model, **changes))  # type: ignore[arg-type]
