@@ -163,5 +163,5 @@ def _halves(place: Checkpoint, sizes: Latent) -> tuple[Weight, Weight]:
     part = None if share is None else Part(0, share.start * unit, share.stop * unit)
     found = both.as_stored().matrix((sizes.heads * unit, sizes.rank), part)
     found = found if isinstance(found, Tensor) else found.dequantize(place.place.dtype)
-    first, second = found.view(-1, unit, sizes.rank).split((sizes.still, sizes.value), 1)
-    return both.settled(first.transpose(1, 2)), both.settled(second)
+    each = found.view(-1, unit, sizes.rank)
+    return both.settled(each[:, : sizes.still].transpose(1, 2)), both.settled(each[:, sizes.still :])

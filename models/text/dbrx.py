@@ -8,7 +8,8 @@ from typing import Any, ClassVar, Final, Self
 
 from torch import Tensor, nn
 
-from ..config import ConfigError, Keys, ModelConfig
+from ..config import Keys, ModelConfig
+from ..errors import ConfigError
 from ..names import Names
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint

@@ -96,7 +96,7 @@ class Row:
     @property
     def mixed(self) -> bool:
         """Whether its layers are experts."""
-        return any("experts" in key for key in self.settings)
+        return "experts" in str(self.settings)
 
     @property
     def windowed(self) -> bool:
@@ -158,7 +158,7 @@ _DEEP: Final = _rope("yarn", factor=4.0, original_max_position_embeddings=64, ms
 _GRANITE_MOE: Final = {
     "num_local_experts": 6,
     "num_experts_per_tok": 2,
-    "embedding_multiplier": 3.0,
+    "embedding_multiplier": 0.3,
     "residual_multiplier": 0.7,
     "attention_multiplier": 0.2,
     "logits_scaling": 2.5,
@@ -177,7 +177,7 @@ _GLM: Final = {
 _DBRX: Final = {
     "d_model": 64,
     "attn_config": {"clip_qkv": 1.5, "kv_n_heads": 2, "rope_theta": 50_000.0},
-    "ffn_config": {"hidden_size": 64, "ffn_hidden_size": 48, "moe_num_experts": 5, "moe_top_k": 2},
+    "ffn_config": {"hidden_size": 64, "ffn_hidden_size": 96, "moe_num_experts": 5, "moe_top_k": 2},
     **_rope("default", 50_000.0),
 }
 _PHIMOE: Final = {"num_local_experts": 5, "num_experts_per_tok": 2, "router_jitter_noise": 0.2}
@@ -378,7 +378,7 @@ ROWS: Final = (
         light=True,
     ),
     Row("phimoe", "Phimoe", {**_PHIMOE, "lm_head_bias": True, "attention_bias": True}, gguf=False, light=True),
-    Row("dbrx", "Dbrx", _DBRX, gguf=False, light=True),
+    Row("dbrx", "Dbrx", _DBRX, gguf=False, light=True, own_eps=False),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 
