@@ -5,6 +5,7 @@ themselves, so that one can ask while a step takes its time. It ends when its pa
 """
 
 import logging
+import os
 from contextlib import suppress
 from dataclasses import asdict
 from queue import Empty, SimpleQueue
@@ -179,7 +180,11 @@ def main() -> None:
     setup = read_setup(Setup)
     end_with_parent(lambda: forget(setup.address))
     process = EngineProcess()
-    Door(setup.address).admit(process.admit)
+    try:
+        door = Door(setup.address)
+    except OSError:  # the folder has gone, and so has whoever wanted this process
+        os._exit(0)
+    door.admit(process.admit)
     try:
         engine, loaded = load(setup)
     except Exception as error:  # a door: why a model does not load is told to who wants it

@@ -6,6 +6,7 @@ when its parent does.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -345,7 +346,11 @@ def main() -> None:
     setup = read_setup(TextSetup)
     end_with_parent(lambda: forget(setup.address))
     process = TextProcess()
-    Door(setup.address).admit(process.admit)
+    try:
+        door = Door(setup.address)
+    except OSError:  # the folder has gone, and so has whoever wanted this process
+        os._exit(0)
+    door.admit(process.admit)
     process.run()
 
 

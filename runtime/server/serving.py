@@ -64,7 +64,7 @@ def serve(options: ServeOptions, settings: RegistrySettings, said: Said) -> None
     try:
         asyncio.run(_serve(options, catalogue, bound, most, said))
     finally:
-        sockets.close(bound)
+        sockets.close(bound, options.host)
 
 
 async def _serve(options: ServeOptions, catalogue: Catalogue, bound: list[Any], most: int, said: Said) -> None:

@@ -6,7 +6,6 @@ import socket
 import stat
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from .errors import CannotListen
@@ -48,14 +47,12 @@ def listening(host: str, port: int) -> list[socket.socket]:
     raise CannotListen(f"{_bracketed(host)}:{port}", error.strerror or str(error), _HINTS.get(error.errno or 0))
 
 
-def close(sockets: Sequence[socket.socket]) -> None:
-    """Let go of them; a socket file goes too."""
+def close(sockets: Sequence[socket.socket], host: str = "") -> None:
+    """Let go of them; the socket file that `host` names goes too."""
     for one in sockets:
-        with suppress(OSError):
-            name = one.getsockname()
-            if isinstance(name, str) and name:
-                Path(name).unlink(missing_ok=True)
         one.close()
+    if host.startswith(UNIX):
+        Path(host.removeprefix(UNIX)).unlink(missing_ok=True)
 
 
 def shown(host: str, sockets: Sequence[socket.socket], scheme: str) -> str:
