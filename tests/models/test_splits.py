@@ -80,7 +80,7 @@ def test_ranks_compute_what_one_does(name: str, world: int, tmp_path: Path) -> N
     check(row, zoo.save(zoo.reference(row), tmp_path), world)
 
 
-@pytest.mark.parametrize("name", ["mixtral", "qwen2-moe"])
+@pytest.mark.parametrize("name", ["mixtral", "qwen2-moe", "deepseek-v3", "dbrx", "granite-moe-shared"])
 def test_experts_are_divided(name: str, tmp_path: Path) -> None:
     """Each rank has some of the intermediate numbers of every one."""
     row = zoo.BY_NAME[name]
@@ -113,7 +113,7 @@ def test_each_rank_takes_its_part_of_the_bytes(tmp_path: Path) -> None:
     shares = ranks(files, 2)
     layers = [sum(weight.nbytes for weight in model.weights() if weight.shape[0] < 131) for model in (whole, *shares)]
     assert layers[1] == layers[2] < 0.52 * layers[0]
-    assert [layer.kv_heads for layer in shares[0].cache_spec().layers] == [1, 1, 1]
+    assert [layer.kv_heads for layer in shares[0].cache_spec().paged] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("world", [3, 8])
