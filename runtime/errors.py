@@ -169,7 +169,7 @@ class ServerUnreachable(RuntimeFault):
 
 
 class ServerRefused(RuntimeFault):
-    """A server said no. `kind` is the family of what is wrong: invalid, not_found, busy ... as `hosting.asking` says."""
+    """A server said no. `kind` is the family of what is wrong (invalid, not_found, busy ...): see `hosting.asking`."""
 
     def __init__(self, kind: str, message: str, hint: str | None = None, status: int | None = None) -> None:
         super().__init__(message)

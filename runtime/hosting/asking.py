@@ -30,8 +30,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     the host likes; `context` asks for a model loaded with so long a context, and bounds this request.
 
     `before` are the tokens of what was said already, which the prompt goes on with. `template` takes the place of the
-    model's own chat template. `usual` are parameters for where neither the request nor the model chooses; all of them or
-    none where they are `usual_together`: none where anybody chooses a temperature.
+    model's own chat template. `usual` are parameters for where neither the request nor the model chooses; all of them
+    or none where they are `usual_together`: none where anybody chooses a temperature.
     """
 
     model: str

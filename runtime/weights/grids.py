@@ -57,11 +57,12 @@ def _regrid(kind: str, blocks: Bytes) -> Bytes:
     chosen = choices[(numbers * (1 / step)).astype(np.int16) + 128].reshape(len(blocks), -1, 2, 16)
     low, high = chosen[:, :, 0], chosen[:, :, 1]
     both = (low | high << 4).reshape(len(blocks), -1)
-    return np.concatenate((factor, scales[:, 0::2] | scales[:, 1::2] << 4, both), axis=1)
+    made = np.concatenate((factor, scales[:, 0::2] | scales[:, 1::2] << 4, both), axis=1)
+    return made.astype(np.uint8, copy=False)
 
 
 def _nibbles(packed: Bytes) -> Bytes:
-    return np.stack((packed & 15, packed >> 4), axis=-1).reshape(len(packed), -1)
+    return np.stack((packed & 15, packed >> 4), axis=-1).reshape(len(packed), -1).astype(np.uint8)
 
 
 def _three_bits(words: NDArray[np.uint16]) -> Bytes:
@@ -81,7 +82,7 @@ def _take_tops(start: int, step: int) -> Callable[[Bytes], tuple[Bytes, Bytes]]:
 
     def take(blocks: Bytes) -> tuple[Bytes, Bytes]:
         tops = blocks[:, start + step - 1 : start + 8 * step : step]
-        scales = np.repeat(tops >> 4, 2, axis=1)
+        scales = np.repeat(tops >> 4, 2, axis=1).astype(np.uint8)
         tops &= 15
         return _take_factor(blocks), scales
 
@@ -102,7 +103,7 @@ def _take_last(count: int) -> Callable[[Bytes], tuple[Bytes, Bytes]]:
 def _take_iq1_s(blocks: Bytes) -> tuple[Bytes, Bytes]:
     """A scale for 32 columns in bits 12 to 14 of eight words."""
     tops = blocks[:, 35::2]
-    scales = np.repeat(tops >> 4 & 7, 2, axis=1)
+    scales = np.repeat(tops >> 4 & 7, 2, axis=1).astype(np.uint8)
     tops &= 0x8F
     return _take_factor(blocks), scales
 
@@ -114,7 +115,7 @@ def _take_iq1_m(blocks: Bytes) -> tuple[Bytes, Bytes]:
     factor = np.bitwise_or.reduce(tops, axis=1, keepdims=True).astype(np.uint16).view(np.uint8)
     one = np.array([0x0000, 0x0000, 0xC000, 0x3000], np.uint16)  # 0x3c00, four bits a word
     blocks[:, 48:] = one.view(np.uint8)
-    return factor, _three_bits(words & 0x0FFF)
+    return factor, _three_bits((words & 0x0FFF).astype(np.uint16))
 
 
 _TAKE_SCALES: Final[dict[str, Callable[[Bytes], tuple[Bytes, Bytes]]]] = {

@@ -1,7 +1,7 @@
 """Dense families that transformers has no class for: tiny seeded checkpoints with the logits of their authors' code.
 
 Those of InternLM 1, Baichuan 7B and MiniCPM are transformers' own models of the same arithmetic, laid out as their
-authors publish it. Grown positions of Qwen 1 have no reference here: its authors' code computes them by the whole length.
+authors publish it. Grown positions of Qwen 1 have no reference here: its authors' code takes the whole length for them.
 """
 
 from dataclasses import replace

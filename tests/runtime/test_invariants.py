@@ -242,7 +242,7 @@ def test_scores_beside_others_are_those_alone(real: tuple[str, Model]) -> None:
 def test_generation_follows_the_scores_with_hits_chunks_company_and_giving_way(real: tuple[str, Model]) -> None:
     name, model = real
     asked = [prompt(BY_NAME[name], 20 + 3 * seed, seed) for seed in range(6)]
-    layer = model.cache_spec().layers[0]
+    layer = model.cache_spec().paged[0]
     page = 2 * 4 * 8 * layer.kv_heads * layer.head_dim * len(model.cache_spec().layers)
     pages = 16 if layer.window is None else 7  # where windows move on, more would be enough for all
     with engine_of(model, batch_tokens=20, kv_memory=pages * page) as engine:

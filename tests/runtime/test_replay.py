@@ -91,7 +91,7 @@ class Reading(Model):
     def logits(self, hidden: Tensor) -> Tensor:
         return self.inner.logits(hidden)
 
-    def weights(self) -> Iterator[Tensor]:  # type: ignore[override]
+    def weights(self) -> Iterator[Tensor]:
         return iter(())
 
 

@@ -138,10 +138,11 @@ def test_a_second_turn_resumes_behind_the_first_prompt() -> None:
 
 def test_chats_with_one_long_system_prompt_share_it_up_to_a_snapshot() -> None:
     target = scheduler_of(20)
-    for number in range(1, 5):
-        target.add(last := Tokens(number, [*range(150), *range(1000 * number, 1000 * number + 20)], limit=180))
+    chats = [Tokens(n, [*range(150), *range(1000 * n, 1000 * n + 20)], limit=180) for n in range(1, 5)]
+    for chat in chats:
+        target.add(chat)
         list(until_idle(target))
-    assert last.cached == 128
+    assert chats[-1].cached == 128
 
 
 def test_rolling_back_computes_again_from_a_snapshot() -> None:
@@ -272,7 +273,8 @@ def test_generation_of_a_real_model_follows_the_scores_with_hits_and_company(rea
                 assert clear.float().mean() > 0.8
         assert engine.stats().cached_tokens > 0
         engine.check()
-    assert list(done.token_ids) == model.generate(asked[-1], 24)
+        last = engine.generate(asked[-1], greedy(24))
+    assert list(last.token_ids) == model.generate(asked[-1], 24)
 
 
 def close(ours: Tensor, theirs: Tensor) -> bool:

@@ -22,12 +22,13 @@ Change: TypeAlias = tuple[str, ...]
 
 _GROWING: frozenset[Kind] = frozenset({"open", "write", "sync", "rename", "mkdir", "link"})
 _CHANGING: frozenset[Kind] = frozenset({"open", "cut", "rename", "unlink", "mkdir", "rmdir", "link"})
-_ALL: frozenset[Kind] = _GROWING | _CHANGING | {"read", "list"}
+_READING: frozenset[Kind] = frozenset({"read", "list"})
+_ALL: frozenset[Kind] = _GROWING | _CHANGING | _READING
 STRUCK_BY: dict[str, frozenset[Kind]] = {
     "ENOSPC": _GROWING,
     "EDQUOT": _GROWING,
     "EIO": _ALL,
-    "EACCES": _CHANGING | {"read"},
+    "EACCES": _CHANGING | frozenset[Kind]({"read"}),
     "EROFS": _CHANGING,
     "EMFILE": frozenset({"open", "read", "list"}),
 }

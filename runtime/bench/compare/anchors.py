@@ -1,6 +1,6 @@
 """What peers did on a quiet machine of the kind that this project is measured on: two cores of an AMD EPYC of Zen 4.
 
-A peer that stays far below its own figure here is badly built, or runs beside something else: it then counts for nothing.
+A peer that stays far below its own figure here is badly built, or runs beside something else: then it does not count.
 """
 
 from collections.abc import Mapping

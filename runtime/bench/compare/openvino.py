@@ -1,6 +1,7 @@
 """OpenVINO GenAI, which reads GGUF itself, and wants the file's vocabulary: a synthetic model has none and fails."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ OPENVINO = WorkerPeer("openvino-genai", "openvino", "openvino_genai")
 
 def load(file: Path, threads: int) -> tuple[Generate, int]:
     import numpy as np
-    import openvino
-    import openvino_genai
 
+    openvino: Any = import_module("openvino")
+    openvino_genai: Any = import_module("openvino_genai")
     words = read_gguf(file).metadata.get("tokenizer.ggml.tokens")
     if not isinstance(words, list):
         raise ValueError("the file has no vocabulary, without which it is not loaded")

@@ -66,7 +66,7 @@ def _made(file: Path, form: str) -> Path:
     folder.mkdir(exist_ok=True)
     weights = _opened(file)
     save_file(dict(_tensors(weights, form)), folder / "model.safetensors", metadata={"format": "pt"})
-    described = _described(weights.metadata.config)
+    described = _described(dict(weights.metadata.config))
     config.write_text(json.dumps(described | ({"quantization_config": _INT8} if form == "w8a8" else {})), "utf-8")
     return folder
 

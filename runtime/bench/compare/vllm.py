@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,7 @@ VLLM_INT8 = WorkerPeer("vllm w8a8", "vllm", "vllm", ("",), unpacked_int8, _WHAT)
 def load(file: Path, threads: int) -> tuple[Generate, int]:
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = f"0-{threads - 1}"
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "2")
-    import vllm
-
+    vllm: Any = import_module("vllm")
     engine: Any = vllm.LLM(str(file), skip_tokenizer_init=True, dtype="bfloat16", max_model_len=4096, max_num_seqs=32)
 
     def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:

@@ -166,7 +166,7 @@ def test_a_host_that_drains_lets_end_what_runs_and_refuses_what_is_new(folder: P
 
         async def drained() -> tuple[str, str]:
             pieces = there.host.ask(asked("m", max_tokens=300))
-            first = await anext(pieces)  # type: ignore[arg-type]
+            first = await anext(pieces)
             draining = asyncio.ensure_future(there.host.drain(30))
             await asyncio.sleep(0)
             try:

@@ -20,7 +20,8 @@ def operations(server: Serving) -> Iterator[Any]:
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json").exclude(path_regex=_LEFT_OUT)
     for found in schema.get_all_operations():
         assert isinstance(found, Ok)
-        yield found.ok()
+        result: Any = found
+        yield result.ok()
 
 
 def hammer(server: Serving, examples: int) -> list[str]:
@@ -30,7 +31,7 @@ def hammer(server: Serving, examples: int) -> list[str]:
 
 def _tried(operation: Any, server: Serving, examples: int) -> list[str]:
     wrong: list[str] = []
-    quiet = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
+    quiet: Any = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 
     @settings(
         max_examples=examples,

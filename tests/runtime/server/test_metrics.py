@@ -17,7 +17,10 @@ def _measures() -> dict[str, Measures]:
 
 
 def test_what_only_grows_is_a_counter_and_the_rest_are_gauges() -> None:
-    numbers = {"": {"requests": 3.0}, "m": {"prompt_tokens": 10, "cached_tokens": 4, "waiting": 2, "kv_bytes": 1 << 40}}
+    numbers: dict[str, dict[str, float]] = {
+        "": {"requests": 3.0},
+        "m": {"prompt_tokens": 10, "cached_tokens": 4, "waiting": 2, "kv_bytes": 1 << 40},
+    }
     families = {one.name: one for one in text_string_to_metric_families(exposed(numbers, {}))}
     assert {name: one.type for name, one in families.items()} == {
         "unillm_requests": "counter",

@@ -39,7 +39,7 @@ class Server(NamedTuple):
         until(lambda: "is ready" in self.said, 120)
 
     def children(self) -> list[psutil.Process]:
-        return psutil.Process(self.process.pid).children()
+        return list(psutil.Process(self.process.pid).children())
 
 
 @pytest.fixture(scope="module")
