@@ -110,7 +110,8 @@ class Stats:
 
     `cached_tokens` of `prompt_tokens` were found in the prefix cache; `evicted_pages` were taken from it for others;
     `gave_way` counts how often a sequence had to leave its pages to others and come back. Of `proposed` tokens, which
-    were guessed ahead, `accepted` were those that the model then chose.
+    were guessed ahead, `accepted` were those that the model then chose; `guessing_failed` says why nothing is
+    guessed any more, where something went wrong with it.
 
     Pages are of `kv_dtype`. They come in `slabs`, which take `kv_bytes` of the `kv_budget`, which engines may share.
     `swapped_out` sequences had their pages saved when they gave way, `swapped_in` got them back; `swap_bytes` are saved
@@ -136,6 +137,7 @@ class Stats:
     evicted_pages: int
     proposed: int = 0
     accepted: int = 0
+    guessing_failed: str | None = None
     kv_dtype: str = ""
     kv_bytes: int = 0
     kv_budget: int = 0

@@ -130,6 +130,7 @@ class Wheel:
             evicted_pages=cache.evicted,
             proposed=0 if self.speculator is None else self.speculator.proposed,
             accepted=0 if self.speculator is None else self.speculator.accepted,
+            guessing_failed=None if self.speculator is None else self.speculator.failure,
             kv_dtype=str(self.runner.pool.layout.dtype).removeprefix("torch."),
             kv_bytes=cache.held,
             kv_budget=cache.slabs.budget.size,

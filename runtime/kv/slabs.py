@@ -83,8 +83,8 @@ class Slabs:
 
     def give(self, pages: Iterable[int]) -> None:
         """Take back what nobody owns any more. There may be memory again for more."""
-        self._refused = False
         for page in pages:
+            self._refused = False
             heappush(self._free, page)
 
     def grow(self, wanted: int) -> bool:

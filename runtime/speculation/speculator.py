@@ -41,6 +41,11 @@ class Speculator:
         if len(chunks) <= FEW and all(_is_decode(chunk) for chunk in chunks):
             self._costs.note(sum(chunk.count for chunk in chunks), seconds)
 
+    @property
+    def failure(self) -> str | None:
+        """What ended the guessing, in words."""
+        return None if self.error is None else f"{type(self.error).__name__}: {self.error}"
+
     def heard(self, chunk: Chunk, chosen: list[int]) -> None:
         """The step chose the tokens `chosen` after `chunk`."""
         self.proposed += len(chunk.guess)

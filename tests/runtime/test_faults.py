@@ -195,8 +195,10 @@ def test_guesses_that_cannot_be_made_are_done_without(model: FakeModel) -> None:
     expected = make_engine(model).generate([1, 2], greedy(30)).token_ids
     options = EngineOptions(kv_memory=1 << 16, page_size=4, draft="ngram", faults=(Fault("propose", after=2),))
     with Engine(model, options=options) as engine:
+        assert engine.stats().guessing_failed is None
         assert engine.generate([1, 2], greedy(30)).token_ids == expected
         assert engine.stats().accepted > 0
+        assert "injected at propose" in (engine.stats().guessing_failed or "")
 
 
 def test_a_tokenizer_that_fails_to_read_a_prompt_fails_its_caller_and_no_other(model: FakeModel) -> None:
