@@ -40,7 +40,11 @@ COMMANDS = [["show"], ["rm"], ["cp", "source"], ["pull"], ["generate", "Hi", "--
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
-def test_no_name_gets_further_than_a_sentence(command: list[str], name: str, tmp_path: Path) -> None:
+def test_no_name_gets_further_than_a_sentence(
+    command: list[str], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (below := tmp_path / "folder" / "below").mkdir(parents=True)
+    monkeypatch.chdir(below)  # where "..", too, is a folder without a model
     environ = {"UNILLM_HOME": str(tmp_path / "home"), "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     ran = run(*command, name, environ=environ)
     assert ran.code in (1, 2, 3, 5), ran
