@@ -4,10 +4,10 @@ A wheel is turned over a model that computes nothing, with as many layers as the
 Every sequence brings one token a step; scores have two entries, so that choosing among them costs next to nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ SEQUENCES: Final = 256
 PROMPT: Final = 64  # tokens of each
 STEPS: Final = 20  # of a run
 PAGE: Final = 16
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +66,48 @@ def _narrow(layer: PagedLayer | StateLayer) -> PagedLayer | StateLayer:
     return StateLayer({name: StateTensor((1,), tensor.dtype) for name, tensor in layer.tensors.items()})
 
 
-def measure_overhead(model: Model, runs: int) -> Figure:
-    """Milliseconds a step, of the steps of each run, for 256 sequences that run at once."""
+def measure_overhead(model: Model, runs: int) -> list[Figure]:
+    """Milliseconds a step, of the steps of each run, for 256 sequences that run at once.
+
+    What comes before the model can begin, and all that a step does beside it: that, choosing and noting tokens.
+    """
     wheel = _running(model, (runs + 1) * STEPS)
-    values = [_steps(wheel) for _ in range(runs + 1)][1:]
-    return Figure(
-        "overhead", "ms", f"scheduling and batch preparation for {SEQUENCES} running sequences", tuple(values)
-    )
+    before = _Spent()
+    for owner, method in ((wheel.scheduler, "next_step"), (wheel.runner, "batch")):
+        setattr(owner, method, before.timed(getattr(owner, method)))
+    values = [_steps(wheel, before) for _ in range(runs + 1)][1:]
+    prepared, whole = zip(*values, strict=True)
+    return [
+        Figure("preparation", "ms", f"scheduling and batch preparation for {SEQUENCES} running sequences", prepared),
+        Figure("overhead", "ms", "that, and choosing and noting their tokens: a step without its model", whole),
+    ]
 
 
-def _steps(wheel: Wheel) -> float:
+class _Spent:
+    """Seconds spent in what is `timed`."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        def run(*given: Any) -> Result:
+            started = perf_counter()
+            try:
+                return function(*given)
+            finally:
+                self.seconds += perf_counter() - started
+
+        return run
+
+
+def _steps(wheel: Wheel, before: _Spent) -> tuple[float, float]:
+    """Milliseconds a step: before the model can begin, and all of it."""
+    before.seconds = 0.0
     started = perf_counter()
     for _ in range(STEPS):
         wheel.turn()
-    return (perf_counter() - started) * 1000 / STEPS
+    whole = perf_counter() - started
+    return before.seconds * 1000 / STEPS, whole * 1000 / STEPS
 
 
 def _running(model: Model, steps: int) -> Wheel:

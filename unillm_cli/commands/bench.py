@@ -64,7 +64,7 @@ def bench(
         from ...runtime.bench.steps import measure_steps
 
         figures += measure_steps(opened.engine.model, runs)
-        figures.append(measure_overhead(opened.engine.model, runs))
+        figures += measure_overhead(opened.engine.model, runs)
         _show(session, opened, work, figures)
 
 

@@ -19,16 +19,19 @@ def test_every_step_that_is_measured_runs_all_sequences(monkeypatch: pytest.Monk
         assert len(wheel.runner.pool.keys) == 5
         return outcomes
 
-    def measuring(wheel: Wheel) -> float:
+    def measuring(wheel: Wheel, before: overhead._Spent) -> tuple[float, float]:
         with monkeypatch.context() as patch:
             patch.setattr(Wheel, "turn", counted)
-            return steps(wheel)
+            return steps(wheel, before)
 
     monkeypatch.setattr(overhead, "_steps", measuring)
-    figure = measure_overhead(FakeModel(layers=5), 2)
+    figures = measure_overhead(FakeModel(layers=5), 2)
     assert measured == [SEQUENCES] * STEPS * 3
-    assert (figure.name, figure.unit, len(figure.values)) == ("overhead", "ms", 2)
-    assert all(0 < value < 1000 for value in figure.values)
+    assert [(one.name, one.unit, len(one.values)) for one in figures] == [
+        ("preparation", "ms", 2),
+        ("overhead", "ms", 2),
+    ]
+    assert all(0 < part < whole < 1000 for part, whole in zip(*(one.values for one in figures), strict=True))
 
 
 def test_layers_that_keep_a_state_are_measured_too() -> None:
@@ -37,4 +40,4 @@ def test_layers_that_keep_a_state_are_measured_too() -> None:
             state = StateLayer({"conv": StateTensor((64, 4)), "scan": StateTensor((64, 16))})
             return CacheSpec((PagedLayer(8, 64), state, PagedLayer(8, 64, window=32), state))
 
-    assert measure_overhead(Mixed(), 1).median > 0
+    assert all(figure.median > 0 for figure in measure_overhead(Mixed(), 1))

@@ -25,6 +25,7 @@ def test_it_prints_a_row_a_test() -> None:
         "decode",
         "batch",
         "step",
+        "preparation",
         "overhead",
         "peak memory",
         "kernels",
@@ -51,8 +52,8 @@ def test_json_has_every_run() -> None:
     assert (data["model"], data["load_seconds"]) == ("fake:1b", 0.5)
     assert data["kernels"] == "avx512"
     assert data["workload"] == {"prompt_tokens": 512, "answer_tokens": 64, "batch": 3, "runs": 2}
-    assert [len(one["values"]) for one in data["figures"]] == [2, 2, 2, 2, 2, 2]
-    assert data["figures"][-1]["of"] == "scheduling and batch preparation for 256 running sequences"
+    assert [len(one["values"]) for one in data["figures"]] == [2, 2, 2, 2, 2, 2, 2]
+    assert data["figures"][-2]["of"] == "scheduling and batch preparation for 256 running sequences"
     assert data["figures"][0] | {"values": None} == {
         "name": "prompt",
         "unit": "tokens/s",
