@@ -137,9 +137,9 @@ class CachedRepo:
         while folder != self.folder and self.folder in folder.parents:
             remove_if_empty(folder)
             folder = folder.parent
-        if self.snapshot(commit).exists():
+        if _files_below(self.snapshot(commit)):
             return
-        for ref in [path for path in (self.folder / "refs").rglob("*") if path.is_file()]:
+        for ref in _files_below(self.folder / "refs"):
             if ref.read_text("ascii", errors="replace").strip() == commit:
                 _unlink_for_good(ref)
         for name in ("refs", "blobs"):
@@ -168,6 +168,16 @@ class CachedFile:
             return blob if inside and blob.is_file() else None
         places = (self.pointer, self.repo.blob(self.digest))
         return next((place for place in places if place.is_file()), None)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """Every file and link below `folder`. Raises `OSError` where it cannot be known: nothing is not the same."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    return [Path(place) / name for place, _, names in os.walk(folder, onerror=refuse) for name in names]
 
 
 def _unlink_for_good(path: Path) -> None:

@@ -56,7 +56,8 @@ def prune(settings: RegistrySettings, *, partial: bool = False) -> Unused:
 def _remove(unused: Unused, settings: RegistrySettings, shelf: Shelf) -> None:
     brought = Brought(shelf.store.brought, settings.cache_dir)
     unused.leftovers.remove(brought)
-    brought.forget(list(brought.files()))  # of what is gone, or has its manifest by now
+    places = shelf.needed().places
+    brought.forget([one for one in brought.files() if one.pointer in places])  # it has its manifest by now
     for path in unused.partial:
         with writing(path):
             if path.is_dir() and not path.is_symlink():

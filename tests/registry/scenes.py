@@ -98,4 +98,4 @@ class Scene:
             shelf.remove(entry)
         prune(self.settings, partial=True)
         kept = [path for path in self.folder.rglob("*") if not path.is_dir() and path.suffix != ".lock"]
-        assert kept == []
+        assert kept == [], kept
