@@ -11,7 +11,6 @@ from torch import nn
 
 from ..config import LONGEST, MOST_LAYERS, Keys, ModelConfig
 from ..parts.attention import Attention, Norms
-from ..parts.block import ParallelBlock
 from ..parts.checkpoint import Checkpoint
 from ..parts.norm import HeadsNorm, LayerNorm
 from ..parts.rope import RopeConfig
@@ -78,12 +77,7 @@ class Cohere(Decoder):
 
     @classmethod
     def block(cls, place: Checkpoint, config: Any, layer: int) -> AnyBlock:
-        return ParallelBlock(
-            cls.norm_of(place / "input_layernorm", config),
-            cls.attention(place / "self_attn", config, layer),
-            None,
-            cls.feed_forward(place, config, layer),
-        )
+        return cls.side_by_side(place, config, layer)
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:

@@ -273,7 +273,13 @@ class Decoder(Model):
 
     @classmethod
     def entrance_of(cls, trunk: Checkpoint, config: Any) -> Entrance:
-        return Entrance(Embedding.load(trunk / "embed_tokens", config.vocabulary, config.hidden))
+        scale = cls.embedding_scale(config, trunk.place)
+        return Entrance(Embedding.load(trunk / "embed_tokens", config.vocabulary, config.hidden, scale))
+
+    @classmethod
+    def embedding_scale(cls, config: Any, place: Placement) -> float:  # noqa: ARG003
+        """What embeddings are multiplied by."""
+        return 1.0
 
     @classmethod
     def block(cls, place: Checkpoint, config: Any, layer: int) -> AnyBlock:
@@ -281,6 +287,18 @@ class Decoder(Model):
             cls.norm_of(place / "input_layernorm", config),
             cls.attention(place / "self_attn", config, layer),
             cls.norm_of(place / "post_attention_layernorm", config),
+            cls.feed_forward(place, config, layer),
+        )
+
+    @classmethod
+    def side_by_side(
+        cls, place: Checkpoint, config: Any, layer: int, mlp_norm: nn.Module | None = None
+    ) -> ParallelBlock:
+        """A block whose branches read the same states, on one norm unless the second has its own."""
+        return ParallelBlock(
+            cls.norm_of(place / "input_layernorm", config),
+            cls.attention(place / "self_attn", config, layer),
+            mlp_norm,
             cls.feed_forward(place, config, layer),
         )
 

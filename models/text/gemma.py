@@ -20,7 +20,7 @@ from ..parts.checkpoint import Checkpoint
 from ..parts.norm import RMSNorm
 from ..parts.rope import RopeConfig
 from ..parts.scaling import Unscaled
-from ..parts.vocabulary import Embedding, Entrance, Head
+from ..parts.vocabulary import Embedding, Head
 from ..rope_keys import SLOWEST, ropes_from_hf
 from .decoder import LARGEST, AnyBlock, Decoder, DecoderConfig, WindowedConfig, layer_windows
 
@@ -117,9 +117,8 @@ class Gemma(Decoder):
     Config: ClassVar[type[ModelConfig]] = GemmaConfig
 
     @classmethod
-    def entrance_of(cls, trunk: Checkpoint, config: Any) -> Entrance:
-        scale = _rounded(config.hidden**0.5, trunk.place)
-        return Entrance(Embedding.load(trunk / "embed_tokens", config.vocabulary, config.hidden, scale))
+    def embedding_scale(cls, config: Any, place: Placement) -> float:
+        return _rounded(config.hidden**0.5, place)
 
     @classmethod
     def norm_of(cls, place: Checkpoint, config: Any) -> nn.Module:

@@ -15,7 +15,7 @@ from ..contract import AttentionSpec, Part, WeightLoader
 from ..errors import SplitError
 from ..names import Names, gguf_name
 from ..parts.attention import Attention, Heads
-from ..parts.block import ParallelBlock, PostNormBlock
+from ..parts.block import PostNormBlock
 from ..parts.checkpoint import Checkpoint
 from ..parts.linear import Linear
 from ..parts.mlp import MLP
@@ -260,12 +260,7 @@ class GPTJ(GPT):
 
     @classmethod
     def block(cls, place: Checkpoint, config: Any, layer: int) -> AnyBlock:
-        return ParallelBlock(
-            cls.norm_of(place / "input_layernorm", config),
-            cls.attention(place / "self_attn", config, layer),
-            None,
-            cls.feed_forward(place, config, layer),
-        )
+        return cls.side_by_side(place, config, layer)
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..config import WIDEST, Keys, ModelConfig
-from ..contract import AttentionSpec
+from ..contract import AttentionSpec, Placement
 from ..parts.block import Block
 from ..parts.checkpoint import Checkpoint
-from ..parts.vocabulary import Embedding, Entrance, Head
+from ..parts.vocabulary import Embedding, Head
 from .decoder import LARGEST, AnyBlock, Decoder, DecoderConfig, attention_spec
 
 
@@ -83,9 +83,9 @@ class Granite(Decoder):
     Config: ClassVar[type[ModelConfig]] = GraniteConfig
 
     @classmethod
-    def entrance_of(cls, trunk: Checkpoint, config: Any) -> Entrance:
-        scale = config.embedding_scale
-        return Entrance(Embedding.load(trunk / "embed_tokens", config.vocabulary, config.hidden, scale))
+    def embedding_scale(cls, config: Any, place: Placement) -> float:  # noqa: ARG003
+        scale: float = config.embedding_scale
+        return scale
 
     @classmethod
     def block(cls, place: Checkpoint, config: Any, layer: int) -> AnyBlock:

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import Keys, ModelConfig
-from ..contract import AttentionSpec
+from ..contract import AttentionSpec, Placement
 from ..names import Names, gguf_name
 from ..ops.cpu.kernels import Kernels
 from ..parts.block import Block
 from ..parts.checkpoint import Checkpoint
-from ..parts.vocabulary import Embedding, Entrance, Head
+from ..parts.vocabulary import Embedding, Head
 from .decoder import LARGEST, DecoderConfig, gguf_keys
 from .mixture import Mixing, Mixture, gguf_expert_width, gguf_routing, hf_routing
 
@@ -85,9 +85,9 @@ class Grok(Mixing):
     )
 
     @classmethod
-    def entrance_of(cls, trunk: Checkpoint, config: Any) -> Entrance:
-        scale = config.embedding_scale
-        return Entrance(Embedding.load(trunk / "embed_tokens", config.vocabulary, config.hidden, scale))
+    def embedding_scale(cls, config: Any, place: Placement) -> float:  # noqa: ARG003
+        scale: float = config.embedding_scale
+        return scale
 
     @classmethod
     def block(cls, place: Checkpoint, config: Any, layer: int) -> Block:

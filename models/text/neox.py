@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from ..config import Keys, ModelConfig
 from ..names import Names, gguf_name
 from ..parts.attention import Attention, Heads, Order
-from ..parts.block import ParallelBlock
 from ..parts.checkpoint import Checkpoint
 from ..parts.vocabulary import Embedding, Head
 from .decoder import AnyBlock, heads_from_hf
@@ -63,12 +62,7 @@ class GPTNeoX(GPT):
     def block(cls, place: Checkpoint, config: Any, layer: int) -> AnyBlock:
         if not config.parallel:
             return super().block(place, config, layer)
-        return ParallelBlock(
-            cls.norm_of(place / "input_layernorm", config),
-            cls.attention(place / "self_attn", config, layer),
-            cls.norm_of(place / "post_attention_layernorm", config),
-            cls.feed_forward(place, config, layer),
-        )
+        return cls.side_by_side(place, config, layer, cls.norm_of(place / "post_attention_layernorm", config))
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
@@ -110,12 +104,7 @@ class Phi(GPT):
 
     @classmethod
     def block(cls, place: Checkpoint, config: Any, layer: int) -> AnyBlock:
-        return ParallelBlock(
-            cls.norm_of(place / "input_layernorm", config),
-            cls.attention(place / "self_attn", config, layer),
-            None,
-            cls.feed_forward(place, config, layer),
-        )
+        return cls.side_by_side(place, config, layer)
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..config import LONGEST, Keys, ModelConfig
 from ..names import Names, gguf_name
-from ..parts.attention import Attention
+from ..parts.attention import Attention, Heads, Norms
 from ..parts.block import Block
 from ..parts.checkpoint import Checkpoint
 from ..parts.norm import LayerNorm, WholeNorm
@@ -123,13 +123,18 @@ class Olmo2(Decoder):
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
         bias, spec, heads = config.attention_bias, cls.spec(config, layer), config.heads
-        wide, narrow, _ = heads.sizes
-        norms = (
-            WholeNorm.load(place / "q_norm", wide, heads.dim, config.eps),
-            WholeNorm.load(place / "k_norm", narrow, heads.dim, config.eps),
-        )
+        norms = whole_norms(place, heads, config.eps)
         return Attention.load(place, config.hidden, heads, spec, qkv_bias=bias, out_bias=bias, norms=norms)
 
 
 class Olmo3(Olmo2):
     Config: ClassVar[type[ModelConfig]] = Olmo3Config
+
+
+def whole_norms(place: Checkpoint, heads: Heads, eps: float) -> Norms:
+    """Norms over all of a layer's queries, and over all of its keys."""
+    wide, narrow, _ = heads.sizes
+    return (
+        WholeNorm.load(place / "q_norm", wide, heads.dim, eps),
+        WholeNorm.load(place / "k_norm", narrow, heads.dim, eps),
+    )

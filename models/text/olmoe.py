@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 from ..config import ModelConfig
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
-from ..parts.norm import WholeNorm
 from .decoder import DecoderConfig, gguf_keys
 from .mixture import Mixing, Mixture, gguf_expert_width, gguf_routing, hf_routing
+from .olmo import whole_norms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +44,5 @@ class Olmoe(Mixing):
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
         bias, spec, heads = config.attention_bias, cls.spec(config, layer), config.heads
-        wide, narrow, _ = heads.sizes
-        norms = (
-            WholeNorm.load(place / "q_norm", wide, heads.dim, config.eps),
-            WholeNorm.load(place / "k_norm", narrow, heads.dim, config.eps),
-        )
+        norms = whole_norms(place, heads, config.eps)
         return Attention.load(place, config.hidden, heads, spec, qkv_bias=bias, out_bias=bias, norms=norms)

@@ -8,7 +8,6 @@ from torch import nn
 
 from ..config import Keys, ModelConfig
 from ..parts.attention import Attention, Norms
-from ..parts.block import ParallelBlock
 from ..parts.checkpoint import Checkpoint
 from ..parts.norm import HeadsNorm, LayerNorm
 from ..parts.split import Split
@@ -59,12 +58,7 @@ class StableLM(Decoder):
         parallel = not second.exists() if config.parallel is None else config.parallel
         if not parallel:
             return super().block(place, config, layer)
-        return ParallelBlock(
-            cls.norm_of(place / "input_layernorm", config),
-            cls.attention(place / "self_attn", config, layer),
-            None,
-            cls.feed_forward(place, config, layer),
-        )
+        return cls.side_by_side(place, config, layer)
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
