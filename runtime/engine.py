@@ -226,6 +226,10 @@ class Engine:
         ids = [self._intake.conversation(messages, variables)]
         return Stream(self._watch(ids, params, priority), self) if stream else self._answer(ids, params, priority)[0]
 
+    def count(self, messages: Sequence[Message], **variables: Any) -> int:
+        """How many tokens a conversation has, written down as for `chat`. `PromptTooLong` beyond the context."""
+        return len(self._intake.conversation(messages, variables))
+
     def logits(self, token_ids: Sequence[int], *, start: int = 0) -> Tensor:
         """Scores [tokens, vocabulary] fp32 for what follows each token, from `start` on.
 
@@ -270,11 +274,14 @@ class Engine:
             self._request(known)
         return Stream(ids, self)
 
-    def abort(self, id: str) -> None:  # noqa: A002 - the name that results give it
-        """End a request, whatever state it is in; its last update says so. One that has ended stays as it is."""
+    def abort(self, id: str, *, wait: bool = True) -> None:  # noqa: A002 - the name that results give it
+        """End a request, whatever state it is in; its last update says so. One that has ended stays as it is.
+
+        Without `wait` no lock is taken, so that a signal handler may call it: the next turn finds it aborted.
+        """
         request = self._watched.get(id)
         if request is not None:
-            self._desk().abort([request])
+            self._desk().abort([request], wait=wait)
 
     def step(self) -> bool:
         """Turn once, which `generate` and streams do by themselves. False when there was nothing to do."""

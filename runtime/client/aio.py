@@ -80,6 +80,9 @@ class AsyncClient:
                 if update is not None:
                     yield update
 
+    async def count(self, prompt: str | Sequence[Mapping[str, str]], *, model: str) -> int:
+        return wire.read_count(await self._asked("POST", "/count", wire.question(model, prompt, SamplingParams())))
+
     async def models(self) -> list[InstalledModel]:
         return wire.read_models(await self._asked("GET", "/api/tags"))
 

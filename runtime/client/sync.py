@@ -90,6 +90,10 @@ class Client:
                 if update is not None:
                     yield update
 
+    def count(self, prompt: str | Sequence[Mapping[str, str]], *, model: str) -> int:
+        """How many tokens a prompt has, nothing computed."""
+        return wire.read_count(self._asked("POST", "/count", wire.question(model, prompt, SamplingParams())))
+
     def models(self) -> list[InstalledModel]:
         """What is installed there, the newest first."""
         return wire.read_models(self._asked("GET", "/api/tags"))

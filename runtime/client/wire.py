@@ -47,6 +47,10 @@ class PullStatus(msgspec.Struct):
     error: str | None = None
 
 
+class _Counted(msgspec.Struct):
+    tokens: int
+
+
 class _Installed(msgspec.Struct):
     models: list[InstalledModel]
 
@@ -133,6 +137,10 @@ def read_about(body: bytes) -> About | None:
     except msgspec.MsgspecError:
         return None
     return about if about.program == "unillm" else None
+
+
+def read_count(body: bytes) -> int:
+    return msgspec.json.decode(body, type=_Counted).tokens
 
 
 def read_models(body: bytes) -> list[InstalledModel]:

@@ -78,6 +78,10 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     context: Positive | None = None
 
 
+class Counted(msgspec.Struct):
+    tokens: int
+
+
 class About(msgspec.Struct):
     """Which program answers here."""
 
@@ -112,6 +116,11 @@ async def about(server: Server, _body: None, _request: Request) -> Response:
 async def answer(server: Server, body: Question, request: Request) -> Response:
     with naming({}):
         return await stream(server.host, [_ask(body)], request, Pieces())
+
+
+async def count(server: Server, body: Question, _request: Request) -> Response:
+    with naming({}):
+        return json_response(Counted(await server.host.count(_ask(body))))
 
 
 async def residents(server: Server, _body: None, _request: Request) -> Response:
@@ -151,6 +160,7 @@ def _params(wanted: Wanted) -> SamplingParams:
 ENDPOINTS = (
     Endpoint("GET", "/about", about, OWN, "Which program answers here", result=About),
     Endpoint("POST", "/answer", answer, OWN, "Answer a question, piece by piece", Question, Piece),
+    Endpoint("POST", "/count", count, OWN, "How many tokens a question has", Question, Counted),
     Endpoint("GET", "/residents", residents, OWN, "The models that are loaded", result=list[Resident]),
     Endpoint("POST", "/v1/models/pin", pin, OWN, "Keep a loaded model, or no longer", Pin, Pin),
 )

@@ -89,8 +89,8 @@ class FakeEngine:
         return nullcontext(Opened(self, "fake:1b", 0.5))  # type: ignore[arg-type]
 
     def install(self, patch: pytest.MonkeyPatch) -> "FakeEngine":
-        for command in ("generate", "bench"):
-            patch.setattr(f"unillm.unillm_cli.commands.{command}.open_engine", self.open)
+        for module in ("speaking", "commands.bench"):
+            patch.setattr(f"unillm.unillm_cli.{module}.open_engine", self.open)
         return self
 
 

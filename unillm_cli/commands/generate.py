@@ -1,26 +1,15 @@
 """`unillm generate`: one prompt, one answer, streamed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
 
 from ...runtime.params import SamplingParams
 from ...runtime.results import Completion, Update
 from .. import options as of
-from ..asking import ask, is_for_here
-from ..client import Opened, open_engine
 from ..errors import UsageError
 from ..prompts import read_prompt
-from ..serving import find_server
 from ..session import Session
-from ..settings import Settings
+from ..speaking import Said, Speaker, choose_server, open_speaker
 from ..timings import Pace, as_data, block
-
-if TYPE_CHECKING:
-    from ...runtime.client.sync import Client
-
-# How people's chat programs sample where a model says nothing of it. The engine's own default is the bare distribution,
-# from which a small model picks nonsense.
-USUAL = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 
 
 def generate(
@@ -104,54 +93,17 @@ def generate(
         "offline": offline,
     }
     settings = session.settings(model=model, **own)
-    server = _server(session, settings, host, [name for name, value in own.items() if value is not None], local=local)
-    if server is not None:
-        with server:
-            _from_server(session, server, settings, text, system, params, raw=raw, verbose=verbose)
-        return
-    with open_engine(session, settings) as opened:
-        params = _usual(params, opened.engine.defaults)
-        updates = _updates(opened, text, system, params, raw=raw)
-        completion = _answered(session, updates, verbose=verbose)
-        _end(session, opened, completion, params, verbose=verbose)
+    server = choose_server(session, settings, host, own, local=local)
+    with open_speaker(session, settings, server) as speaker:
+        answer = speaker.answer(_said(text, system), params, raw=raw)
+        completion = _answered(session, answer.updates, verbose=verbose)
+        _end(session, speaker, completion, params, verbose=verbose)
 
 
-def _server(
-    session: Session, settings: Settings, host: str | None, own: Sequence[str], *, local: bool
-) -> "Client | None":
-    """The server that answers; None where this process does: it was asked to, or has to, or nobody else is there."""
-    if host is not None and (local or own):
-        flag = "local" if local else own[0].replace("_", "-")
-        raise UsageError(f"--host and --{flag} exclude each other", f"--{flag} is for a model in this process")
-    if local or own or (host is None and is_for_here(settings.model)):
-        return None
-    return find_server(session, host)
-
-
-def _from_server(
-    session: Session,
-    server: "Client",
-    settings: Settings,
-    text: str,
-    system: str | None,
-    params: SamplingParams,
-    *,
-    raw: bool,
-    verbose: bool,
-) -> None:
-    served = ask(session, server, settings.model, text, system, params, raw=raw)
-    completion = _answered(session, served.updates, verbose=verbose)
-    if completion.error is not None:
-        raise completion.error
-    if session.json:
-        session.output.data(as_data(completion, served.name, served.load_seconds))
-    if completion.finish_reason == "length" and params.max_tokens is None:
-        usage = completion.usage
-        session.output.warn(
-            f"the answer was cut after {usage.completion_tokens} tokens: the context is full, or a limit"
-        )
-    for line in block(completion, served.load_seconds) if verbose else ():
-        session.output.note(line)
+def _said(text: str, system: str | None) -> Said:
+    if system is None:
+        return text
+    return [{"role": "system", "content": system}, {"role": "user", "content": text}]
 
 
 def _biases(given: list[str] | None) -> dict[int, float] | None:
@@ -166,23 +118,6 @@ def _biases(given: list[str] | None) -> dict[int, float] | None:
         except ValueError:
             raise UsageError(f"--logit-bias {text}: not a token id, = and a number", "--logit-bias 1234=-5") from None
     return biases
-
-
-def _usual(params: SamplingParams, stated: Mapping[str, Any]) -> SamplingParams:
-    """`params`, and where neither the user nor the model chose a temperature the usual ones, but for what it states."""
-    if params.temperature is not None or "temperature" in stated:
-        return params
-    return params.over({name: stated.get(name, value) for name, value in USUAL.items()})
-
-
-def _updates(opened: Opened, text: str, system: str | None, params: SamplingParams, *, raw: bool) -> Iterator[Update]:
-    """The answer as it comes: through the model's chat template where it has one."""
-    if raw or (system is None and not opened.engine.has_chat_template):
-        return opened.engine.stream(text, params)
-    messages = [{"role": "user", "content": text}]
-    if system is not None:
-        messages.insert(0, {"role": "system", "content": system})
-    return opened.engine.chat(messages, params, stream=True)
 
 
 def _answered(session: Session, updates: Iterator[Update], *, verbose: bool) -> Completion:
@@ -204,23 +139,13 @@ def _answered(session: Session, updates: Iterator[Update], *, verbose: bool) -> 
     return completion
 
 
-def _end(session: Session, opened: Opened, completion: Completion, params: SamplingParams, *, verbose: bool) -> None:
+def _end(session: Session, speaker: Speaker, completion: Completion, params: SamplingParams, *, verbose: bool) -> None:
     """What there is to say of a whole answer."""
     if completion.error is not None:
         raise completion.error
     if session.json:
-        session.output.data(as_data(completion, opened.name, opened.load_seconds))
+        session.output.data(as_data(completion, speaker.name, speaker.load_seconds))
     if completion.finish_reason == "length" and params.max_tokens is None:
-        session.output.warn(_why_cut(completion, opened.engine.context))
-    for line in block(completion, opened.load_seconds) if verbose else ():
+        session.output.warn(speaker.why_cut(completion))
+    for line in block(completion, speaker.load_seconds) if verbose else ():
         session.output.note(line)
-
-
-def _why_cut(completion: Completion, context: int) -> str:
-    """What ended an answer that nobody limited."""
-    usage = completion.usage
-    if usage.prompt_tokens + usage.completion_tokens >= context:
-        return f"the answer was cut: the context of {context} tokens is full; --context makes it longer"
-    return (
-        f"the answer was cut at the model's own limit of {usage.completion_tokens} tokens; --max-tokens asks for more"
-    )

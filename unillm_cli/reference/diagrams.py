@@ -28,12 +28,14 @@ class Call:
 
 
 REQUEST = (
-    Call("unillm_cli/commands/generate", "unillm_cli/client", "open_engine", "a model's name and the settings"),
+    Call("unillm_cli/commands/generate", "unillm_cli/speaking", "open_speaker", "a model's name and the settings"),
+    Call("unillm_cli/speaking", "unillm_cli/client", "open_engine", "where no server answers"),
     Call("unillm_cli/client", "registry/locate", "locate", "the name becomes verified files"),
     Call("unillm_cli/client", "runtime/engine", "load", "the files become an engine"),
     Call("runtime/engine", "runtime/loading", "load_parts", "weights are mapped; tokenizer, template, defaults"),
     Call("runtime/engine", "runtime/assembly", "assemble", "a cache as large as memory allows"),
-    Call("unillm_cli/commands/generate", "runtime/engine", "chat", "messages"),
+    Call("unillm_cli/commands/generate", "unillm_cli/speaking", "answer", "text, or messages"),
+    Call("unillm_cli/speaking", "runtime/engine", "chat", "messages"),
     Call("runtime/engine", "runtime/intake", "conversation", "the template writes them, the tokenizer reads that"),
     Call("runtime/engine", "runtime/desk", "hand_in", "the request waits in line"),
     Call("runtime/engine", "runtime/desk", "drive", "whoever waits for an answer turns the wheel"),

@@ -1,0 +1,188 @@
+"""A model that answers, wherever it runs: one face over an engine in this process and one of a running server.
+
+What a command asks is the same for both: text or a conversation, and parameters. Who speaks is decided here, once.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from ..runtime.errors import PromptTooLong, ServerRefused
+from ..runtime.params import SamplingParams
+from ..runtime.results import Completion, Update
+from .asking import is_for_here, loaded
+from .client import Opened, open_engine
+from .errors import UsageError
+from .serving import find_server
+from .session import Session
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..runtime.client.sync import Client
+
+Message: TypeAlias = Mapping[str, str]
+Said: TypeAlias = str | Sequence[Message]
+
+# How people's chat programs sample where a model says nothing of it. The engine's own default is the bare distribution,
+# from which a small model picks nonsense.
+USUAL = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer on its way. `stop` ends it soon: it takes no lock, so that a signal handler may call it."""
+
+    updates: Iterator[Update]
+    stop: Callable[[], None]
+
+
+class Speaker(Protocol):
+    """A model that is loaded. `context` is in tokens, `load_seconds` how long the loading took."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def load_seconds(self) -> float: ...
+    @property
+    def converses(self) -> bool:
+        """Whether it knows how to write down a conversation; otherwise it continues text."""
+        ...
+
+    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False) -> Answer:
+        """Text is a conversation's first words unless it is `raw`, or the model has no chat template."""
+        ...
+
+    def count(self, said: Sequence[Message]) -> int | None:
+        """How many tokens a conversation has; None of one that is longer than the context."""
+        ...
+
+    def why_cut(self, completion: Completion) -> str:
+        """What ended an answer that nobody limited."""
+        ...
+
+
+@contextmanager
+def open_speaker(
+    session: Session, settings: Settings, server: "Client | None", context: int | None = None
+) -> Iterator[Speaker]:
+    """The model of the settings, loaded by `server`, or in this process where there is none.
+
+    `context` is the one that a server is asked for.
+    """
+    if server is None:
+        with open_engine(session, settings) as opened:
+            yield Here(opened)
+    else:
+        with server:
+            yield There(server, *loaded(session, server, settings.model, context))
+
+
+def choose_server(
+    session: Session, settings: Settings, host: str | None, own: Mapping[str, object], *, local: bool
+) -> "Client | None":
+    """The server that answers; None where this process does: it was asked to, or has to, or nobody else is there.
+
+    `own` are the flags that say how a model is loaded here; those that are None were not given.
+    """
+    given = [name for name, value in own.items() if value is not None]
+    if host is not None and (local or given):
+        flag = "local" if local else given[0].replace("_", "-")
+        raise UsageError(f"--host and --{flag} exclude each other", f"--{flag} is for a model in this process")
+    if local or given or (host is None and is_for_here(settings.model)):
+        return None
+    return find_server(session, host)
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """An engine in this process."""
+
+    opened: Opened
+
+    @property
+    def name(self) -> str:
+        return self.opened.name
+
+    @property
+    def context(self) -> int:
+        return self.opened.engine.context
+
+    @property
+    def load_seconds(self) -> float:
+        return self.opened.load_seconds
+
+    @property
+    def converses(self) -> bool:
+        return self.opened.engine.has_chat_template
+
+    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False) -> Answer:
+        engine, params = self.opened.engine, usual(params, self.opened.engine.defaults)
+        if isinstance(said, str) and (raw or not self.converses):
+            stream = engine.stream(said, params)
+        else:
+            stream = engine.chat(_conversation(said), params, stream=True)
+        return Answer(stream, lambda: engine.abort(stream.id, wait=False))
+
+    def count(self, said: Sequence[Message]) -> int | None:
+        try:
+            return self.opened.engine.count(said)
+        except PromptTooLong:
+            return None
+
+    def why_cut(self, completion: Completion) -> str:
+        usage = completion.usage
+        if usage.prompt_tokens + usage.completion_tokens >= self.context:
+            return f"the answer was cut: the context of {self.context} tokens is full; --context makes it longer"
+        own = f"the model's own limit of {usage.completion_tokens} tokens"
+        return f"the answer was cut at {own}; --max-tokens asks for more"
+
+
+@dataclass(frozen=True, slots=True)
+class There:
+    """A model that a server has loaded."""
+
+    client: "Client"
+    name: str
+    context: int
+    load_seconds: float
+
+    @property
+    def converses(self) -> bool:
+        return True
+
+    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False) -> Answer:
+        from ..runtime.client.wire import Reading, question  # late: it brings what talks to servers
+
+        asked = question(self.name, said, params, raw=raw, usual=True)
+        return Answer(self.client.read(asked, Reading("")), _interrupt)
+
+    def count(self, said: Sequence[Message]) -> int | None:
+        try:
+            return self.client.count(said, model=self.name)
+        except ServerRefused as error:
+            if error.kind != "too_long":
+                raise
+            return None
+
+    def why_cut(self, completion: Completion) -> str:
+        cut = f"the answer was cut after {completion.usage.completion_tokens} tokens"
+        return f"{cut}: the context is full, or a limit"
+
+
+def usual(params: SamplingParams, stated: Mapping[str, Any]) -> SamplingParams:
+    """`params`, and where neither the user nor the model chose a temperature the usual ones, but for what it states."""
+    if params.temperature is not None or "temperature" in stated:
+        return params
+    return params.over({name: stated.get(name, value) for name, value in USUAL.items()})
+
+
+def _conversation(said: Said) -> Sequence[Message]:
+    return [{"role": "user", "content": said}] if isinstance(said, str) else said
+
+
+def _interrupt() -> None:
+    """Nothing of ours is in the midst of anything while a server is read: whoever reads is interrupted."""
+    raise KeyboardInterrupt
