@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 
-from ..digests import Digest, hash_file
+from ..digests import Digest
 from ..errors import HubFailed, MalformedAnswer, ModelNotFound, NotPublic, OfflineMode, SourceUnreachable
-from ..events import Listener, Notice, Progress, Verifying
+from ..events import Listener, Notice, Progress
 from ..manifest import Manifest, RegistryOrigin, ShelvedFile
 from ..names import ModelRef
 from ..offers import RegistryOffer
@@ -26,6 +26,7 @@ from .hub import RemoteFile
 from .ollama_layers import MAX_BYTES, Layer, Pinned, Placed, read_layers, read_pinned, refuse_unreadable
 from .pace import pace_of
 from .reach import why_unreachable
+from .stored import is_right, shelved
 from .transfer import download
 from .web import Response, stream
 
@@ -122,11 +123,9 @@ class OllamaRegistry:
 
     def _bring(self, file: PlannedFile, origin: RegistryOrigin, listener: Listener) -> ShelvedFile:
         with self._store.fetching(file.digest):
-            if not _is_right(file, listener):
+            if not is_right(file, listener):
                 self._download(file, origin, listener)
-        return ShelvedFile(
-            file.name, file.size, file.digest, file.weights, fetched=True, modified=file.path.stat().st_mtime_ns
-        )
+        return shelved(file)
 
     def _download(self, file: PlannedFile, origin: RegistryOrigin, listener: Listener) -> None:
         name = f"{origin.name}:{origin.tag}"
@@ -213,16 +212,3 @@ def _kind_of(file: str) -> str:
     stem, dot, suffix = file.partition(".")
     plain = f"{stem.rpartition('-')[0] or stem}{dot}{suffix}"
     return next((kind for kind, name in _NAMES.items() if name in (file, plain)), "")
-
-
-def _is_right(file: PlannedFile, listener: Listener) -> bool:
-    """Whether the store has it with the bytes it should have. One that has not is thrown out."""
-    if not file.path.is_file():
-        return False
-    listener(Verifying(file.name))
-    if hash_file(file.path, lambda done, total: listener(Progress(file.name, done, total))).sha256 == file.digest:
-        return True
-    listener(Notice(f"{file.name} in the store has wrong bytes; it is fetched anew"))
-    with writing(file.path):
-        file.path.unlink()
-    return False

