@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from unillm.registry.files import ModelFiles
 from unillm.tests.models import zoo
+from unillm.tests.models.gguf_files import write_vocabulary
 
 Numbers = NDArray[np.float32]
 
@@ -77,7 +78,7 @@ def write(row: zoo.Row, folder: Path) -> ModelFiles:
     config = model.config
     writer = gguf.GGUFWriter(folder / "model.gguf", how.name)
     _write_keys(writer, how.name, config)
-    _write_vocabulary(writer, config.vocab_size)
+    write_vocabulary(writer, config.vocab_size)
     arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == how.name)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     for name, numbers in _tensors(model).items():
@@ -208,12 +209,3 @@ def _write_divisors(writer: gguf.GGUFWriter, config: Any) -> None:
         if f"{length}_factor" in rope:
             numbers = np.array(rope[f"{length}_factor"], dtype=np.float32)
             writer.add_tensor(f"rope_factors_{length}.weight", numbers)
-
-
-def _write_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
-    """Three special tokens, then bytes: the least that llama.cpp loads."""
-    types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(size - 3)])
-    writer.add_token_scores([0.0] * size)
-    writer.add_token_types(types + [gguf.TokenType.BYTE] * (size - 3))

@@ -85,7 +85,7 @@ def write_gguf(
     architecture = _ARCHITECTURES[row.family]
     writer = gguf.GGUFWriter(folder / "model.gguf", architecture)
     _write_keys(writer, model.config)
-    _write_vocabulary(writer, model.config.vocab_size)
+    write_vocabulary(writer, model.config.vocab_size)
     arch = next(key for key, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
     seed = np.random.default_rng(5)
@@ -261,7 +261,7 @@ def _write_latent(writer: gguf.GGUFWriter, config: Any) -> None:
         writer.add_rope_scaling_yarn_log_mul(0.1 * config.rope_parameters["mscale_all_dim"])
 
 
-def _write_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
+def write_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
     """Three special tokens, then bytes: the least that llama.cpp loads."""
     types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
     writer.add_tokenizer_model("llama")

@@ -7,7 +7,6 @@ and the bytes of a file) as huggingface.co does, large files by way of another h
 import hashlib
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import unquote, urlsplit
+
+from unillm.tests.support.local_server import serving_in_a_thread
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = (".safetensors", ".gguf", ".bin", ".model")
@@ -90,14 +91,8 @@ class FakeHub:
 
     @contextmanager
     def running(self) -> Iterator["FakeHub"]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
+        with serving_in_a_thread(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
     def bodies(self) -> list[str]:
         """The files whose bytes were asked for, in order."""

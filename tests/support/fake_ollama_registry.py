@@ -6,12 +6,13 @@ Blobs are sent by way of another host, as there. It remembers what it was asked.
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+
+from unillm.tests.support.local_server import serving_in_a_thread
 
 Trouble = Literal["flip", "cut", "longer", "status"]
 
@@ -70,14 +71,8 @@ class FakeOllamaRegistry:
 
     @contextmanager
     def running(self) -> Iterator["FakeOllamaRegistry"]:
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
+        with serving_in_a_thread(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
     def model(self, name: str, *layers: tuple[str, object]) -> Served:
         """Serve a model of these (kind, content)."""
