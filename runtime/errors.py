@@ -82,6 +82,15 @@ class NoTokenizer(RuntimeFault):
         self.model = model
 
 
+class NoTokenBytes(RuntimeFault):
+    """An answer was to be held to a form, but nothing tells which text each token of this model stands for."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} cannot be held to a form: its tokenizer does not tell the bytes of its tokens")
+        self.model = model
+        self.hint = "leave out schema, regex, choice and grammar"
+
+
 class NoChatTemplate(RuntimeFault):
     """A conversation was given, but nothing says how this model writes one."""
 
@@ -89,6 +98,15 @@ class NoChatTemplate(RuntimeFault):
         super().__init__(f"{model} has no chat template")
         self.model = model
         self.hint = "give it plain text instead (generate, or --raw)"
+
+
+class NoTools(RuntimeFault):
+    """Tools were offered to a model of which nothing says how it calls any."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f'"{model}" does not support tools')
+        self.model = model
+        self.hint = "ask without tools, or ask a model whose chat template knows them"
 
 
 class DraftMismatch(RuntimeFault):
@@ -114,6 +132,14 @@ class NonFiniteLogits(RuntimeFault):
     def __init__(self, position: int) -> None:
         super().__init__(f"non-finite logits after token {position}")
         self.position = position
+
+
+class GrammarFailed(RuntimeFault):
+    """What one answer is held to allows nothing more, or takes too long to work out; it ends, others go on."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the answer cannot go on as its form demands: {reason}")
+        self.reason = reason
 
 
 class InjectedFault(RuntimeFault):

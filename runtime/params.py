@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from .errors import InvalidParameter
+from .grammar.forms import Form, check_form, choices, read_form, schema_text
 
 MOST_ANSWERS = 1024  # of one prompt; beyond, it is a slip or an attack
 
@@ -24,6 +25,10 @@ class SamplingParams:
     The repetition penalty counts the prompt, the other two only what was chosen. The borders are defined: a temperature
     below 1e-6 is greedy, `top_k` of 0 or -1 is off and one above the vocabulary keeps all of it, `top_p=0` keeps the
     likeliest token, `min_p=1` the likeliest and its equals, `typical_p=0` the most typical and its equals.
+
+    One of the last four may say what the answer must look like, every token of it: a JSON `schema` (text, or a mapping,
+    which becomes text here), a `regex` for the whole of it, a `choice` of texts, a `grammar` in the language of Lark or
+    of GBNF. Such an answer ends where that is complete, or at `max_tokens`.
     """
 
     max_tokens: int | None = None
@@ -43,6 +48,10 @@ class SamplingParams:
     prompt_logprobs: int | None = None
     n: int = 1
     ignore_eos: bool = False
+    schema: str | Mapping[str, Any] | None = None
+    regex: str | None = None
+    choice: Sequence[str] = ()
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         for name, kind, low, high, allowed in _RANGES:
@@ -60,6 +69,18 @@ class SamplingParams:
             raise InvalidParameter("ignore_eos", self.ignore_eos, "true or false")
         if not _is_bias(self.logit_bias):
             raise InvalidParameter("logit_bias", self.logit_bias, "token ids with a number between -100 and 100 each")
+        object.__setattr__(self, "schema", schema_text(self.schema))  # as text it can be compared, and sent
+        object.__setattr__(self, "choice", choices(self.choice))
+        for name in ("regex", "grammar"):
+            if not isinstance(getattr(self, name), str | None):
+                raise InvalidParameter(name, getattr(self, name), "text")
+        if self.form is not None:
+            check_form(self.form)
+
+    @property
+    def form(self) -> Form | None:
+        """What the answer must look like, if anything."""
+        return read_form(schema_text(self.schema), self.regex, self.choice, self.grammar)
 
     @property
     def stop_strings(self) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """Chooses the next token of many sequences at once, from their scores.
 
-The order is penalties, bias, temperature, top-k, top-p, min-p, typical-p, and then one uniform number a row picks from
-what is left. That number is a function of the request's seed and of the token's place, so that a request chooses the
-same whether it runs alone or among others, in one go or after it gave way. Nothing that a row yields depends on the
-rows beside it.
+The order is penalties, bias, what a grammar forbids, temperature, top-k, top-p, min-p, typical-p, and then one uniform
+number a row picks from what is left. That number is a function of the request's seed and of the token's place, so that
+a request chooses the same whether it runs alone or among others, in one go or after it gave way. Nothing that a row
+yields depends on the rows beside it.
 """
 
 import hashlib
@@ -11,14 +11,16 @@ import secrets
 from array import array
 from collections.abc import Iterable, Sequence
 from copy import copy
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .changes import Changes
-from .errors import NonFiniteLogits
+from .errors import GrammarFailed, NonFiniteLogits
+from .grammar.guide import Guide
+from .grammar.masks import Wanted, allow
 from .params import SamplingParams
 
 GREEDY_BELOW = 1e-6
@@ -41,15 +43,17 @@ class Sample(NamedTuple):
 class Chooser:
     """How one request chooses: its parameters with nothing left open, its seed, and the tokens whose scores change.
 
-    `choice` tells apart the answers of one prompt and one seed.
+    `choice` tells apart the answers of one prompt and one seed; `guide` says which tokens may follow if not all may.
     """
 
     __slots__ = (
-        *("changes", "choice", "logprobs", "min_p", "prompt_logprobs"),
+        *("changes", "choice", "guide", "logprobs", "min_p", "prompt_logprobs"),
         *("seed", "temperature", "top_k", "top_p", "typical_p"),
     )
 
-    def __init__(self, params: SamplingParams, prompt: Iterable[int] = (), choice: int = 0) -> None:
+    def __init__(
+        self, params: SamplingParams, prompt: Iterable[int] = (), choice: int = 0, guide: Guide | None = None
+    ) -> None:
         temperature = 1.0 if params.temperature is None else params.temperature
         self.temperature = min(temperature, HOTTEST) if temperature >= GREEDY_BELOW else 0.0
         self.top_k = max(params.top_k or 0, 0)
@@ -61,6 +65,7 @@ class Chooser:
         self.prompt_logprobs = params.prompt_logprobs
         self.seed = secrets.randbits(63) if params.seed is None else params.seed
         self.choice = choice
+        self.guide = guide
 
     @property
     def width(self) -> int:
@@ -72,23 +77,36 @@ class Chooser:
         return EVERY_TOKEN if self.typical_p < 1.0 else 0
 
     def saw(self, token: int) -> None:
-        """Note a token that was chosen, for the penalties."""
+        """Note a token that was chosen."""
         if self.changes is not None:
             self.changes.saw(token)
+        if self.guide is not None:
+            self.guide.saw(token)
 
     def forget(self, token: int) -> None:
         """Take back that `token` was chosen."""
         if self.changes is not None:
             self.changes.forget(token)
+        if self.guide is not None:
+            self.guide.forget(token)
+
+    @property
+    def is_complete(self) -> bool:
+        """Nothing may follow what was chosen."""
+        return self.guide is not None and self.guide.is_complete
+
+    def possible(self, guess: list[int]) -> list[int]:
+        """As much of `guess` as may follow."""
+        return guess if self.guide is None else guess[: self.guide.possible(guess)]
 
     def after(self, tokens: Sequence[int]) -> "Chooser":
-        """How it will choose once it has seen `tokens` too."""
+        """How it will choose once it has seen `tokens` too, but for its guide: whom the row tells of them."""
         if self.changes is None or not tokens:
             return self
         later = copy(self)
         later.changes = self.changes.copy()
         for token in tokens:
-            later.saw(token)
+            later.changes.saw(token)
         return later
 
     def silent(self) -> "Chooser":
@@ -107,23 +125,36 @@ class Chooser:
 
 
 class Row(NamedTuple):
-    """Whose scores a row holds, and the place of the token to be chosen: how many tokens there are before it."""
+    """Whose scores a row holds, and the place of the token to be chosen: how many tokens there are before it.
+
+    The last of these may be `guessed`. Rows of one chooser stand together, and each guesses on from the one before.
+    """
 
     chooser: Chooser
     place: int
+    guessed: Sequence[int] = ()
 
 
-def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sample | NonFiniteLogits]:
-    """A token for each row of `logits` [rows, vocabulary] fp32; the error where a row's scores are not numbers."""
+Unsampled: TypeAlias = NonFiniteLogits | GrammarFailed
+
+
+def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sample | Unsampled]:
+    """A token for each row of `logits` [rows, vocabulary] fp32; the error where a row's scores are not numbers, or
+    its guide fails.
+    """
     best, likeliest = _largest(logits)
     scores = _changed(logits, [row.chooser for row in rows])
+    scores, failed = allow(scores, [Wanted(i, row.chooser.guide, row.guessed) for i, row in enumerate(rows)])
     tokens = likeliest if scores is logits else scores.argmax(-1)
     drawn = [i for i, row in enumerate(rows) if row.chooser.temperature]
     if drawn:
         tokens[drawn] = _draw(scores[drawn] if len(drawn) < len(rows) else scores, [rows[i] for i in drawn])
     finite = best.isfinite().tolist()
     samples = _with_logprobs(logits, tokens, rows)
-    return [s if ok else NonFiniteLogits(row.place) for s, ok, row in zip(samples, finite, rows, strict=True)]
+    return [
+        failed.get(i) or (one if ok else NonFiniteLogits(row.place))
+        for i, (one, ok, row) in enumerate(zip(samples, finite, rows, strict=True))
+    ]
 
 
 def _largest(logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from .errors import NonFiniteLogits, NotEnoughMemory
 from .results import FinishReason, Stats
 from .runner import Runner
-from .sampler import Chooser, Row, Sample, read_logprobs, sample
+from .sampler import Chooser, Row, Sample, Unsampled, read_logprobs, sample
 from .scheduler import Chunk, Scheduler
 from .sequence import Sequence, State
 from .speculation.proposer import Proposer
@@ -33,7 +33,7 @@ class Computed(NamedTuple):
     scores: Tensor | None = None
     read: tuple[Sample, ...] = ()
     sample: Sample | None = None
-    more: tuple[Sample | NonFiniteLogits, ...] = ()  # what was chosen after it, where it had been guessed
+    more: tuple[Sample | Unsampled, ...] = ()  # what was chosen after it, where it had been guessed
 
 
 Result: TypeAlias = Computed | Exception
@@ -203,7 +203,7 @@ class Wheel:
         if not guess:
             return [Row(chooser, chunk.stop)]
         place = chunk.stop - len(guess)
-        return [Row(chooser.after(guess[:count]), place + count) for count in range(len(guess) + 1)]
+        return [Row(chooser.after(guess[:count]), place + count, guess[:count]) for count in range(len(guess) + 1)]
 
     def _read(self, chunk: Chunk, logits: Tensor) -> Result:
         """What is wanted of the scores of a prompt: they themselves, or how likely they make the prompt's tokens."""
@@ -228,7 +228,7 @@ class Wheel:
         if not result.more:
             return [self._take_one(chunk, result, result.sample.token, began)]
         taken: list[Outcome] = []
-        failed: NonFiniteLogits | None = None
+        failed: Unsampled | None = None
         finished: FinishReason | None = None
         for chosen in (result.sample, *result.more):
             if isinstance(chosen, Exception):
@@ -269,9 +269,10 @@ class Wheel:
 
     def _choose(self, sequence: Sequence, token: int) -> FinishReason | None:
         """Note a token that was chosen; why the sequence ends, if it does."""
+        chooser = self._choosers[sequence.number]
         sequence.tokens.append(token)
-        self._choosers[sequence.number].saw(token)
-        if token in sequence.ends:
+        chooser.saw(token)
+        if token in sequence.ends or chooser.is_complete:
             return "stop"
         return "length" if len(sequence.tokens) >= sequence.limit else None
 
@@ -296,7 +297,7 @@ def _empty_frames(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def _as_one_by_one(samples: Iterator[Sample | NonFiniteLogits], guess: Many[int]) -> list[Sample | NonFiniteLogits]:
+def _as_one_by_one(samples: Iterator[Sample | Unsampled], guess: Many[int]) -> list[Sample | Unsampled]:
     """Of `samples` those for this `guess` and the token before it; what is left of them without it.
 
     A token counts only where all that was guessed before it is what was chosen there.
@@ -312,7 +313,7 @@ def _as_one_by_one(samples: Iterator[Sample | NonFiniteLogits], guess: Many[int]
     return taken[: right + 1]
 
 
-def _with_samples(result: Result, chosen: list[Sample | NonFiniteLogits]) -> Result:
+def _with_samples(result: Result, chosen: list[Sample | Unsampled]) -> Result:
     if isinstance(result, Exception):
         return result
     first = chosen[0]

@@ -228,6 +228,7 @@ def _tokens(update: Update, number: int, choice: int) -> Tokens:
         None if done is None else done.timings,
         None if done is None else _plain(done.prompt_logprobs),
         None if done is None or done.error is None else fault_of(done.error),
+        formed=done is not None and done.formed,
     )
 
 

@@ -116,7 +116,7 @@ class Logprob(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Tokens(msgspec.Struct, array_like=True, frozen=True):
-    """What is new of one answer. The last of an answer has its `finish_reason`."""
+    """What is new of one answer. The last of an answer has its `finish_reason`; see `Completion` for `formed`."""
 
     number: int
     choice: int
@@ -127,6 +127,7 @@ class Tokens(msgspec.Struct, array_like=True, frozen=True):
     timings: Timings | None = None
     prompt_logprobs: list[Logprob] | None = None
     fault: Fault | None = None
+    formed: bool = False
 
 
 class Step(msgspec.Struct, tag=True, frozen=True):

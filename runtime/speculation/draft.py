@@ -133,7 +133,10 @@ class DraftProposer:
         if not picked:
             return False
         asked = [open_ones[chunks[i].sequence.number] for i in picked]
-        rows = [Row(one.chooser.silent().after(mirror.guess), len(mirror.sequence.tokens)) for mirror, one in asked]
+        rows = [
+            Row(one.chooser.silent().after(mirror.guess), len(mirror.sequence.tokens), mirror.guess)
+            for mirror, one in asked
+        ]
         for (mirror, one), chosen in zip(asked, sample(scores[picked, : self._proposable], rows), strict=True):
             if isinstance(chosen, Sample):
                 mirror.guess.append(chosen.token)

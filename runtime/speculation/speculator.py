@@ -75,8 +75,8 @@ class Speculator:
             return chunks
         wanted = [Wanted(chunks[i].sequence, choosers[chunks[i].sequence.number], counts[i]) for i in guessed]
         extended = list(chunks)
-        for i, guess in zip(guessed, self.proposer.propose(wanted), strict=True):
-            extended[i] = self._scheduler.with_guess(chunks[i], guess)
+        for i, one, guess in zip(guessed, wanted, self.proposer.propose(wanted), strict=True):
+            extended[i] = self._scheduler.with_guess(chunks[i], one.chooser.possible(guess))
         return extended
 
     def _prospect(self, sequence: Sequence) -> Prospect:

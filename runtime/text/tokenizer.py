@@ -37,7 +37,7 @@ def load_tokenizer(files: ModelFiles) -> "Tokenizer | None":
 
 
 class Tokenizer:
-    """What a model reads and writes, as text."""
+    """What a model reads and writes, as text. The tokens of `steering` steer the model, and are never meant as text."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         """Takes over the vocabulary's pipeline."""
@@ -46,6 +46,8 @@ class Tokenizer:
         read_quoted(self._pipeline)
         special = (vocabulary.tokens[token] for token in vocabulary.special)
         self._steering = frozenset([*special, *filter(MARKER.fullmatch, vocabulary.added)])
+        marks = (token for name, token in vocabulary.added.items() if name in self._steering)
+        self.steering = vocabulary.special.union(marks)
         unknown = vocabulary.added.get(vocabulary.roles.get("unk_token", ""))  # which any text may hold
         self._never_text = vocabulary.special - {unknown}
         self._quotings: dict[frozenset[str], Quoting] = {}
