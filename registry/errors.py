@@ -38,6 +38,8 @@ class InvalidName(RegistryError):
 class ModelNotFound(RegistryError):
     """Nothing is called so: not on the shelf, not in the catalogue, not at the source."""
 
+    hint = "`unillm models` lists what is here, `unillm search` asks the hub; a repository's name is owner/name"
+
     def __init__(self, ref: str, near: Sequence[str] = (), where: str | None = None) -> None:
         super().__init__(f"no model is called {ref}" + (f" {where}" if where else ""))
         self.ref, self.near, self.where = ref, list(near), where
@@ -288,6 +290,15 @@ class BrokenManifest(RegistryError):
         super().__init__(f"{file}: {reason}")
         self.file, self.reason = file, reason
         self.hint = "pull the model again, or remove it with `unillm rm`"
+
+
+class StoreUnreadable(RegistryError):
+    """The operating system does not let us see what the store has."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} cannot be read: {reason}")
+        self.path, self.reason = path, reason
+        self.hint = "nothing was changed; try again once it can be"
 
 
 class FileTaken(RegistryError):

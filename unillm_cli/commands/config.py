@@ -5,7 +5,7 @@ from ..session import Session
 from ..settings import config_file, stated
 
 
-def config(session: Session, _action: of.ConfigArgument, origin: of.OriginOption = False) -> None:
+def config(session: Session, _action: of.ConfigArgument = "show", origin: of.OriginOption = False) -> None:
     """Tell which settings are in force. An option on the command line goes before all of them.
 
     They come from environment variables, then from config.toml in unillm's configuration folder, or from the file that

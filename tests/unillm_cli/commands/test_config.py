@@ -24,6 +24,7 @@ def test_people_read_a_table() -> None:
     plain = run("config", "show").out.splitlines()
     assert plain[0].split() == ["SETTING", "VALUE"]
     assert [line.split() for line in plain if line.startswith("device")] == [["device", "auto"]]
+    assert run("config").out.splitlines() == plain
     named = run("config", "show", "--origin", environ={"UNILLM_DEVICE": "cpu"}).out
     assert [line.split() for line in named.splitlines() if line.startswith("device")] == [
         ["device", "cpu", "UNILLM_DEVICE"]
