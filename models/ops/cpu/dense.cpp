@@ -5,8 +5,7 @@
 namespace unillm {
 namespace {
 
-constexpr long padding = 32;
-constexpr long worth_sharing = 32768;  // numbers of activations that one thread converts sooner than it wakes another
+constexpr long padding = 32;  // numbers: activations are whole vectors, zeros at the end
 
 struct DenseCall {
   unillm_context& context;
@@ -18,11 +17,8 @@ struct DenseCall {
   const char* prepare(int kind, long stride) {
     const size_t bytes = static_cast<size_t>(rows * stride) * (kind == UNILLM_F32 ? 4 : 2);
     uint8_t* to = context.activations.at_least(bytes);
-    const long share = rows * x.columns < worth_sharing ? rows : 16;
-    auto work = [&](long item, int) {
-      context.kernels.convert(x, kind, item * share, std::min(rows, (item + 1) * share), stride, to);
-    };
-    context.pool.run((rows + share - 1) / share, work);
+    share_rows(context.pool, rows, x.columns,
+               [&](long first, long last) { context.kernels.convert(x, kind, first, last, stride, to); });
     return reinterpret_cast<const char*>(to);
   }
 
@@ -37,22 +33,10 @@ struct DenseCall {
   void multiply(const unillm_product* products, int count, int kind) {
     const long stride = (x.columns + padding - 1) / padding * padding, x_bytes = stride * (kind == UNILLM_F32 ? 4 : 2);
     const char* from = prepare(kind, stride);
-    long tiles = 0;
-    for (int i = 0; i < count; ++i) tiles += tiles_of(products[i].columns);
-    const long chunk = std::max(1L, tiles / (context.pool.threads() * chunks_per_thread));
-    auto work = [&](long item, int thread) {
-      long first = item * chunk, last = std::min(tiles, first + chunk);
-      for (int i = 0; i < count && first < last; ++i) {
-        const long own = tiles_of(products[i].columns);
-        if (first < own) {
-          context.kernels.multiply_dense(products[i].kind, kind, describe(products[i], from, x_bytes), first,
-                                         std::min(own, last), context.scratch(thread).sums);
-        }
-        first = std::max(0L, first - own);
-        last -= own;
-      }
-    };
-    context.pool.run((tiles + chunk - 1) / chunk, work);
+    share_tiles(context.pool, products, count, 1, [&](const unillm_product& one, long first, long last, int thread) {
+      const DenseProduct product = describe(one, from, x_bytes);
+      context.kernels.multiply_dense(one.kind, kind, product, first, last, context.scratch(thread).sums);
+    });
   }
 };
 

@@ -25,7 +25,7 @@ constexpr uint64_t number_of(uint64_t gate) { return gate >> 32; }
 
 }  // namespace
 
-Pool::Pool(int threads) {
+Pool::Pool(int threads) : ranges_(static_cast<size_t>(threads)) {
   for (int thread = 1; thread < threads; ++thread) workers_.emplace_back([this, thread] { work(thread); });
 }
 
@@ -45,8 +45,10 @@ void Pool::run_job(long items, Call call, void* job) {
   }
   call_ = call;
   job_ = job;
-  items_ = items;
-  next_.store(0, std::memory_order_relaxed);
+  for (size_t i = 0, count = ranges_.size(); i < count; ++i) {
+    ranges_[i].next.store(items * static_cast<long>(i) / static_cast<long>(count), std::memory_order_relaxed);
+    ranges_[i].end = items * static_cast<long>(i + 1) / static_cast<long>(count);
+  }
   gate_.store((number_of(gate_.load(std::memory_order_relaxed)) + 1) << 32);
   if (asleep_.load() > 0) {
     { const std::lock_guard<std::mutex> lock(mutex_); }
@@ -60,7 +62,10 @@ void Pool::run_job(long items, Call call, void* job) {
 }
 
 void Pool::take_items(int thread) {
-  for (long item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < items_;) call_(job_, item, thread);
+  for (size_t i = 0, count = ranges_.size(); i < count; ++i) {
+    Range& range = ranges_[(static_cast<size_t>(thread) + i) % count];
+    for (long item; (item = range.next.fetch_add(1, std::memory_order_relaxed)) < range.end;) call_(job_, item, thread);
+  }
 }
 
 // True when a job newer than `seen` is open; it then cannot end before this worker leaves.

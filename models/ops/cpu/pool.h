@@ -1,7 +1,8 @@
 // The threads of a context. The caller is one of them, and never waits for one that has not begun.
 //
-// A job is a number of items, taken one by one by whoever is free. A worker that is asleep, or that the system runs
-// elsewhere, costs nothing: the others take its items. So a machine busy with other things slows a job, and never stops it.
+// A job is a number of items. Each thread takes those of its own range one by one, so that what it reads is in one
+// piece, and then those that others have left. A worker that is asleep, or that the system runs elsewhere, costs nothing:
+// the others take its items. So a machine busy with other things slows a job, and never stops it.
 #pragma once
 
 #include <atomic>
@@ -38,12 +39,17 @@ class Pool {
   bool enter(uint64_t& seen);
   void wait_for_job(uint64_t seen);
 
+  // What is left of one thread's range.
+  struct alignas(64) Range {
+    std::atomic<long> next{0};
+    long end = 0;
+  };
+
   static constexpr uint64_t closed = uint64_t{1} << 31, inside = closed - 1;
 
   Call call_ = nullptr;
   void* job_ = nullptr;
-  long items_ = 0;
-  alignas(64) std::atomic<long> next_{0};
+  std::vector<Range> ranges_;
   alignas(64) std::atomic<uint64_t> gate_{closed};  // the job's number, whether it is closed, how many workers are inside
   alignas(64) std::atomic<int> asleep_{0};
   std::atomic<bool> stop_{false};

@@ -2,13 +2,14 @@
 //
 // A few rows of the weight meet a few rows of activations, each pair with sixteen sums of its own, one a lane. The lanes
 // are added once for every `dense_columns` columns. Which rows meet which changes the order of no row's additions.
+// Up to four rows of activations take the rows of the weight one by one, so that memory is read from front to back.
 
 namespace unillm::UNILLM_ISA {
 
 constexpr long dense_columns = 2048;                            // of a few rows, they stay in the nearest cache
 constexpr int dense_sums = sums_in_registers >= 16 ? 16 : 4;    // rows of the weight times rows of activations
-constexpr long streams = 8;                                     // rows of the weight that one row of activations meets at once
-constexpr long dense_padding = 32;                              // activations are whole vectors, zeros at the end
+constexpr long dense_stretches = 4;                             // of `dense_columns`, of one row of the weight before the next
+constexpr long dense_ahead = 4096;                              // bytes: the memory's latency at its full speed
 
 #if defined(UNILLM_BFLOAT)
 // Both in bfloat16: two products a lane.
@@ -52,7 +53,7 @@ inline void sum_lanes_of_each(Floats* sums, int count, float* to) {
 // Where the rows of the weight and of the activations lie that meet.
 struct Meeting {
   const char* weight;
-  long weight_stride, weight_ahead;  // bytes; `ahead`: where the rows lie that are wanted after these
+  long weight_stride;  // bytes
   const char* x;
   long x_stride;
 };
@@ -70,9 +71,7 @@ inline void meet(const Meeting& at, long columns, float* sums) {
     for (int row = 0; row < ROWS; ++row) x[row] = FORM::x(at.x + row * at.x_stride, k);
 #pragma GCC unroll 16
     for (int w = 0; w < WEIGHTS; ++w) {
-      const char* from = at.weight + w * at.weight_stride;
-      if constexpr (ROWS == 1) prefetch(from + at.weight_ahead + k * FORM::weight_bytes);
-      const Floats weight = FORM::weight(from, k);
+      const Floats weight = FORM::weight(at.weight + w * at.weight_stride, k);
 #pragma GCC unroll 4
       for (int row = 0; row < ROWS; ++row) {
         sum[row * WEIGHTS + w] = FORM::add_product(sum[row * WEIGHTS + w], weight, x[row]);
@@ -121,8 +120,7 @@ inline void meet_tile(const DenseProduct& p, const Meeting& tile, int weights, l
 
 template <class FORM, int ROWS>
 inline void meet_rows(const DenseProduct& p, const Meeting& tile, int weights, long columns, long rows, float* sums) {
-  constexpr int most = dense_sums / ROWS, at_once = most > 4 ? streams : most;
-  constexpr int whole = ROWS == 3 ? 4 : at_once;
+  constexpr int whole = ROWS == 3 ? 4 : dense_sums / ROWS;
   if (weights >= whole) return meet_tile<FORM, whole, ROWS>(p, tile, weights, columns, rows, sums);
   for (int w = 0; w < weights; ++w) {
     Meeting one = tile;
@@ -155,8 +153,75 @@ inline void write_dense(const DenseProduct& p, long column, long first, long las
   }
 }
 
+// One row of the weight against ROWS rows.
+template <class FORM, int ROWS>
+inline void meet_one(const Meeting& at, long columns, Floats* sums) {
+  for (int row = 0; row < ROWS; ++row) sums[row] = zero();
+  long k = 0;
+  for (; k + FORM::columns <= columns; k += FORM::columns) {
+    prefetch(at.weight + dense_ahead + k * FORM::weight_bytes);
+    const Floats weight = FORM::weight(at.weight, k);
+#pragma GCC unroll 4
+    for (int row = 0; row < ROWS; ++row) {
+      sums[row] = FORM::add_product(sums[row], weight, FORM::x(at.x + row * at.x_stride, k));
+    }
+  }
+  if (k == columns) return;
+  const Floats weight = FORM::last(at.weight, k, columns - k);
+  for (int row = 0; row < ROWS; ++row) {
+    sums[row] = FORM::add_product(sums[row], weight, FORM::x(at.x + row * at.x_stride, k));
+  }
+}
+
+// What sixteen rows of the weight (or the last ones) make of ROWS rows of activations, a few stretches of columns of each.
+template <class FORM, int ROWS>
+struct MetInOrder {
+  Floats lanes[dense_stretches][ROWS][tile_rows];
+
+  void meet(const Meeting& tile, int weights, long columns) {
+    for (int w = 0; w < weights; ++w) {
+      for (long k = 0, stretch = 0; k < columns; k += dense_columns, ++stretch) {
+        const Meeting at = {tile.weight + w * tile.weight_stride + k * FORM::weight_bytes, tile.weight_stride,
+                            tile.x + k * FORM::x_bytes, tile.x_stride};
+        Floats met[ROWS];
+        meet_one<FORM, ROWS>(at, columns - k < dense_columns ? columns - k : dense_columns, met);
+        for (int row = 0; row < ROWS; ++row) lanes[stretch][row][w] = met[row];
+      }
+    }
+  }
+
+  void add_to(float* sums, int weights, long columns) {
+    for (long k = 0, stretch = 0; k < columns; k += dense_columns, ++stretch) {
+      for (int row = 0; row < ROWS; ++row) {
+        alignas(64) float total[tile_rows];
+        for (int w = weights; w < tile_rows; ++w) lanes[stretch][row][w] = zero();
+        for (int w = 0; w < tile_rows; w += dense_sums) sum_lanes_of_each(lanes[stretch][row] + w, dense_sums, total + w);
+        store(sums + row * tile_rows, add(load(sums + row * tile_rows), load(total)));
+      }
+    }
+  }
+};
+
+template <class FORM, int ROWS>
+inline void multiply_dense_few(const DenseProduct& p, long first_tile, long last_tile, float* sums) {
+  constexpr long at_once = dense_stretches * dense_columns;
+  for (long t = first_tile; t < last_tile; ++t) {
+    const long column = t * tile_rows;
+    const int weights = static_cast<int>(p.columns - column < tile_rows ? p.columns - column : tile_rows);
+    clear(sums, ROWS);
+    for (long k = 0; k < p.depth; k += at_once) {
+      const long columns = p.depth - k < at_once ? p.depth - k : at_once;
+      MetInOrder<FORM, ROWS> tile;
+      tile.meet({p.weight + column * p.weight_stride + k * FORM::weight_bytes, p.weight_stride, p.x + k * FORM::x_bytes,
+                 p.x_stride}, weights, columns);
+      tile.add_to(sums, weights, columns);
+    }
+    write_dense(p, column, 0, ROWS, sums);
+  }
+}
+
 template <class FORM>
-inline void multiply_dense_tiles(const DenseProduct& p, long first_tile, long last_tile, float* sums) {
+inline void multiply_dense_many(const DenseProduct& p, long first_tile, long last_tile, float* sums) {
   for (long first = 0; first < p.rows; first += p.rows_at_once) {
     const long last = first + p.rows_at_once < p.rows ? first + p.rows_at_once : p.rows;
     for (long t = first_tile; t < last_tile; ++t) {
@@ -165,13 +230,22 @@ inline void multiply_dense_tiles(const DenseProduct& p, long first_tile, long la
       clear(sums, last - first);
       for (long k = 0; k < p.depth; k += dense_columns) {
         const Meeting tile = {p.weight + column * p.weight_stride + k * FORM::weight_bytes, p.weight_stride,
-                              streams * p.weight_stride, p.x + first * p.x_stride + k * FORM::x_bytes, p.x_stride};
+                              p.x + first * p.x_stride + k * FORM::x_bytes, p.x_stride};
         const long columns = p.depth - k < dense_columns ? p.depth - k : dense_columns;
         meet_all<FORM>(p, tile, weights, columns, last - first, sums);
       }
       write_dense(p, column, first, last, sums);
     }
   }
+}
+
+template <class FORM>
+inline void multiply_dense_tiles(const DenseProduct& p, long first_tile, long last_tile, float* sums) {
+  if (p.rows == 1) return multiply_dense_few<FORM, 1>(p, first_tile, last_tile, sums);
+  if (p.rows == 2) return multiply_dense_few<FORM, 2>(p, first_tile, last_tile, sums);
+  if (p.rows == 3) return multiply_dense_few<FORM, 3>(p, first_tile, last_tile, sums);
+  if (p.rows == 4) return multiply_dense_few<FORM, 4>(p, first_tile, last_tile, sums);
+  multiply_dense_many<FORM>(p, first_tile, last_tile, sums);
 }
 
 // What activations are converted to: bfloat16 where the machine multiplies it, else fp32.
