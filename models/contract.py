@@ -226,6 +226,13 @@ class Weighted(Protocol):
     def own_weights(self) -> Iterator[Weight]: ...
 
 
+@runtime_checkable
+class Caching(Protocol):
+    """A layer that keeps something of every sequence."""
+
+    def cache_layer(self) -> PagedLayer | StateLayer: ...
+
+
 class Model(nn.Module):
     """One architecture. A container only: no training, no hooks, no state_dict."""
 

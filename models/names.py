@@ -41,10 +41,13 @@ _EXPERTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """What a file calls tensors: a stem for each of the model's, with layers numbered under `layers`."""
+    """What a file calls tensors: a stem for each of the model's, with layers numbered under `layers`; of some in a
+    layer the whole name, in `tensors`.
+    """
 
     layers: str
     stems: Mapping[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(self, name: str) -> str:
         """`model.layers.3.self_attn.q_proj.weight` -> `blk.3.attn_q.weight`; what has no stem here stays as it is."""
@@ -53,11 +56,12 @@ class Names:
         if head or not rest:
             return f"{self.stems.get(stem, stem)}.{kind}"
         number, _, inner = rest.partition(".")
-        return f"{self.layers}.{number}.{self.stems.get(inner, inner)}.{kind}"
+        whole = self.tensors.get(f"{inner}.{kind}") or f"{self.stems.get(inner, inner)}.{kind}"
+        return f"{self.layers}.{number}.{whole}"
 
-    def but(self, stems: Mapping[str, str]) -> "Names":
-        """The same, with other stems for some."""
-        return Names(self.layers, {**self.stems, **stems})
+    def but(self, stems: Mapping[str, str], tensors: Mapping[str, str] | None = None) -> "Names":
+        """The same, with other stems for some, and other names."""
+        return Names(self.layers, {**self.stems, **stems}, {**self.tensors, **(tensors or {})})
 
 
 gguf_name: Final = Names("blk", {**GGUF_NAMES, **_STACKED, **_EXPERTS})

@@ -17,24 +17,30 @@ from ..quantized import INT8, TILED
 from . import reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
 from .operands import Matrices, Norm, Rotation
-from .reference_scan import causal_conv, selective_scan
+from .reference_matrix import Step, matrix_scan
+from .reference_scan import causal_conv, gated_scan, previous, selective_scan, weighted_mean
 from .table import COMPILED, DENSE, Entry, Table, kind_of, place_of
 
 __all__ = [
     "Matrices",
     "Norm",
     "Rotation",
+    "Step",
     "attention",
     "causal_conv",
     "embedding",
     "experts",
+    "gated_scan",
     "layer_norm",
     "linear",
+    "matrix_scan",
+    "previous",
     "rms_norm",
     "rotate",
     "selective_scan",
     "silu_mul",
     "turns",
+    "weighted_mean",
 ]
 
 _Run: TypeAlias = Callable[..., Tensor]

@@ -1,10 +1,12 @@
-"""Layers of a decoder: where norms stand, and what is added to what."""
+"""Layers of a decoder: where norms stand, and what is added to what.
+
+In attention's place there may be anything that is called as attention is, and keeps what it must.
+"""
 
 from torch import Tensor, nn
 
 from .. import ops
-from ..contract import Batch, PagedView
-from .attention import Attention
+from ..contract import Batch, PagedView, StateView
 
 
 class Block(nn.Module):
@@ -16,7 +18,7 @@ class Block(nn.Module):
     def __init__(
         self,
         attention_norm: nn.Module | None,
-        attention: Attention,
+        attention: nn.Module,
         mlp_norm: nn.Module | None,
         mlp: nn.Module,
         *,
@@ -28,7 +30,9 @@ class Block(nn.Module):
         self.attention_norm, self.attention, self.mlp_norm, self.mlp = attention_norm, attention, mlp_norm, mlp
         self.after_attention, self.after_mlp, self.scale = after_attention, after_mlp, scale
 
-    def forward(self, hidden: Tensor, rotation: ops.Rotation | None, batch: Batch, cache: PagedView) -> Tensor:
+    def forward(
+        self, hidden: Tensor, rotation: ops.Rotation | None, batch: Batch, cache: PagedView | StateView
+    ) -> Tensor:
         x = hidden if self.attention_norm is None else self.attention_norm(hidden)
         if self.after_attention is None and self.scale == 1.0:
             hidden = self.attention(x, rotation, batch, cache, onto=hidden)
@@ -49,12 +53,14 @@ class ParallelBlock(nn.Module):
     """Attention and feed-forward side by side, on one norm or on one each; both are added to what came before."""
 
     def __init__(
-        self, attention_norm: nn.Module, attention: Attention, mlp_norm: nn.Module | None, mlp: nn.Module
+        self, attention_norm: nn.Module, attention: nn.Module, mlp_norm: nn.Module | None, mlp: nn.Module
     ) -> None:
         super().__init__()
         self.attention_norm, self.attention, self.mlp_norm, self.mlp = attention_norm, attention, mlp_norm, mlp
 
-    def forward(self, hidden: Tensor, rotation: ops.Rotation | None, batch: Batch, cache: PagedView) -> Tensor:
+    def forward(
+        self, hidden: Tensor, rotation: ops.Rotation | None, batch: Batch, cache: PagedView | StateView
+    ) -> Tensor:
         x = self.attention_norm(hidden)
         y = x if self.mlp_norm is None else self.mlp_norm(hidden)
         out: Tensor = self.mlp(y, onto=self.attention(x, rotation, batch, cache, onto=hidden))
@@ -64,11 +70,13 @@ class ParallelBlock(nn.Module):
 class PostNormBlock(nn.Module):
     """As the first transformers: each sum is normed, and nothing before it."""
 
-    def __init__(self, attention: Attention, attention_norm: nn.Module, mlp: nn.Module, mlp_norm: nn.Module) -> None:
+    def __init__(self, attention: nn.Module, attention_norm: nn.Module, mlp: nn.Module, mlp_norm: nn.Module) -> None:
         super().__init__()
         self.attention, self.attention_norm, self.mlp, self.mlp_norm = attention, attention_norm, mlp, mlp_norm
 
-    def forward(self, hidden: Tensor, rotation: ops.Rotation | None, batch: Batch, cache: PagedView) -> Tensor:
+    def forward(
+        self, hidden: Tensor, rotation: ops.Rotation | None, batch: Batch, cache: PagedView | StateView
+    ) -> Tensor:
         # What is normed is read again: nothing may be added onto it in place.
         hidden = self.attention_norm(hidden + self.attention(hidden, rotation, batch, cache))
         out: Tensor = self.mlp_norm(hidden + self.mlp(hidden))

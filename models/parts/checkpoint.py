@@ -100,6 +100,11 @@ class Checkpoint:
         vector = self.matrix((size,), part)
         return vector.to(dtype) if isinstance(vector, Tensor) else vector.dequantize(dtype)
 
+    def numbers(self, *shape: int) -> Tensor:
+        """A small tensor of any shape, in fp32 whatever it is stored as."""
+        stored = self.as_stored().matrix(shape)
+        return stored.float() if isinstance(stored, Tensor) else stored.dequantize(torch.float32)
+
     def finish(self, ignored: Callable[[str], bool]) -> None:
         """Raise `WeightsError` unless all that was asked for was there, and nothing but that and `ignored` names."""
         found = self.findings

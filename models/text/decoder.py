@@ -4,19 +4,18 @@ Alone it is no architecture. A family states what it changes: constants of its c
 builds otherwise, stems of names.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
 from torch import Tensor, nn
 
 from ..config import LONGEST, MOST_LAYERS, MOST_TOKENS, WIDEST, Keys, ModelConfig, divides, refuse_quantized
-from ..contract import AttentionSpec, Batch, CacheSpec, Model, Placement, WeightLoader
+from ..contract import AttentionSpec, Batch, CacheSpec, Caching, Model, Placement, WeightLoader
 from ..names import Names, gguf_name
 from ..parts.attention import Attention, Heads
 from ..parts.block import Block, ParallelBlock, PostNormBlock
 from ..parts.checkpoint import Checkpoint
-from ..parts.mla import MLA
 from ..parts.mlp import GatedMLP
 from ..parts.norm import RMSNorm
 from ..parts.rope import Rope, RopeConfig
@@ -235,18 +234,21 @@ class Decoder(Model):
     def forward(self, batch: Batch) -> Tensor:
         rotations = [rope(batch.positions) for rope in self.ropes]
         hidden: Tensor = self.entrance(batch)
-        for block, turn, cache in zip(self.blocks, self.turns, batch.cache, strict=True):
+        for block, turn, cache in zip(self.blocks, self.turns, self.views(batch), strict=True):
             hidden = block(hidden, None if turn is None else rotations[turn], batch, cache)
         out: Tensor = self.norm(hidden)
         return out
+
+    def views(self, batch: Batch) -> Sequence[Any]:
+        """What each block sees of the cache."""
+        return batch.cache
 
     def logits(self, hidden: Tensor) -> Tensor:
         scores: Tensor = self.head(hidden)
         return scores
 
     def cache_spec(self) -> CacheSpec:
-        attentions = (module for module in self.modules() if isinstance(module, Attention | MLA))
-        return CacheSpec(tuple(attention.cache_layer() for attention in attentions))
+        return CacheSpec(tuple(module.cache_layer() for module in self.modules() if isinstance(module, Caching)))
 
     @classmethod
     def load(cls, weights: WeightLoader, config: Any, place: Placement) -> Self:
@@ -285,7 +287,7 @@ class Decoder(Model):
     def block(cls, place: Checkpoint, config: Any, layer: int) -> AnyBlock:
         return Block(
             cls.norm_of(place / "input_layernorm", config),
-            cls.attention(place / "self_attn", config, layer),
+            cls.mixer(place, config, layer),
             cls.norm_of(place / "post_attention_layernorm", config),
             cls.feed_forward(place, config, layer),
         )
@@ -314,6 +316,11 @@ class Decoder(Model):
     @classmethod
     def last_norm(cls, place: Checkpoint, config: Any) -> nn.Module:
         return cls.norm_of(place, config)
+
+    @classmethod
+    def mixer(cls, place: Checkpoint, config: Any, layer: int) -> nn.Module:
+        """What lets the tokens of the block at `place` know of each other."""
+        return cls.attention(place / "self_attn", config, layer)
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:

@@ -91,7 +91,7 @@ class Granite(Decoder):
     def block(cls, place: Checkpoint, config: Any, layer: int) -> AnyBlock:
         return Block(
             cls.norm_of(place / "input_layernorm", config),
-            cls.attention(place / "self_attn", config, layer),
+            cls.mixer(place, config, layer),
             cls.norm_of(place / "post_attention_layernorm", config),
             cls.feed_forward(place, config, layer),
             scale=config.residual_scale,

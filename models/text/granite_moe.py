@@ -67,8 +67,12 @@ def _shared(place: Checkpoint, config: Any, width: int | None) -> Shared | None:
         return None
     if place.in_gguf:
         return Shared.load(place / "mlp" / "shared_expert", config.hidden, width)
-    both, down = place / "shared_mlp" / "input_linear", place / "shared_mlp" / "output_linear"
+    return Shared(shared_mlp(place / "shared_mlp", config.hidden, width))
+
+
+def shared_mlp(place: Checkpoint, hidden: int, width: int) -> GatedMLP:
+    both, down = place / "input_linear", place / "output_linear"
     split = Split("rows", (down / "weight").grain())
-    gate_up = Linear.load_stacked(both, config.hidden, (width, width), split)
-    out = Linear.load((down,), width, (config.hidden,), Split("columns", split.unit))
-    return Shared(GatedMLP(gate_up, out, place.place.kernels))
+    gate_up = Linear.load_stacked(both, hidden, (width, width), split)
+    out = Linear.load((down,), width, (hidden,), Split("columns", split.unit))
+    return GatedMLP(gate_up, out, place.place.kernels)

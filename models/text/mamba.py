@@ -4,24 +4,22 @@ A block projects to an inner width, mixes each channel with its last inputs, and
 that forgets at a pace which each token sets (arXiv 2312.00752).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import ops
 from ..config import LONGEST, MOST_LAYERS, MOST_TOKENS, WIDEST, Keys, ModelConfig, refuse_quantized
-from ..contract import Batch, CacheSpec, Model, Placement, StateLayer, StateTensor, StateView, Weight, WeightLoader
+from ..contract import Batch, CacheSpec, Caching, Model, Placement, StateView, WeightLoader
+from ..names import Names
 from ..parts.checkpoint import Checkpoint
-from ..parts.linear import Linear
+from ..parts.convolution import MOST_TAPS
+from ..parts.mamba import MambaMixer, MambaSizes
 from ..parts.norm import RMSNorm
 from ..parts.vocabulary import Embedding, Head
 
 UNBOUNDED: Final = 1 << 20  # a state has no length; this is as far as a context may go
-MOST_TAPS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +39,19 @@ class MambaConfig(ModelConfig):
     bias: bool | None
     conv_bias: bool
     mixed_eps: float | None = None
+
+    @property
+    def sizes(self) -> MambaSizes:
+        return MambaSizes(
+            hidden=self.hidden,
+            inner=self.inner,
+            state=self.state,
+            taps=self.taps,
+            step_rank=self.step_rank,
+            bias=self.bias,
+            conv_bias=self.conv_bias,
+            mixed_eps=self.mixed_eps,
+        )
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
@@ -73,7 +84,6 @@ class MambaConfig(ModelConfig):
         keys.word("hidden_act", {"silu": "silu", "swish": "silu"}, "silu")
         hidden = keys.count("hidden_size", most=WIDEST)
         inner = keys.count("intermediate_size", keys.count("expand", 2, most=64) * hidden, most=WIDEST)
-        automatic = keys.values.get("time_step_rank", "auto") == "auto"
         return {
             "context": UNBOUNDED,
             "vocabulary": keys.count("vocab_size", most=MOST_TOKENS),
@@ -81,13 +91,18 @@ class MambaConfig(ModelConfig):
             "inner": inner,
             "state": keys.count("state_size", 16, most=WIDEST),
             "taps": keys.integer("conv_kernel", 4, low=2, high=MOST_TAPS),
-            "step_rank": -(-hidden // 16) if automatic else keys.count("time_step_rank", most=WIDEST),
+            "step_rank": step_rank(keys, "time_step_rank", hidden),
             "layers": keys.count("num_hidden_layers", most=MOST_LAYERS),
             "eps": keys.number("layer_norm_epsilon", 1e-5, low=0.0, high=1.0),
             "tied": keys.flag("tie_word_embeddings", True),
             "bias": keys.flag("use_bias", False),
             "conv_bias": keys.flag("use_conv_bias", True),
         }
+
+
+def step_rank(keys: Keys, name: str, hidden: int) -> int:
+    automatic = keys.values.get(name, "auto") == "auto"
+    return -(-hidden // 16) if automatic else keys.count(name, most=WIDEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,67 +113,53 @@ class FalconMambaConfig(MambaConfig):
         return {**MambaConfig._hf_fields(keys), "mixed_eps": eps}
 
 
-class Mixer(nn.Module):
-    """What takes attention's place."""
-
-    def __init__(self, place: Checkpoint, config: MambaConfig) -> None:
-        super().__init__()
-        self.config = config
-        wide, narrow = config.inner, [config.step_rank, config.state, config.state]
-        self.enter = Linear.load((place / "in_proj",), config.hidden, (2 * wide,), bias=config.bias)
-        self.taps = _taps(place / "conv1d" / "weight", config)
-        self.taps_bias = (place / "conv1d" / "bias").vector(wide) if config.conv_bias else None
-        self.choose = Linear.load((place / "x_proj",), wide, (sum(narrow),))
-        self.step = Linear.load((place / "dt_proj",), config.step_rank, (wide,), bias=True)
-        self.decay = _decay(place / "A_log", config)
-        self.through = (place / "D").vector(wide)
-        self.leave = Linear.load((place / "out_proj",), wide, (config.hidden,), bias=config.bias)
-        self.narrow = narrow
-        self.norms = None if config.mixed_eps is None else _norms(narrow, config.mixed_eps, place.place)
-
-    def forward(self, x: Tensor, batch: Batch, cache: StateView, onto: Tensor) -> Tensor:
-        """Added to `onto`, which may be overwritten."""
-        mixed, gate = self.enter(x).chunk(2, -1)
-        mixed = ops.causal_conv(mixed.float(), self.taps, self.taps_bias, name="inputs", cache=cache, batch=batch)
-        steps, b, c = torch.split_with_sizes(self.choose(mixed.to(x.dtype)), self.narrow, -1)
-        if self.norms is not None:
-            steps, b, c = (ops.rms_norm(part, norm) for part, norm in zip((steps, b, c), self.norms, strict=True))
-        paces = F.softplus(self.step(steps).float())
-        out = ops.selective_scan(mixed, paces, self.decay, b.float(), c.float(), name="state", cache=cache, batch=batch)
-        out = (out + self.through * mixed) * F.silu(gate.float())
-        done: Tensor = self.leave(out.to(x.dtype), onto)
-        return done
-
-    def cache_layer(self) -> StateLayer:
-        wide = self.config.inner
-        return StateLayer(
-            {"inputs": StateTensor((wide, self.config.taps - 1)), "state": StateTensor((wide, self.config.state))}
-        )
-
-    def own_weights(self) -> Iterator[Weight]:
-        yield from (self.taps, self.decay, self.through)
-        if self.taps_bias is not None:
-            yield self.taps_bias
-
-
 class Block(nn.Module):
-    def __init__(self, place: Checkpoint, config: MambaConfig) -> None:
+    def __init__(self, norm: RMSNorm, mixer: nn.Module) -> None:
         super().__init__()
-        self.norm = RMSNorm.load(place / "norm", config.hidden, config.eps)
-        self.mixer = Mixer(place / "mixer", config)
+        self.norm, self.mixer = norm, mixer
 
     def forward(self, hidden: Tensor, batch: Batch, cache: StateView) -> Tensor:
-        out: Tensor = self.mixer(self.norm(hidden), batch, cache, hidden)
+        out: Tensor = self.mixer(self.norm(hidden), None, batch, cache, hidden)
         return out
+
+
+# What files of layers with a state call their tensors, in any family.
+MIXER_STEMS: Final[Mapping[str, str]] = {
+    "mixer.in_proj": "ssm_in",
+    "mixer.conv1d": "ssm_conv1d",
+    "mixer.x_proj": "ssm_x",
+    "mixer.dt_proj": "ssm_dt",
+    "mixer.out_proj": "ssm_out",
+    "mixer.norm": "ssm_norm",
+    "mixer.dt_layernorm": "ssm_dt_norm",
+    "mixer.b_layernorm": "ssm_b_norm",
+    "mixer.c_layernorm": "ssm_c_norm",
+}
+MIXER_TENSORS: Final[Mapping[str, str]] = {
+    "mixer.A_log": "ssm_a",
+    "mixer.D": "ssm_d",
+    "mixer.dt_bias": "ssm_dt.bias",
+}
 
 
 class Mamba(Model):
     Config: ClassVar[type[ModelConfig]] = MambaConfig
+    gguf_names: ClassVar[Names] = Names(
+        "blk",
+        {
+            "model.embeddings": "token_embd",
+            "model.norm_f": "output_norm",
+            "lm_head": "output",
+            "norm": "attn_norm",
+            **MIXER_STEMS,
+        },
+        MIXER_TENSORS,
+    )
 
-    config: MambaConfig
+    config: Any
 
     def __init__(
-        self, config: MambaConfig, place: Placement, embed: Embedding, blocks: list[Block], norm: RMSNorm, head: Head
+        self, config: Any, place: Placement, embed: Embedding, blocks: list[Block], norm: RMSNorm, head: Head
     ) -> None:
         super().__init__()
         self.config, self.place = config, place
@@ -176,71 +177,36 @@ class Mamba(Model):
         return scores
 
     def cache_spec(self) -> CacheSpec:
-        mixers = (module for module in self.modules() if isinstance(module, Mixer))
-        return CacheSpec(tuple(mixer.cache_layer() for mixer in mixers))
+        return CacheSpec(tuple(module.cache_layer() for module in self.modules() if isinstance(module, Caching)))
 
     @classmethod
-    def load(cls, weights: WeightLoader, config: MambaConfig, place: Placement) -> Self:
-        root = Checkpoint(weights, place, _gguf_name if weights.metadata.format == "gguf" else str)
-        trunk = root / "backbone"
+    def load(cls, weights: WeightLoader, config: Any, place: Placement) -> Self:
+        root = Checkpoint(weights, place, cls.names(weights))
+        trunk = root / "model"
         embed = Embedding.load(trunk / "embeddings", config.vocabulary, config.hidden)
-        blocks = [Block(trunk / "layers" / layer, config) for layer in range(config.layers)]
+        blocks = [cls.block(trunk / "layers" / layer, config) for layer in range(config.layers)]
         norm = RMSNorm.load(trunk / "norm_f", config.hidden, config.eps)
         head = Head.load(root / "lm_head", embed, config.hidden, config.tied)
         root.finish(lambda name: head.tied and name == "lm_head.weight")
         return cls(replace(config, vocabulary=embed.vocabulary), place, embed, blocks, norm, head)
+
+    @classmethod
+    def names(cls, weights: WeightLoader) -> Callable[[str], str]:
+        return cls.gguf_names if weights.metadata.format == "gguf" else _hf_name
+
+    @classmethod
+    def block(cls, place: Checkpoint, config: Any) -> Block:
+        norm = RMSNorm.load(place / "norm", config.hidden, config.eps)
+        return Block(norm, cls.mixer(place / "mixer", config))
+
+    @classmethod
+    def mixer(cls, place: Checkpoint, config: Any) -> nn.Module:
+        return MambaMixer(place, config.sizes)
 
 
 class FalconMamba(Mamba):
     Config: ClassVar[type[ModelConfig]] = FalconMambaConfig
 
 
-def _taps(place: Checkpoint, config: MambaConfig) -> Tensor:
-    """[channels, taps] fp32; Hugging Face has the convolution's single input channel between."""
-    between = () if _in_gguf(place) else (1,)
-    return _dense(place.matrix((config.inner, *between, config.taps)), place.place).flatten(1)
-
-
-def _decay(place: Checkpoint, config: MambaConfig) -> Tensor:
-    """[channels, state] fp32, below 0; Hugging Face stores the logarithm of its size."""
-    stored = _dense(place.matrix((config.inner, config.state)), place.place)
-    return stored if _in_gguf(place) else -stored.exp()
-
-
-def _norms(sizes: Sequence[int], eps: float, place: Placement) -> list[ops.Norm]:
-    """Norms without weights."""
-    return [ops.Norm(torch.ones(size, device=place.device), eps) for size in sizes]
-
-
-def _dense(weight: Weight, place: Placement) -> Tensor:
-    """A small tensor in fp32, whatever it is stored as."""
-    dense = weight if isinstance(weight, Tensor) else weight.dequantize(torch.float32)
-    return dense.to(place.device, torch.float32)
-
-
-def _in_gguf(place: Checkpoint) -> bool:
-    return place.loader.metadata.format == "gguf"
-
-
-_GGUF_NAMES: Final[Mapping[str, str]] = {
-    "backbone.embeddings": "token_embd",
-    "backbone.norm_f": "output_norm",
-    "lm_head": "output",
-    "norm": "attn_norm",
-    "mixer.in_proj": "ssm_in",
-    "mixer.conv1d": "ssm_conv1d",
-    "mixer.x_proj": "ssm_x",
-    "mixer.dt_proj": "ssm_dt",
-    "mixer.out_proj": "ssm_out",
-}
-
-
-def _gguf_name(name: str) -> str:
-    """`backbone.layers.3.mixer.A_log` -> `blk.3.ssm_a`."""
-    stem, _, kind = name.rpartition(".")
-    head, _, rest = stem.partition("backbone.layers.")
-    if head or not rest:
-        return f"{_GGUF_NAMES.get(stem, stem)}.{kind}"
-    number, _, inner = rest.partition(".")
-    bare = {"A_log": "ssm_a", "D": "ssm_d"}.get(kind)
-    return f"blk.{number}.{bare or f'{_GGUF_NAMES.get(inner, inner)}.{kind}'}"
+def _hf_name(name: str) -> str:
+    return f"backbone.{name.removeprefix('model.')}" if name.startswith("model.") else name

@@ -8,39 +8,17 @@ from typing import Any
 import pytest
 import torch
 from gguf import GGUFWriter
-from torch import Tensor
 
 from unillm.models import ops
-from unillm.models.contract import Batch, StateLayer, StateTensor, StateView, state_rows
+from unillm.models.contract import StateTensor
+from unillm.models.parts.mamba import MambaMixer
 from unillm.models.table import find
-from unillm.models.text.mamba import Mamba, Mixer
+from unillm.models.text.mamba import Mamba
 from unillm.runtime.weights.load import load_model, open_weights
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
+from unillm.tests.models.states import CHANNELS, COUNTS, SIZE, TAPS, batch_of, before
 from unillm.tests.models.zoo import PLACE, distance
-
-CPU = torch.device("cpu")
-COUNTS = (1, 1, 70, 5, 1, 33)  # single tokens, chunks longer than a block, and single ones again
-CHANNELS, SIZE, TAPS = 6, 4, 4
-
-
-def batch_of(tensor: StateTensor) -> tuple[Batch, StateView]:
-    """Sequences of `COUNTS` tokens; every other one begins, the others go on from states that are anything."""
-    torch.manual_seed(2)
-    rows = state_rows(StateLayer({"kept": tensor}), 2 * len(COUNTS), CPU)
-    rows["kept"].normal_()
-    rows["kept"][0] = torch.nan  # a fresh sequence's row may hold anything
-    numbers = torch.arange(len(COUNTS))
-    view = StateView(rows, numbers, numbers + len(COUNTS), numbers % 2 == 0)
-    starts = torch.tensor([0, *COUNTS]).cumsum(0).int()
-    tokens = torch.zeros(sum(COUNTS), dtype=torch.int64)
-    lengths = torch.tensor(COUNTS, dtype=torch.int32)
-    return Batch(tokens, tokens, tokens[:0], COUNTS, COUNTS, starts, lengths, [view]), view
-
-
-def before(view: StateView, row: int) -> Tensor:
-    state = view.tensors["kept"][row].double()
-    return torch.zeros_like(state) if view.fresh[row] else state
 
 
 def test_a_scan_is_the_recurrence_token_by_token() -> None:
@@ -145,29 +123,29 @@ def gguf_name(name: str) -> str:
     return name
 
 
-def no_skip(mixer: Mixer) -> None:
+def no_skip(mixer: MambaMixer) -> None:
     mixer.through.zero_()
 
 
-def slower(mixer: Mixer) -> None:
+def slower(mixer: MambaMixer) -> None:
     mixer.decay *= 0.5
 
 
-def no_conv_bias(mixer: Mixer) -> None:
-    mixer.taps_bias = None
+def no_conv_bias(mixer: MambaMixer) -> None:
+    mixer.conv.bias = None
 
 
-def other_order(mixer: Mixer) -> None:
-    mixer.taps = mixer.taps.flip(1)
+def other_order(mixer: MambaMixer) -> None:
+    mixer.conv.weight = mixer.conv.weight.flip(1)
 
 
 @pytest.mark.parametrize("break_", [no_skip, slower, no_conv_bias, other_order])
 @pytest.mark.parametrize("name", ["mamba", "falcon-mamba"])
-def test_a_part_left_out_shows(name: str, break_: Callable[[Mixer], None], tmp_path: Path) -> None:
+def test_a_part_left_out_shows(name: str, break_: Callable[[MambaMixer], None], tmp_path: Path) -> None:
     row = zoo.BY_NAME[name]
     model = load_model(zoo.save(zoo.reference(row), tmp_path), PLACE)
     for module in model.modules():
-        if isinstance(module, Mixer):
+        if isinstance(module, MambaMixer):
             break_(module)
     wanted = zoo.expected(zoo.reference(row), zoo.prompt(row))
     assert distance(Pages(model).whole(zoo.prompt(row)), wanted) > 10 * zoo.TOLERANCE

@@ -184,6 +184,54 @@ _PHIMOE: Final = {"num_local_experts": 5, "num_experts_per_tok": 2, "router_jitt
 
 _MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
 
+_MAMBA2: Final = {
+    "num_heads": 8,
+    "head_dim": 16,
+    "n_groups": 2,
+    "state_size": 8,
+    "chunk_size": 16,
+    "layer_norm_epsilon": 1e-3,
+    "pad_token_id": 0,
+}
+_SSD: Final = {
+    "mamba_n_heads": 8,
+    "mamba_d_state": 12,
+    "mamba_d_conv": 3,
+    "mamba_n_groups": 2,
+    "mamba_chunk_size": 16,
+    "pad_token_id": 0,
+}
+_H1: Final = {
+    **_SSD,
+    "mamba_d_ssm": 96,
+    "mamba_n_heads": 6,
+    "embedding_multiplier": 1.3,
+    "lm_head_multiplier": 0.7,
+    "mlp_multipliers": [0.8, 1.2],
+    "key_multiplier": 0.6,
+    "attention_in_multiplier": 1.1,
+    "attention_out_multiplier": 0.9,
+    "ssm_multipliers": [0.9, 1.2, 0.8, 1.4, 0.7],
+    "ssm_in_multiplier": 1.25,
+    "ssm_out_multiplier": 0.75,
+}
+_GRANITE4: Final = {
+    **_GRANITE_MOE,
+    **_SSD,
+    "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+    "shared_intermediate_size": 48,
+}
+_JAMBA: Final = {
+    "num_hidden_layers": 4,
+    "attn_layer_period": 4,
+    "attn_layer_offset": 2,
+    "num_experts": 5,
+    "num_experts_per_tok": 2,
+    "mamba_d_state": 6,
+    "mamba_dt_rank": 3,
+    "mamba_d_conv": 3,
+}
+
 _NORM: Final = re.compile(r"norm|ln_|layernorm")
 _TABLE: Final = re.compile(r"embed(?!_out)|wte|wpe")
 
@@ -379,6 +427,14 @@ ROWS: Final = (
     ),
     Row("phimoe", "Phimoe", {**_PHIMOE, "lm_head_bias": True, "attention_bias": True}, gguf=False, light=True),
     Row("dbrx", "Dbrx", _DBRX, gguf=False, light=True, own_eps=False),
+    Row("mamba2", "Mamba2", _MAMBA2, gguf=False, light=True, turns=False),
+    Row("falcon-h1", "FalconH1", {**_H1, "mamba_rms_norm": True}, gguf=False, light=True),
+    Row("falcon-h1-unnormed", "FalconH1", _H1, gguf=False, light=True),
+    Row("granite4", "GraniteMoeHybrid", _GRANITE4, gguf=False, light=True, turns=False),
+    Row(
+        "granite4-dense", "GraniteMoeHybrid", {**_GRANITE4, "num_local_experts": 0}, gguf=False, light=True, turns=False
+    ),
+    Row("jamba", "Jamba", _JAMBA, gguf=False, light=True, turns=False),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 

@@ -1,0 +1,35 @@
+"""GGUF files of models whose layers carry a state: the reference's logits, and llama.cpp's."""
+
+from pathlib import Path
+
+import pytest
+
+from unillm.runtime.weights.load import load_model
+from unillm.tests.models import zoo
+from unillm.tests.models.paged import Pages
+from unillm.tests.models.recurrent_gguf import FAMILIES, write
+from unillm.tests.models.zoo import PLACE, distance
+from unillm.tests.support.llama_cpp import LlamaCpp
+
+# What a file has no key for: norms before gates.
+NO_KEYS = {"falcon-h1"}
+ROWS = [row for row in zoo.ROWS if row.family in FAMILIES and row.name not in NO_KEYS]
+FAINT = -30.0
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_gguf_gives_the_logits_of_the_reference(row: zoo.Row, tmp_path: Path) -> None:
+    model = load_model(write(row, tmp_path), PLACE)
+    wanted = zoo.expected(zoo.reference(row), zoo.prompt(row), stepwise=row.stepwise)
+    assert distance(Pages(model).whole(zoo.prompt(row)), wanted) <= zoo.TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_llama_cpp_agrees_about_the_file(row: zoo.Row, tmp_path: Path) -> None:
+    files, ids = write(row, tmp_path), zoo.prompt(row)
+    model, peer = load_model(files, PLACE), LlamaCpp(files.weights[0])
+    for length in (1, 5, 40, zoo.PROMPT):
+        got = Pages(model).whole(ids[:length])[-1].log_softmax(-1).clamp(min=FAINT)
+        wanted = peer.log_probabilities(ids[:length], len(got)).clamp(min=FAINT)
+        assert float((got - wanted).abs().max()) <= 1e-3
