@@ -16,7 +16,7 @@ from .errors import InvalidName
 from .hub_cache import CachedFile, CachedRepo
 from .manifest import checked_name
 from .names import Kind, ModelRef
-from .store import remove_if_empty, write_whole, writing
+from .store import files_below, reading, remove_if_empty, write_whole, writing
 
 _LONGEST = 8192
 
@@ -40,10 +40,11 @@ class Brought:
                 self._tidy(path.parent)
 
     def files(self) -> Iterator[CachedFile]:
-        """What the notes speak of, as far as it lies in this cache and is still that file."""
-        for path in sorted(self.folder.rglob("*")):
-            if path.is_file() and (found := self._read(path)):
-                yield found
+        """What the notes speak of, as far as it lies in this cache and is still that file. Raises `StoreUnreadable`."""
+        with reading(self.folder):
+            for path in files_below(self.folder):
+                if path.is_file() and (found := self._read(path)):
+                    yield found
 
     def _path(self, file: CachedFile) -> Path:
         return self.folder / file.repo.repo / file.commit / checked_name(file.name)
@@ -56,7 +57,7 @@ class Brought:
             ref = ModelRef.parse("/".join(parts[:2]))
             commit = Digest("git", parts[2]).hex
             name, noted = checked_name("/".join(parts[3:])), Digest.parse(digest)
-        except (ValueError, IndexError, OSError, InvalidName):
+        except (ValueError, IndexError, FileNotFoundError, InvalidName):
             return None
         file = CachedFile(CachedRepo(self.cache, ref.name), commit, name, noted)
         return file if ref.kind is Kind.REPO and cache == str(self.cache) and _is_that(file) else None

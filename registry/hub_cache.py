@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from .digests import Digest
-from .store import make_folder, put_in_place, remove_if_empty, sync_folder, write_whole, writing
+from .store import files_below, make_folder, put_in_place, remove_if_empty, sync_folder, write_whole, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +130,16 @@ class CachedRepo:
         return {link for link in self._links() if link.resolve() == found}
 
     def _links(self) -> Iterator[Path]:
-        return (path for path in (self.folder / "snapshots").rglob("*") if path.is_symlink())
+        return (path for path in files_below(self.folder / "snapshots") if path.is_symlink())
 
     def _tidy(self, commit: str, folder: Path) -> None:
         """Take away the folders that are empty now, and the names of a snapshot that is gone."""
         while folder != self.folder and self.folder in folder.parents:
             remove_if_empty(folder)
             folder = folder.parent
-        if _files_below(self.snapshot(commit)):
+        if files_below(self.snapshot(commit)):
             return
-        for ref in _files_below(self.folder / "refs"):
+        for ref in files_below(self.folder / "refs"):
             if ref.read_text("ascii", errors="replace").strip() == commit:
                 _unlink_for_good(ref)
         for name in ("refs", "blobs"):
@@ -168,16 +168,6 @@ class CachedFile:
             return blob if inside and blob.is_file() else None
         places = (self.pointer, self.repo.blob(self.digest))
         return next((place for place in places if place.is_file()), None)
-
-
-def _files_below(folder: Path) -> list[Path]:
-    """Every file and link below `folder`. Raises `OSError` where it cannot be known: nothing is not the same."""
-
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise error
-
-    return [Path(place) / name for place, _, names in os.walk(folder, onerror=refuse) for name in names]
 
 
 def _unlink_for_good(path: Path) -> None:

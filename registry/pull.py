@@ -95,7 +95,8 @@ def fulfil(
     listener(Planned(planned))
     if planned.missing:
         check_space(planned.folder, planned.needed)
-    old = shelf.find(planned.ref)
+    if old := shelf.find(planned.ref):
+        old.check_readable()
     registered = isinstance(planned.origin, RegistryOrigin) and additions is None
     own = additions or (old.manifest if old and not registered else None)
 
@@ -108,7 +109,7 @@ def fulfil(
         return found.with_additions_of(own) if own else found
 
     with shelf.store.working():
-        entry = _shelve(fetched, shelf)
+        entry = _shelve(planned.ref, fetched, shelf)
     listener(Shelved(entry.name))
     return entry
 
@@ -204,10 +205,10 @@ def _as_it_is(
     return entry
 
 
-def _shelve(fetched: Callable[[Mapping[Path, ShelvedFile]], Manifest], shelf: Shelf) -> Entry:
+def _shelve(ref: ModelRef, fetched: Callable[[Mapping[Path, ShelvedFile]], Manifest], shelf: Shelf) -> Entry:
     """Fetch and shelve. A file that vanishes meanwhile is fetched again."""
     try:
-        return shelf.add(fetched(shelf.remembered()))
+        return shelf.add(fetched(shelf.remembered(ref)))
     except FileMissing:
         return shelf.add(fetched({}))
 

@@ -15,7 +15,16 @@ from pathlib import Path
 
 from .brought import Brought
 from .digests import Digest, hash_file
-from .errors import BrokenManifest, ChecksumMismatch, FileMissing, FormatError, NameTaken, NotInstalled, RegistryError
+from .errors import (
+    BrokenManifest,
+    ChecksumMismatch,
+    FileMissing,
+    FormatError,
+    NameTaken,
+    NotInstalled,
+    RegistryError,
+    StoreUnreadable,
+)
 from .events import Listener, Progress, Verifying, nobody
 from .files import ModelFiles, Stamp
 from .formats.reader import open_regular
@@ -66,6 +75,11 @@ class Entry:
                 return self.store.blob(file.digest)
             case origin:
                 return origin.folder / file.name
+
+    def check_readable(self) -> None:
+        """Raises `StoreUnreadable` where there is a manifest, and nobody can say yet whether it is broken."""
+        if isinstance(self.broken, StoreUnreadable):
+            raise self.broken
 
     def check(self) -> None:
         """Raises `FileMissing` where a file is not there, or not as long as it should be. Nothing is read."""
@@ -154,13 +168,15 @@ class Shelf:
         return self.add(replace(source.sound, ref=target, pulled=datetime.now(UTC).replace(microsecond=0)))
 
     def remove(self, entry: Entry) -> Removed:
-        """Take a model off the shelf, and free the files that nobody else needs. Raises `NotInstalled`."""
+        """Take a model off the shelf, and free what nobody else needs. Raises `NotInstalled`, `StoreUnreadable`."""
         with self.store.changing():
             found = self._read(entry.path)  # somebody may have changed it, or taken it away, since it was looked up
             if found is None:
                 raise NotInstalled(entry.name)
-            left = self._left_by(found, _content_of(found.path) or b"", self.needed([found]))
-            self._keep_in_mind(left)
+            found.check_readable()
+            needed = self.needed([found])
+            left = self._left_by(found, _content_of(found.path) or b"", needed)
+            self._keep_in_mind(found, needed)
             with writing(found.path):
                 found.path.unlink(missing_ok=True)
                 sync_folder(found.path.parent)
@@ -183,10 +199,12 @@ class Shelf:
         unread = [_content_of(one.path) for one in others if one.broken]
         return Needed(places, b"".join(one for one in unread if one), anything=None in unread)
 
-    def remembered(self) -> dict[Path, ShelvedFile]:
-        """What every installed model's manifest says of the files, by where they lie."""
+    def remembered(self, to_replace: ModelRef) -> dict[Path, ShelvedFile]:
+        """What every installed model's manifest says of the files, by where they lie. Raises `StoreUnreadable`."""
         found: dict[Path, ShelvedFile] = {}
         for entry in self.entries():
+            if entry.path == self.store.manifest(to_replace):
+                entry.check_readable()
             for file in entry.manifest.files if entry.manifest else ():
                 path = entry.place(file)
                 before = found.get(path, file)
@@ -241,8 +259,11 @@ class Shelf:
             if isinstance(error.__cause__, FileNotFoundError):
                 return None
             reason = "is a link, which is not followed here" if path.is_symlink() else error.reason
-            return Entry(name, path, self.store, broken=BrokenManifest(path, reason))
-        except (OSError, ManifestUnreadable) as error:
+            told = BrokenManifest if _is_nothing(error) else StoreUnreadable
+            return Entry(name, path, self.store, broken=told(path, reason))
+        except OSError as error:
+            return Entry(name, path, self.store, broken=StoreUnreadable(path, error.strerror or str(error)))
+        except ManifestUnreadable as error:
             return Entry(name, path, self.store, broken=BrokenManifest(path, str(error)))
         if manifest_name(manifest.ref) != path.name:
             return Entry(name, path, self.store, broken=BrokenManifest(path, f"is that of {manifest.ref}"))
@@ -250,27 +271,33 @@ class Shelf:
 
     def _left_by(self, entry: Entry, content: bytes, needed: Needed) -> Leftovers:
         """The files of a manifest that goes. Of the cache, only what lies in the one in use and was brought by us."""
+        ours = [one for one in self._brought_by(entry) if not needed.has(one.pointer, one.digest)]
+        return Leftovers(unneeded_blobs(self.store, mentioned(content), needed), tuple(ours))
+
+    def _brought_by(self, entry: Entry) -> list[CachedFile]:
+        """The files of a model that are in the cache because of us."""
         manifest = entry.manifest
-        blobs = unneeded_blobs(self.store, mentioned(content), needed)
         if manifest is None or not isinstance(manifest.origin, HubOrigin) or manifest.origin.cache != self._cache:
-            return Leftovers(blobs)
-        files = zip(cached_files(manifest), manifest.files, strict=True)
-        ours = [file for file, one in files if one.fetched and not needed.has(file.pointer, one.digest)]
-        return Leftovers(blobs, tuple(ours))
+            return []
+        return [file for file, one in zip(cached_files(manifest), manifest.files, strict=True) if one.fetched]
 
     def _left_by_replaced(self, new: Entry) -> Leftovers:
         """What the model that `new` takes the place of leaves behind."""
         old = self.find(new.sound.ref)
+        if old:
+            old.check_readable()
         if old is None or old.manifest is None or old.manifest.id == new.sound.id:
             return Leftovers()
-        left = self._left_by(old, to_json(old.manifest), self.needed([old]).also(_places(new)))
-        self._keep_in_mind(left)
-        return left
+        needed = self.needed([old]).also(_places(new))
+        self._keep_in_mind(old, needed)
+        return self._left_by(old, to_json(old.manifest), needed)
 
-    def _keep_in_mind(self, left: Leftovers) -> None:
-        """Note what is ours in the shared cache: if we are killed with the manifest gone, `prune` finds it."""
-        for file in left.cached:
-            self._brought.note(file)
+    def _keep_in_mind(self, going: Entry, needed: Needed) -> None:
+        """Note what is ours in the shared cache, with the manifest gone: `prune` finds it if we are killed, or if it
+        stays for the sake of a manifest that nobody can read."""
+        for file in self._brought_by(going):
+            if file.pointer not in needed.places:
+                self._brought.note(file)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .digests import Digest
-from .errors import DiskFull, InvalidName, StoreUnwritable
+from .errors import DiskFull, InvalidName, StoreUnreadable, StoreUnwritable
 from .names import Kind, ModelRef
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]{0,240}", re.ASCII)
@@ -87,7 +87,8 @@ class Store:
 
     def is_busy(self) -> bool:
         """Whether files are being brought. What those who died have left is cleared away. Asked while `changing`."""
-        return not all(_is_free(lock) for lock in self._locks.glob("working-*.lock"))
+        working = [one.name for one in _listed(self._locks) if one.name.startswith("working-")]
+        return not all(_is_free(self._locks / name) for name in working)
 
     @property
     def _locks(self) -> Path:
@@ -178,6 +179,15 @@ def writing(path: Path) -> Iterator[None]:
         raise StoreUnwritable(Path(error.filename or path), error.strerror or str(error)) from error
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever the operating system says while we read `path` or below it, said of `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnreadable(Path(error.filename or path), error.strerror or str(error)) from error
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a power loss leaves the old file or the new one."""
     with writing(path):
@@ -247,6 +257,16 @@ def check_space(folder: Path, needed: int) -> None:
     """Raises `DiskFull` where the disk of `folder` cannot take `needed` more bytes."""
     if needed > (free := free_space(folder)):
         raise DiskFull(folder, needed, free)
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every file and link below `folder`, by name. Raises `OSError` where that cannot be known."""
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    return sorted(Path(place) / name for place, _, names in os.walk(folder, onerror=refuse) for name in names)
 
 
 def remove_if_empty(folder: Path) -> None:
