@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import time
@@ -6,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from unillm.registry.errors import BrokenManifest, ChecksumMismatch, FileMissing, InvalidName, NameTaken, NotInstalled
+from unillm.registry.errors import (
+    BrokenManifest,
+    ChecksumMismatch,
+    FileMissing,
+    FormatError,
+    InvalidName,
+    NameTaken,
+    NotInstalled,
+    StoreUnreadable,
+)
 from unillm.registry.names import ModelRef
 from unillm.registry.pull import pull
 from unillm.registry.settings import RegistrySettings
@@ -220,6 +230,24 @@ def test_a_broken_manifest_keeps_the_files_that_it_mentions(shelf: Shelf, entry:
     copy.path.write_text(copy.path.read_text() + "}")
     assert shelf.remove(entry).freed == 0
     assert weights_of(entry).exists()
+
+
+def test_a_manifest_that_cannot_be_read_for_now_is_not_taken_for_a_broken_one(
+    shelf: Shelf, entry: Entry, online: RegistrySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.add(replace(entry.sound, system="my own"))
+    files = {path: path.stat().st_mtime_ns for path in entry.files().files.values()}
+
+    def refuse(path: Path, **_: bool) -> int:
+        raise FormatError(path, "file", "Too many open files") from OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("unillm.registry.shelf.open_regular", refuse)
+        for act in (lambda: shelf.remove(entry), lambda: pull("org/repo", online, name="mine")):
+            with pytest.raises(StoreUnreadable, match=r"cannot be read: Too many open files"):
+                act()
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert shelf.need(ref("mine:latest")).sound.system == "my own"
 
 
 def test_a_removed_model_can_be_anything_but_a_path(shelf: Shelf) -> None:
