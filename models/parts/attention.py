@@ -43,7 +43,7 @@ class Attention(nn.Module):
     `grouped`: the projection's rows are, for each head that answers, the queries that ask it, its key and its value.
     `norms` are of all heads of query and key, [tokens, heads, head_dim] each; `clip` bounds what is projected;
     `sharpened` gives what the queries of tokens at some positions are multiplied by; `counts` are the heads of queries,
-    keys and values, where these are not a weight each.
+    keys and values, where these are not a weight each. `gated`: behind each head's query is what gates its result.
     """
 
     def __init__(
@@ -61,12 +61,13 @@ class Attention(nn.Module):
         clip: float | None = None,
         sharpened: Callable[[Tensor], Tensor] | None = None,
         counts: tuple[int, int, int] | None = None,
+        gated: bool = False,
     ) -> None:
         super().__init__()
         self.kernels = kernels
         self.qkv, self.out, self.head_dim, self.spec = qkv, out, head_dim, spec
         self.q_norm, self.k_norm = q_norm, k_norm
-        self.grouped, self.clip, self.sharpened = grouped, clip, sharpened
+        self.grouped, self.clip, self.sharpened, self.gated = grouped, clip, sharpened, gated
         self.q_whole: nn.Module | None = norms[0] if norms else None
         self.k_whole: nn.Module | None = norms[1] if norms else None
         self.head_counts = _head_counts(qkv, head_dim, grouped) if counts is None else list(counts)
@@ -76,6 +77,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """With `onto`, added to that, which may be overwritten."""
         q, k, v = self._project(x)
+        gate = q[:, 1::2] if self.gated else None
+        q = q[:, 0::2].contiguous() if self.gated else q
         if self.sharpened is not None:
             q = (q * self.sharpened(batch.positions)[:, None, None]).to(x.dtype)
         mixed = ops.attention(
@@ -90,6 +93,7 @@ class Attention(nn.Module):
             k_norm=self.k_norm,
             kernels=self.kernels,
         )
+        mixed = mixed if gate is None else mixed * gate.sigmoid()
         out: Tensor = self.out(mixed.flatten(1), onto)
         return out
 
@@ -134,11 +138,12 @@ class Attention(nn.Module):
         order: Order | None = None,
         clip: float | None = None,
         sharpened: Callable[[Tensor], Tensor] | None = None,
+        gated: bool = False,
     ) -> Self:
         """`norm_eps`: the checkpoint has norms of each head's query and key. `order`: how `qkv_proj` has the three in
         one matrix; in a GGUF they are stacked, wherever they are one.
         """
-        qkv, grouped = _load_qkv(place, hidden, heads, qkv_bias, order)
+        qkv, grouped = _load_qkv(place, hidden, heads, qkv_bias, order, gated)
         unit = heads.dim if grouped is None else heads.group * heads.dim
         out = Linear.load((place / "o_proj",), heads.sizes[0], (hidden,), Split("columns", unit), out_bias)
         offset = 0.0 if place.in_gguf else norm_offset
@@ -155,6 +160,7 @@ class Attention(nn.Module):
             norms=norms,
             clip=clip,
             sharpened=sharpened,
+            gated=gated,
         )
 
 
@@ -166,13 +172,14 @@ def _head_counts(qkv: Linear, head_dim: int, grouped: int | None) -> list[int]:
 
 
 def _load_qkv(
-    place: Checkpoint, hidden: int, heads: Heads, bias: bool | None, order: Order | None
+    place: Checkpoint, hidden: int, heads: Heads, bias: bool | None, order: Order | None, gated: bool
 ) -> tuple[Linear, int | None]:
     """The projection, and how many queries a group of its rows has, if they are grouped."""
     one = place / "qkv_proj"
     if order is None or (place.in_gguf and not (one / "weight").exists()):
         apart = (place / "q_proj", place / "k_proj", place / "v_proj")
-        return Linear.load(apart, hidden, heads.sizes, Split("heads", heads.dim), bias), None
+        rows = (heads.sizes[0] * 2, *heads.sizes[1:]) if gated else heads.sizes
+        return Linear.load(apart, hidden, rows, Split("heads", heads.dim), bias), None
     if order == "stacked" or place.in_gguf:
         return Linear.load_stacked(one, hidden, heads.sizes, Split("heads", heads.dim), bias), None
     # Heads that answer are not held twice: what asks them comes with them.

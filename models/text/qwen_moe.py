@@ -24,7 +24,7 @@ class Qwen3MoEConfig(Qwen3Config):
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
         spelled, (fields, windows) = cls._keys(keys), _hf_parts(Qwen3Config, keys)
-        return cls(**fields, windows=windows, mixture=_hf_mixture(spelled, fields["layers"]))
+        return cls(**fields, windows=windows, mixture=hf_mixture(spelled, fields["layers"]))
 
     @classmethod
     def from_gguf(cls, keys: Mapping[str, Any]) -> Self:
@@ -45,7 +45,7 @@ class Qwen2MoEConfig(Qwen2Config):
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
         spelled, (fields, windows) = cls._keys(keys), _hf_parts(Qwen2Config, keys)
         shared = spelled.count("shared_expert_intermediate_size", most=WIDEST)
-        return cls(**fields, windows=windows, mixture=_hf_mixture(spelled, fields["layers"], shared))
+        return cls(**fields, windows=windows, mixture=hf_mixture(spelled, fields["layers"], shared))
 
     @classmethod
     def from_gguf(cls, keys: Mapping[str, Any]) -> Self:
@@ -63,13 +63,14 @@ def _hf_parts(dense: type[Qwen2Config], keys: Mapping[str, Any]) -> tuple[dict[s
     return dense._hf_fields(dense._keys(keys)), dense.from_hf(keys).windows
 
 
-def _hf_mixture(keys: Keys, layers: int, shared: int | None = None) -> Mixture:
+def hf_mixture(keys: Keys, layers: int, shared: int | None = None, *, normalised: bool = False) -> Mixture:
+    """`normalised`: whether shares are, where the file does not say."""
     step = keys.integer("decoder_sparse_step", 1, low=1, high=MOST_LAYERS)
     named = keys.values.get("mlp_only_layers") or []
     if not isinstance(named, list) or not all(type(layer) is int for layer in named):
         raise keys.error("mlp_only_layers", "it is not a list of layers")
     dense = frozenset(layer for layer in range(layers) if layer in named or (layer + 1) % step)
-    routing = hf_routing(keys, normalised=keys.flag("norm_topk_prob", False))
+    routing = hf_routing(keys, normalised=keys.flag("norm_topk_prob", normalised))
     width = keys.count("moe_intermediate_size", most=WIDEST)
     return Mixture(routing=routing, intermediate=width, shared=shared, dense=dense)
 

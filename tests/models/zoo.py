@@ -232,6 +232,30 @@ _JAMBA: Final = {
     "mamba_d_conv": 3,
 }
 
+_DELTA: Final = {
+    "num_hidden_layers": 4,
+    "head_dim": 24,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 6,
+    "linear_key_head_dim": 12,
+    "linear_value_head_dim": 10,
+    **_rope("default", partial_rotary_factor=0.5),
+}
+_LFM2: Final = {
+    "norm_eps": 1e-3,
+    "num_hidden_layers": 4,
+    "block_auto_adjust_ff_dim": False,
+    "layer_types": ["conv", "full_attention", "conv", "conv"],
+    "tie_word_embeddings": True,
+}
+_RECURRENT_GEMMA: Final = {
+    "num_key_value_heads": 1,
+    "intermediate_size": 192,
+    "lru_width": 96,
+    "attention_window_size": 24,
+    "tie_word_embeddings": True,
+}
+
 _NORM: Final = re.compile(r"norm|ln_|layernorm")
 _TABLE: Final = re.compile(r"embed(?!_out)|wte|wpe")
 
@@ -435,6 +459,25 @@ ROWS: Final = (
         "granite4-dense", "GraniteMoeHybrid", {**_GRANITE4, "num_local_experts": 0}, gguf=False, light=True, turns=False
     ),
     Row("jamba", "Jamba", _JAMBA, gguf=False, light=True, turns=False),
+    Row("recurrent-gemma", "RecurrentGemma", _RECURRENT_GEMMA, gguf=False, light=True),
+    Row("lfm2", "Lfm2", _LFM2, gguf=False, light=True),
+    Row("lfm2-moe", "Lfm2Moe", {**_LFM2, **_EXPERTS, "num_dense_layers": 1}, gguf=False, light=True),
+    Row(
+        "qwen3-next",
+        "Qwen3Next",
+        {**_DELTA, **_EXPERTS, "shared_expert_intermediate_size": 48},
+        gguf=False,
+        light=True,
+    ),
+    Row("qwen3.5", "Qwen3_5", _DELTA, gguf=False, light=True, config="Qwen3_5TextConfig"),
+    Row(
+        "qwen3.5-moe",
+        "Qwen3_5Moe",
+        {**_DELTA, **_EXPERTS, "shared_expert_intermediate_size": 48},
+        gguf=False,
+        light=True,
+        config="Qwen3_5MoeTextConfig",
+    ),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
 )
 
@@ -470,7 +513,7 @@ def perturb(model: torch.nn.Module, seed: int) -> None:
     """Seeded weights: matrices N(0, 1 / sqrt(fan-in)), tables N(0, 1), norms about 1, biases far from 0."""
     generator = torch.Generator().manual_seed(seed)
     for name, buffer in model.named_buffers():
-        if name.endswith("e_score_correction_bias"):
+        if name.endswith(("e_score_correction_bias", "expert_bias")):
             buffer.copy_(0.3 * torch.randn(buffer.shape, generator=generator))
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
