@@ -26,6 +26,7 @@ from .desk import Desk
 from .embedding import embed
 from .errors import EngineClosed, InvalidParameter, PromptTooLong, UnknownRequest
 from .faults import Fault, Faults
+from .grammar.compiler import Grammars
 from .intake import Intake, Message, Params
 from .kv.budget import MemoryBudget
 from .kv.pages import Sharing
@@ -36,6 +37,9 @@ from .prompts import Prompt, Prompts, is_single
 from .request import Request
 from .results import Completion, Progress, Stats, Update
 from .stream import Stream
+from .text.answers.hearing import Hearing
+from .text.answers.tools import Tools
+from .text.prompting import Prompting
 from .text.template import ChatTemplate
 from .text.tokenizer import Tokenizer
 
@@ -77,7 +81,9 @@ class Engine:
             faults.into_engine(wheel, desk)
             tokenizer = None if tokenizer is None else faults.into_tokenizer(tokenizer)
             template = None if template is None else faults.into_template(template)
-        self._intake = Intake(name, vocabulary, context, tokenizer, template, defaults or {}, ends, system, messages)
+        grammars = Grammars(name, tokenizer, vocabulary)
+        prompting = Prompting(name, tokenizer, template, context, system, messages)
+        self._intake = Intake(prompting, vocabulary, defaults or {}, ends, grammars)
         self._open_desk: Desk | None = desk
         self._watched: dict[str, Request] = {}
 
@@ -144,7 +150,7 @@ class Engine:
 
     @property
     def name(self) -> str:
-        return self._intake.name
+        return self._intake.prompting.name
 
     @property
     def context(self) -> int:
@@ -162,7 +168,7 @@ class Engine:
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        return self._intake.tokenizer
+        return self._intake.prompting.tokenizer
 
     @property
     def defaults(self) -> Mapping[str, Any]:
@@ -171,7 +177,8 @@ class Engine:
 
     @property
     def has_chat_template(self) -> bool:
-        return self._intake.template is not None and self._intake.tokenizer is not None
+        prompting = self._intake.prompting
+        return prompting.template is not None and prompting.tokenizer is not None
 
     @overload  # to the type system, text is a list of texts too; the first signature is meant for it
     def generate(self, prompts: Prompt, params: Params = None, *, priority: int = ...) -> Completion: ...  # type: ignore[overload-overlap]
@@ -201,6 +208,9 @@ class Engine:
         *,
         stream: Literal[False] = False,
         priority: int = ...,
+        tools: Sequence[Mapping[str, Any]] = ...,
+        tool_choice: str = ...,
+        parallel_calls: bool = ...,
         **variables: Any,
     ) -> Completion: ...
     @overload
@@ -211,6 +221,9 @@ class Engine:
         *,
         stream: Literal[True],
         priority: int = ...,
+        tools: Sequence[Mapping[str, Any]] = ...,
+        tool_choice: str = ...,
+        parallel_calls: bool = ...,
         **variables: Any,
     ) -> Stream: ...
     def chat(
@@ -220,15 +233,27 @@ class Engine:
         *,
         stream: bool = False,
         priority: int = 0,
+        tools: Sequence[Mapping[str, Any]] = (),
+        tool_choice: str = "auto",
+        parallel_calls: bool = True,
         **variables: Any,
     ) -> Completion | Stream:
-        """Answer a conversation, written down by the model's own template, which may use `variables`."""
-        ids = [self._intake.conversation(messages, variables)]
-        return Stream(self._watch(ids, params, priority), self) if stream else self._answer(ids, params, priority)[0]
+        """Answer a conversation, written down by the model's own template, which may use `variables`.
 
-    def count(self, messages: Sequence[Message], **variables: Any) -> int:
+        `tools` are those that the model may call, each as OpenAI writes it; `tool_choice` is none, auto, required, or
+        the name of the one that must be called; without `parallel_calls` an answer calls at most one. What the model
+        thinks before it speaks is not in the answer's text. `NoTools` where the model knows of no tools.
+        """
+        offered = Tools(tools, tool_choice, parallel_calls)
+        ids = self._intake.conversation(messages, offered, variables)
+        params, hearing = self._intake.held(ids, params or SamplingParams(), offered)
+        if stream:
+            return Stream(self._watch([ids], params, priority, hearing), self)
+        return self._answer([ids], params, priority, hearing)[0]
+
+    def count(self, messages: Sequence[Message], *, tools: Sequence[Mapping[str, Any]] = (), **variables: Any) -> int:
         """How many tokens a conversation has, written down as for `chat`. `PromptTooLong` beyond the context."""
-        return len(self._intake.conversation(messages, variables))
+        return len(self._intake.conversation(messages, Tools(tools), variables))
 
     def logits(self, token_ids: Sequence[int], *, start: int = 0) -> Tensor:
         """Scores [tokens, vocabulary] fp32 for what follows each token, from `start` on.
@@ -273,6 +298,13 @@ class Engine:
         for known in ids:
             self._request(known)
         return Stream(ids, self)
+
+    def prepare(self, params: SamplingParams) -> None:
+        """Work out what the answer must look like, so that handing in a request for it costs no time. Raises
+        `InvalidParameter` where that cannot be followed.
+        """
+        if params.form is not None:
+            self._intake.grammars.prepare(params.form)
 
     def abort(self, id: str, *, wait: bool = True) -> None:  # noqa: A002 - the name that results give it
         """End a request, whatever state it is in; its last update says so. One that has ended stays as it is.
@@ -340,8 +372,10 @@ class Engine:
         if running and self._open_desk is not None:
             self._open_desk.abort(running, wait=wait)
 
-    def _answer(self, prompts: list[list[int]], params: Params, priority: int) -> list[Completion]:
-        requests = self._intake.requests(prompts, params, watched=False, priority=priority)
+    def _answer(
+        self, prompts: list[list[int]], params: Params, priority: int, hearing: Hearing | None = None
+    ) -> list[Completion]:
+        requests = self._intake.requests(prompts, params, watched=False, priority=priority, hearing=hearing)
         desk = self._desk()
         desk.hand_in((request, request.chooser) for request in requests)
         try:
@@ -350,8 +384,10 @@ class Engine:
             desk.abort(requests)
         return _gathered(requests, len(prompts))
 
-    def _watch(self, prompts: list[list[int]], params: Params, priority: int) -> tuple[str, ...]:
-        requests = self._intake.requests(prompts, params, watched=True, priority=priority)
+    def _watch(
+        self, prompts: list[list[int]], params: Params, priority: int, hearing: Hearing | None = None
+    ) -> tuple[str, ...]:
+        requests = self._intake.requests(prompts, params, watched=True, priority=priority, hearing=hearing)
         self._desk().hand_in((request, request.chooser) for request in requests)
         self._watched |= {request.id: request for request in requests}
         return tuple(request.id for request in requests)

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeAlias
 
-from ..registry.files import Message as SaidBefore
 from . import sequence
-from .errors import InvalidParameter, NoChatTemplate, NoTokenizer, PromptTooLong
+from .errors import InvalidParameter, PromptTooLong
+from .grammar.compiler import Grammars
 from .params import SamplingParams
-from .prompts import Prompts, as_list, checked, encode, within
+from .prompts import Prompt, Prompts, as_list, checked, encode
 from .request import Request, Scoring
-from .text.prompting import begun
-from .text.template import ChatTemplate, chat_text
-from .text.tokenizer import Tokenizer
+from .text.answers.hearing import Hearing
+from .text.answers.tools import Tools
+from .text.prompting import Prompting
 
 Params: TypeAlias = SamplingParams | Sequence[SamplingParams] | None
 Message: TypeAlias = Mapping[str, Any]
@@ -24,37 +24,41 @@ Message: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Intake:
-    """What must be known of a model to take requests for it. `ends` are the tokens that end an answer.
+    """What must be known of a model to take requests for it. `ends` are the tokens that end an answer."""
 
-    `system` and `said` begin every conversation that does not begin otherwise.
-    """
-
-    name: str
+    prompting: Prompting
     vocabulary: int
-    context: int
-    tokenizer: Tokenizer | None
-    template: ChatTemplate | None
     defaults: Mapping[str, Any]
     ends: Collection[int]
-    system: str | None = None
-    said: Sequence[SaidBefore] = ()
+    grammars: Grammars
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    @property
+    def context(self) -> int:
+        return self.prompting.context
 
     def prompts(self, prompts: Prompts) -> list[list[int]]:
         """The token ids of each prompt."""
-        return [
-            checked(encode(prompt, self._text(), self.context) if isinstance(prompt, str) else prompt, self.vocabulary)
-            for prompt in as_list(prompts)
-        ]
+        return [checked(self._ids(prompt), self.vocabulary) for prompt in as_list(prompts)]
 
-    def conversation(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> list[int]:
+    def conversation(self, messages: Sequence[Message], tools: Tools, variables: Mapping[str, Any]) -> list[int]:
         """The token ids of a conversation, as the model's own template writes it down."""
-        if self.template is None:
-            raise NoChatTemplate(self.name)
-        text = chat_text(self._text(), self.template, begun(messages, self.system, self.said), **variables)
-        return checked(within(text, self._text().encode_quoted, self.context), self.vocabulary)
+        tools.check()
+        return checked(self.prompting.conversation(messages, tools, variables)[0], self.vocabulary)
 
-    def requests(self, prompts: Sequence[list[int]], params: Params, *, watched: bool, priority: int) -> list[Request]:
+    def held(self, prompt: list[int], params: SamplingParams, tools: Tools) -> tuple[SamplingParams, Hearing | None]:
+        """What answers to a conversation are held to, and how they are read."""
+        return self.prompting.held(prompt, params, tools), self.prompting.hears(prompt, tools)
+
+    def requests(
+        self,
+        prompts: Sequence[list[int]],
+        params: Params,
+        *,
+        watched: bool,
+        priority: int,
+        hearing: Hearing | None = None,
+    ) -> list[Request]:
         """As many requests for each prompt as it wants answers; `params` are for all, or one for each."""
         if isinstance(priority, bool) or not isinstance(priority, int):
             raise InvalidParameter("priority", priority, "a whole number")
@@ -66,7 +70,10 @@ class Intake:
             raise InvalidParameter("params", f"{len(each)} parameters", f"one, or {len(prompts)}: as many as prompts")
         pairs = [(ids, one or SamplingParams()) for ids, one in zip(prompts, each, strict=True)]
         made = [
-            [self._request(ids, one, index, choice, watched=watched, priority=priority) for choice in range(one.n)]
+            [
+                self._request(ids, one, index, choice, watched=watched, priority=priority, hearing=hearing)
+                for choice in range(one.n)
+            ]
             for index, (ids, one) in enumerate(pairs)
         ]
         for first, *others in made:
@@ -83,12 +90,23 @@ class Intake:
             raise InvalidParameter("start", start, f"between 0 and {len(ids) - 1}")
         return Scoring(sequence.Sequence(next(self.numbers), ids, len(ids), scored_from=start, chooses=False))
 
+    def _ids(self, prompt: Prompt) -> Sequence[int]:
+        return encode(prompt, self.prompting.reader, self.context) if isinstance(prompt, str) else prompt
+
     def _request(
-        self, ids: list[int], asked: SamplingParams, index: int, choice: int, *, watched: bool, priority: int
+        self,
+        ids: list[int],
+        asked: SamplingParams,
+        index: int,
+        choice: int,
+        *,
+        watched: bool,
+        priority: int,
+        hearing: Hearing | None,
     ) -> Request:
         number = next(self.numbers)
         params = asked.over(self.defaults)
-        tokenizer = self._text() if params.stop_strings else self.tokenizer
+        tokenizer = self.prompting.reader if params.stop_strings else self.prompting.tokenizer
         ends = frozenset(params.stop_token_ids) | frozenset(() if params.ignore_eos else self.ends)
         beyond = next((token for token in params.logit_bias or () if token >= self.vocabulary), None)
         if beyond is not None:
@@ -99,7 +117,18 @@ class Intake:
         scored_from = None if params.prompt_logprobs is None else 0
         chooses = limit > len(ids)
         made = sequence.Sequence(number, list(ids), limit, ends, scored_from, chooses, priority)
-        return Request(f"request-{number}", made, params, tokenizer, index=index, choice=choice, watched=watched)
+        guide = None if params.form is None or not chooses else self.grammars.guide(params.form, ends)
+        return Request(
+            f"request-{number}",
+            made,
+            params,
+            tokenizer,
+            index=index,
+            choice=choice,
+            watched=watched,
+            guide=guide,
+            hearing=hearing,
+        )
 
     def _limit(self, prompt: int, asked: SamplingParams, params: SamplingParams) -> int:
         """The most tokens, prompt included. What the caller asked for and cannot have is refused; a default is cut."""
@@ -108,8 +137,3 @@ class Intake:
         if asked.max_tokens is not None and prompt + asked.max_tokens > self.context:
             raise PromptTooLong(prompt, self.context, asked.max_tokens)
         return self.context if params.max_tokens is None else min(prompt + params.max_tokens, self.context)
-
-    def _text(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise NoTokenizer(self.name)
-        return self.tokenizer

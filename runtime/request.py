@@ -5,16 +5,19 @@ string might begin. Where nobody watches and no stop string could end it, tokens
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Protocol
 
 from torch import Tensor
 
+from .grammar.guide import Guide
 from .params import SamplingParams
 from .results import Completion, FinishReason, Timings, TokenLogprob, Update, Usage
 from .sampler import Chooser, Sample
 from .sequence import Sequence
+from .text.answers.hearing import Hearing
+from .text.answers.said import Said, whole
 from .text.narration import Narration
 from .text.tokenizer import Tokenizer
 from .wheel import Outcome
@@ -89,24 +92,27 @@ class Request:
         index: int = 0,
         choice: int = 0,
         watched: bool = False,
+        guide: Guide | None = None,
+        hearing: Hearing | None = None,
     ) -> None:
         self.id = id
         self.sequence = sequence
         self.index = index
         self.choice = choice
-        self.chooser = Chooser(params, sequence.tokens, choice)
+        self.chooser = Chooser(params, sequence.tokens, choice, guide)
         self.updates: deque[Update] = deque()
         self.completion: Completion | None = None
         self._watched = watched
         self._tokenizer = tokenizer
-        self._narration = Narration(tokenizer, sequence.tokens, params.stop_strings)
+        self._narration = Narration(tokenizer, sequence.tokens, params.stop_strings, hearing)
         self._wants_logprobs = params.logprobs is not None
         self._prompt_logprobs: list[TokenLogprob] | None = None if params.prompt_logprobs is None else []
         self._clock = Clock()
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
         self._unread: list[int] = []
-        self._texts: list[str] = []
+        self._formed = False
+        self._said: list[Said] = []
 
     @property
     def is_done(self) -> bool:
@@ -129,21 +135,22 @@ class Request:
             return not self.is_done
         self._clock.token()
         self._note(chosen)
-        reason, text = outcome.finished, ""
-        if reason != "stop":
+        reason, said = outcome.finished, list[Said]()
+        self._formed = reason == "stop" and chosen.token not in self.sequence.ends
+        if reason != "stop" or self._formed:
             self._unread.append(chosen.token)
         if self._watched or self._narration.watches or reason is not None:
-            text = self._read(to_end=reason is not None)
+            said = self._read(to_end=reason is not None)
             reason = "stop" if self._narration.stopped else reason
-        self._hand_out(text, 1, reason)
+        self._hand_out(said, 1, reason)
         return reason is None
 
     def end(self, reason: FinishReason, error: Exception | None = None) -> None:
         """Be done. What was held back is handed out, except after an error, which may come of that very text."""
         if self.is_done:
             return
-        text = self._read(to_end=True) if error is None and self._token_ids else ""  # else it would be the prompt's
-        self._hand_out(text, 0, reason, error)
+        said = self._read(to_end=True) if error is None and self._token_ids else []  # else it would be the prompt's
+        self._hand_out(said, 0, reason, error)
 
     def _note(self, sample: Sample) -> None:
         self._token_ids.append(sample.token)
@@ -159,28 +166,43 @@ class Request:
             return TokenLogprob(token, "", logprob, top)
         return TokenLogprob(token, self._tokenizer.token(token), logprob, top, self._tokenizer.data(token))
 
-    def _read(self, *, to_end: bool) -> str:
-        """The text of what is unread, as far as it may be handed out."""
+    def _read(self, *, to_end: bool) -> list[Said]:
+        """What is unread, as far as it may be handed out."""
         unread, self._unread = self._unread, []
         return self._narration.push(unread, to_end=to_end)
 
-    def _hand_out(self, text: str, tokens: int, reason: FinishReason | None, error: Exception | None = None) -> None:
-        if text:
-            self._texts.append(text)
+    def _hand_out(
+        self, said: list[Said], tokens: int, reason: FinishReason | None, error: Exception | None = None
+    ) -> None:
+        self._said += said
         if reason is not None:
             self.completion = self._complete(reason, error)
         if self._watched:
             fresh = tuple(self._token_ids[len(self._token_ids) - tokens :])
             logprobs = tuple(self._logprobs[len(self._logprobs) - tokens :]) if self._wants_logprobs else None
-            update = Update(self.id, self.index, text, fresh, logprobs, reason, self.completion, self.choice)
-            self.updates.append(update)
+            *before, last = said or [Said()]
+            self.updates += [self._update(run) for run in before]
+            self.updates.append(self._update(last, fresh, logprobs, reason))
+
+    def _update(
+        self,
+        said: Said,
+        tokens: tuple[int, ...] = (),
+        logprobs: tuple[TokenLogprob, ...] | None = None,
+        reason: FinishReason | None = None,
+    ) -> Update:
+        completion = None if reason is None else self.completion
+        update = Update(self.id, self.index, said.text, tokens, logprobs, reason, completion, self.choice)
+        return replace(update, thought=said.thought, tool_calls=said.calls) if said.thought or said.calls else update
 
     def _complete(self, reason: FinishReason, error: Exception | None) -> Completion:
-        sequence = self.sequence
+        sequence, said = self.sequence, whole(self._said)
         usage = Usage(sequence.num_prompt, len(self._token_ids), sequence.cached or 0)
         return Completion(
             id=self.id,
-            text="".join(self._texts),
+            text=said.text,
+            thought=said.thought,
+            tool_calls=said.calls,
             token_ids=tuple(self._token_ids),
             finish_reason=reason,
             logprobs=tuple(self._logprobs) if self._wants_logprobs else None,
@@ -188,6 +210,7 @@ class Request:
             timings=self._clock.timings(usage.prompt_tokens - usage.cached_tokens, usage.completion_tokens, sequence),
             prompt_logprobs=None if self._prompt_logprobs is None else tuple(self._prompt_logprobs),
             error=error,
+            formed=self._formed,
         )
 
 

@@ -1,8 +1,9 @@
 """What a generation gives back: values, complete in themselves, that any door may word in its own dialect."""
 
+import json
 from dataclasses import dataclass
 from time import monotonic
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 FinishReason: TypeAlias = Literal["stop", "length", "abort", "error"]
 
@@ -49,6 +50,21 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool that the model wants called. `arguments` are the JSON of an object."""
+
+    id: str
+    name: str
+    arguments: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The arguments by their names."""
+        values: dict[str, Any] = json.loads(self.arguments)
+        return values
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One finished generation. `error` is set where `finish_reason` is "error", and says why.
 
@@ -56,6 +72,11 @@ class Completion:
     follows a stop string, that string included. `prompt_logprobs` has an entry for each token of the prompt but the
     first, which nothing comes before. `alternatives` are the other answers to the same prompt, where `n` asked for
     several.
+
+    Of a conversation `thought` is what the model thought before it spoke, and `tool_calls` are the tools that it wants
+    called; neither is in `text`.
+
+    It is `formed` where it ended because what it had to look like was complete: then its last token is text, too.
     """
 
     id: str
@@ -68,6 +89,9 @@ class Completion:
     error: Exception | None = None
     prompt_logprobs: tuple[TokenLogprob, ...] | None = None
     alternatives: tuple["Completion", ...] = ()
+    thought: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    formed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +110,8 @@ class Update:
     finish_reason: FinishReason | None = None
     completion: Completion | None = None
     choice: int = 0
+    thought: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import msgspec
 
 from ..params import SamplingParams
-from ..results import FinishReason, Timings, TokenLogprob, Usage
+from ..results import FinishReason, Timings, TokenLogprob, ToolCall, Usage
 
 if TYPE_CHECKING:
     from .measures import Measures
@@ -22,12 +22,15 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt for `model`: exactly one of `text`, `tokens` and `messages`; `text` beside `messages` is what a model
     reads instead that has no chat template.
 
-    `messages` are written down by the model's own chat template, which is given `tools` and may use `variables`
-    (documents, enable_thinking, reasoning_effort ...). `raw` text is read as it is; other `text` too, but begins as the
-    tokenizer begins every prompt. A prompt that is too long is refused, unless `truncate`: then the oldest messages but
-    the system's go (of text, the beginning), and the first piece says how many tokens went. `fit` cuts `max_tokens` to
-    what the context leaves, where it would be refused otherwise. `keep_alive` is in seconds, negative for ever, None as
-    the host likes; `context` asks for a model loaded with so long a context, and bounds this request.
+    `messages` are written down by the model's own chat template, which may use `variables` (documents, enable_thinking,
+    reasoning_effort ...). It is given `tools`, in OpenAI's form; `tool_choice` is none, auto, required, or the name of
+    the tool that must be called, and without `parallel_calls` an answer calls at most one.
+
+    `raw` text is read as it is; other `text` too, but begins as the tokenizer begins every prompt. A prompt that is too
+    long is refused, unless `truncate`: then the oldest turns but the system's words go (of text, the beginning), and
+    the first piece says how many tokens went. `fit` cuts `max_tokens` to what the context leaves, where it would be
+    refused otherwise. `keep_alive` is in seconds, negative for ever, None as the host likes; `context` asks for a model
+    loaded with so long a context, and bounds this request.
 
     `before` are the tokens of what was said already, which the prompt goes on with. `template` takes the place of the
     model's own chat template. `usual` are parameters for where neither the request nor the model chooses; all of them
@@ -39,7 +42,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     tokens: list[int] | None = None
     messages: list[dict[str, Any]] | None = None
     suffix: str | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] = []
+    tool_choice: str = "auto"
+    parallel_calls: bool = True
     variables: dict[str, Any] = {}
     params: SamplingParams = SamplingParams()
     raw: bool = False
@@ -75,6 +80,9 @@ class Fault(msgspec.Struct, frozen=True):
 class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """What is new of one answer: whole characters and the tokens behind them.
 
+    Of a conversation `thought` is what the model thinks aloud and `calls` are tools that it wants called; within a
+    piece they come before and after `text`.
+
     `choice` tells the answers apart where `n` asked for several. The last piece of a choice has its `finish_reason`,
     `usage` and `timings`, and `prompt_logprobs` where they were asked for; when `watched` was False it is the only one
     and holds everything. The first piece has no text: it has `prompt_tokens`, how many of them were left out
@@ -84,6 +92,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
 
     choice: int = 0
     text: str = ""
+    thought: str = ""
+    calls: tuple[ToolCall, ...] = ()
     token_ids: list[int] = []
     logprobs: list[TokenLogprob] | None = None
     prompt_logprobs: list[TokenLogprob] | None = None

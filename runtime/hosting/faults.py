@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ...models.errors import ModelError
 from ...registry import errors as registry
 from ...registry.files import ModelFiles
-from ..errors import InvalidParameter, InvalidPrompt, NotEnoughMemory, PromptTooLong, RuntimeFault
+from ..errors import InvalidParameter, InvalidPrompt, NotEnoughMemory, NoTools, PromptTooLong, RuntimeFault
 from .asking import Fault, HostError
 
 UNKNOWN = "something went wrong inside; the server's log says more"
@@ -31,6 +31,8 @@ def fault_of(error: BaseException, files: ModelFiles | None = None) -> Fault:
             return Fault("no_memory", str(error), error.hint, numbers=numbers)
         case InvalidPrompt():
             return Fault("invalid", str(error), error.hint, field="prompt")
+        case NoTools():
+            return Fault("invalid", str(error), error.hint, field="tools")
         case RuntimeFault():
             return Fault("invalid", without_folders(str(error), files), error.hint)
         case registry.RegistryError():

@@ -6,8 +6,12 @@ It reads as the engine's own requests do: whole characters, cut exactly at stop 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from msgspec import structs
+
 from ..hosting.asking import Ask, Piece
 from ..results import FinishReason, TokenLogprob
+from ..text.answers.hearing import Hearing
+from ..text.answers.said import Said, whole
 from ..text.narration import Narration
 from ..text.tokenizer import Tokenizer
 from .messages import Logprob, Tokens
@@ -15,74 +19,78 @@ from .messages import Logprob, Tokens
 
 @dataclass(slots=True, eq=False)
 class _Answer:
-    """One of a request's answers, so far. `text`, `tokens` and `logprobs` are what was not handed out yet."""
+    """One of a request's answers, so far. `said`, `tokens` and `logprobs` are what was not handed out yet."""
 
     narration: Narration
-    text: str = ""
+    said: list[Said] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     count: int = 0
-    is_cut: bool = False  # a stop string came; what the engine still sends is not of it
+    is_cut: bool = False  # it is over as it stands; what the engine still sends is not of it
 
 
 class Telling:
     """Makes pieces of what the engine sends for `ask`."""
 
-    def __init__(self, ask: Ask, tokenizer: Tokenizer, prompt: Sequence[int]) -> None:
+    def __init__(self, ask: Ask, tokenizer: Tokenizer, prompt: Sequence[int], hearing: Hearing | None = None) -> None:
         stops = ask.params.stop_strings
         self._tokenizer = tokenizer
         self._watched = ask.watched
         self._wants_logprobs = ask.params.logprobs is not None
-        self._answers = [_Answer(Narration(tokenizer, prompt, stops)) for _ in range(ask.params.n)]
+        self._answers = [_Answer(Narration(tokenizer, prompt, stops, hearing)) for _ in range(ask.params.n)]
         self._open = len(self._answers)
 
     @property
     def is_over(self) -> bool:
         return not self._open
 
-    def take(self, fresh: Tokens) -> tuple[Piece | None, bool]:
-        """What to hand out now, and whether the engine should leave this answer: a stop string has ended it."""
+    def take(self, fresh: Tokens) -> tuple[list[Piece], bool]:
+        """What to hand out now, and whether the engine should leave this answer, which is over before it thinks so."""
         answer = self._answers[fresh.choice]
         cut_now = False
         if not answer.is_cut:
             cut_now = self._read(answer, fresh)
         if fresh.finish_reason is not None:
             return self._last(answer, fresh), False
-        if not self._watched or not (answer.text or answer.tokens):
-            return None, cut_now
+        if not self._watched or not (answer.said or answer.tokens):
+            return [], cut_now
         return self._handed(answer, fresh.choice), cut_now
 
     def _read(self, answer: _Answer, fresh: Tokens) -> bool:
-        """Note what came. True when a stop string ended the answer with it."""
+        """Note what came. True when the answer is over with it, though the model would go on."""
         answer.count += len(fresh.tokens)
         answer.tokens += fresh.tokens
         answer.logprobs += self._spelled(fresh.logprobs)
-        said = fresh.tokens[:-1] if fresh.finish_reason == "stop" else fresh.tokens
-        answer.text += answer.narration.push(said, to_end=fresh.finish_reason not in (None, "error"))
+        spoken = fresh.tokens[:-1] if fresh.finish_reason == "stop" and not fresh.formed else fresh.tokens
+        answer.said += answer.narration.push(spoken, to_end=fresh.finish_reason not in (None, "error"))
         answer.is_cut = answer.narration.stopped
         return answer.is_cut and fresh.finish_reason is None
 
-    def _handed(self, answer: _Answer, choice: int) -> Piece:
-        piece = Piece(
-            choice=choice,
-            text=answer.text,
-            token_ids=answer.tokens,
-            logprobs=answer.logprobs if self._wants_logprobs else None,
+    def _handed(self, answer: _Answer, choice: int) -> list[Piece]:
+        """What was not handed out yet, in as many pieces as its order wants; the tokens are with the last."""
+        *before, last = answer.said if self._watched and answer.said else [whole(answer.said)]
+        pieces = [Piece(choice=choice, text=run.text, thought=run.thought, calls=run.calls) for run in before]
+        pieces.append(
+            Piece(
+                choice=choice,
+                text=last.text,
+                thought=last.thought,
+                calls=last.calls,
+                token_ids=answer.tokens,
+                logprobs=answer.logprobs if self._wants_logprobs else None,
+            )
         )
-        answer.text, answer.tokens, answer.logprobs = "", [], []
-        return piece
+        answer.said, answer.tokens, answer.logprobs = [], [], []
+        return pieces
 
-    def _last(self, answer: _Answer, fresh: Tokens) -> Piece:
+    def _last(self, answer: _Answer, fresh: Tokens) -> list[Piece]:
         self._open -= 1
         reason: FinishReason | None = "stop" if answer.is_cut else fresh.finish_reason
         usage = None if fresh.usage is None else replace(fresh.usage, completion_tokens=answer.count)
         read = None if fresh.prompt_logprobs is None else self._spelled(fresh.prompt_logprobs)
-        handed = self._handed(answer, fresh.choice)
-        return Piece(
-            choice=handed.choice,
-            text=handed.text,
-            token_ids=handed.token_ids,
-            logprobs=handed.logprobs,
+        *before, last = self._handed(answer, fresh.choice)
+        ended = structs.replace(
+            last,
             prompt_logprobs=read,
             finish_reason=reason,
             stop=answer.narration.stop,
@@ -90,6 +98,7 @@ class Telling:
             timings=fresh.timings,
             fault=fresh.fault,
         )
+        return [*before, ended]
 
     def _spelled(self, logprobs: Sequence[Logprob] | None) -> list[TokenLogprob]:
         return [

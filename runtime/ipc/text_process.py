@@ -7,7 +7,7 @@ when its parent does.
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from queue import SimpleQueue
@@ -18,10 +18,13 @@ from msgspec import structs
 
 from ...registry.files import ModelFiles
 from ..errors import InvalidParameter, PromptTooLong
+from ..grammar.compiler import Grammars
 from ..hosting.asking import Ask, Fault, Piece
 from ..hosting.faults import ENGINE_GONE, fault_of
 from ..logs import log_to_stderr
 from ..params import SamplingParams
+from ..text.answers.hearing import Hearing
+from ..text.answers.tools import Tools
 from ..text.defaults import generation_defaults
 from ..text.prompting import Prompting
 from ..text.template import ChatTemplate
@@ -65,6 +68,7 @@ class Model:
     prompting: Prompting
     engine: Channel[FromEngine]
     defaults: Mapping[str, Any]
+    grammars: Grammars
     running: dict[int, Telling | None] = field(default_factory=dict)  # None: its prompt is still being read
     work: set[int] = field(default_factory=set)
     counts: dict[int, list[int]] = field(default_factory=dict)  # tokens of what is being embedded
@@ -84,6 +88,7 @@ class TextProcess:
         self._models: dict[str, Model] = {}
         self._readers = ThreadPoolExecutor(_READERS, "reads")
         self._long = ThreadPoolExecutor(1, "reads long")
+        self._formed = ThreadPoolExecutor(_READERS, "reads forms")
         self._told: list[Told] = []
 
     def admit(self, connection: Any) -> None:
@@ -129,7 +134,7 @@ class TextProcess:
         except Exception as error:  # a door: what is wrong with a model's files is told to who wants it
             self._tell(Served(asked.key, _told_of(error, as_files(asked.files))))
             return
-        model = Model(asked.key, prompting, channel, defaults)
+        model = Model(asked.key, prompting, channel, defaults, grammars_of(prompting))
         self._line.put(lambda: self._opened(model))
 
     def _opened(self, model: Model) -> None:
@@ -161,6 +166,8 @@ class TextProcess:
         self._lane(asked.ask).submit(self._read, model, asked)
 
     def _lane(self, ask: Ask) -> Executor:
+        if ask.params.form is not None:
+            return self._formed
         said = sum(len(str(one.get("content"))) for one in ask.messages or ())
         return self._long if said + len(ask.text or "") > _LONG else self._readers
 
@@ -169,23 +176,28 @@ class TextProcess:
         try:
             prompting = bounded(model.prompting, asked.ask)
             ids, gone = read_prompt(prompting, asked.ask)
+            hearing = heard(prompting, asked.ask, ids)
             params = fitted(chosen(asked.ask, model.defaults), len(ids), prompting.context)
+            params = prompting.held(ids, params, tools_of(asked.ask))
+            if params.form is not None:
+                model.grammars.prepare(params.form)  # what cannot be followed is refused here, before any piece
         except Exception as error:  # a door: what is wrong with one prompt is told to who sent it
             fault = _told_of(error)
             self._line.put(lambda: self._refuse(model, asked.number, fault))
             return
-        self._line.put(lambda: self._submit(model, asked, ids, gone, params))
+        telling = Telling(asked.ask, model.tokenizer, ids, hearing)
+        self._line.put(lambda: self._submit(model, asked, telling, Piece(prompt_tokens=ids, truncated=gone), params))
 
     def _refuse(self, model: Model, number: int, fault: Fault) -> None:
         if model.running.pop(number, _MISSING) is not _MISSING:
             self._told.append(Told(number, Piece(finish_reason="error", fault=fault)))
 
-    def _submit(self, model: Model, asked: Begin, ids: list[int], gone: int, params: SamplingParams) -> None:
+    def _submit(self, model: Model, asked: Begin, telling: Telling, first: Piece, params: SamplingParams) -> None:
         if asked.number not in model.running:  # aborted meanwhile
             return
-        model.running[asked.number] = Telling(asked.ask, model.tokenizer, ids)
-        self._told.append(Told(asked.number, Piece(prompt_tokens=ids, truncated=gone)))
-        model.engine.send(Submit(asked.number, ids, params, asked.ask.priority))
+        model.running[asked.number] = telling
+        self._told.append(Told(asked.number, first))
+        model.engine.send(Submit(asked.number, first.prompt_tokens or [], params, asked.ask.priority))
 
     def _abort(self, number: int) -> None:
         for model in self._models.values():
@@ -209,12 +221,11 @@ class TextProcess:
                 self._break_off(model)
 
     def _continue(self, model: Model, telling: Telling, fresh: Any) -> None:
-        piece, leave = telling.take(fresh)
+        pieces, leave = telling.take(fresh)
         if leave:
             model.engine.send(Abort(fresh.number, fresh.choice))
-        if piece is not None:
-            self._told.append(Told(fresh.number, piece))
-        if telling.is_over or (piece is not None and piece.fault is not None and fresh.usage is None):
+        self._told += [Told(fresh.number, piece) for piece in pieces]
+        if telling.is_over or (fresh.fault is not None and fresh.usage is None):
             model.running.pop(fresh.number, None)
 
     def _work(self, asked: Work) -> None:
@@ -254,6 +265,12 @@ def prompting_of(asked: Serve) -> Prompting:
     return Prompting(files.name, tokenizer, ChatTemplate.find(files), asked.context, files.system, files.messages)
 
 
+def grammars_of(prompting: Prompting) -> Grammars:
+    """What forms are tried on, before an engine is asked to follow them."""
+    size = 0 if prompting.tokenizer is None else prompting.tokenizer.vocab_size
+    return Grammars(prompting.name, prompting.tokenizer, size)
+
+
 def bounded(prompting: Prompting, ask: Ask) -> Prompting:
     """How prompts are made for `ask`: within its own bound, with its own template."""
     template = prompting.template if ask.template is None else ChatTemplate(ask.template, prompting.name)
@@ -272,13 +289,30 @@ def read_prompt(prompting: Prompting, ask: Ask) -> tuple[list[int], int]:
     """The token ids of what was asked, and how many were left out so that it fits."""
     if ask.before:
         return _continued(prompting, ask)
-    if ask.messages is not None and (prompting.template is not None or ask.text is None):
-        return prompting.conversation(ask.messages, ask.tools, ask.variables, truncate=ask.truncate)
+    if ask.messages is not None and is_conversation(prompting, ask):
+        return prompting.conversation(ask.messages, tools_of(ask), ask.variables, truncate=ask.truncate)
     if ask.tokens is not None:
         return prompting.ids(ask.tokens, truncate=ask.truncate)
     if ask.suffix is not None:
         return prompting.around(ask.text or "", ask.suffix), 0
     return prompting.text(ask.text or "", truncate=ask.truncate)
+
+
+def is_conversation(prompting: Prompting, ask: Ask) -> bool:
+    """Whether a template writes the prompt."""
+    return ask.messages is not None and (prompting.template is not None or ask.text is None)
+
+
+def tools_of(ask: Ask) -> Tools:
+    """Raises `InvalidParameter` for what are none."""
+    tools = Tools(ask.tools, ask.tool_choice, ask.parallel_calls)
+    tools.check()
+    return tools
+
+
+def heard(prompting: Prompting, ask: Ask, prompt: Sequence[int]) -> Hearing | None:
+    """How the answers are read; None where all of them is words."""
+    return prompting.hears(prompt, tools_of(ask)) if is_conversation(prompting, ask) else None
 
 
 def _continued(prompting: Prompting, ask: Ask) -> tuple[list[int], int]:

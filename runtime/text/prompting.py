@@ -3,13 +3,20 @@
 This is the part of an answer that needs the tokenizer and the template and nothing else: no tensors, no scores.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ...registry.files import Message as SaidBefore
-from ..errors import InvalidParameter, InvalidPrompt, NoChatTemplate, NoTokenizer, PromptTooLong
+from ..errors import InvalidParameter, InvalidPrompt, NoChatTemplate, NoTokenizer, NoTools, PromptTooLong
+from ..params import SamplingParams
 from ..prompts import encode, within
+from .answers.forcing import forced
+from .answers.hearing import PROMPT_TAIL, Hearing, hearing
+from .answers.tools import Tools
+from .errors import TemplateFault
+from .history import calls_any, with_calls
 from .template import ChatTemplate, chat_text
 from .tokenizer import Tokenizer
 
@@ -59,7 +66,7 @@ class Prompting:
     def conversation(
         self,
         messages: Sequence[Message],
-        tools: Sequence[Any] | None,
+        tools: Tools,
         variables: Mapping[str, Any],
         *,
         truncate: bool = False,
@@ -69,13 +76,24 @@ class Prompting:
         The system's words and the last message stay.
         """
         whole = begun(messages, self.system, self.said)
-        bound = None if truncate else self.context
-        ids = self._written(whole, tools, variables, bound)
-        count, kept = len(ids), list(whole)
-        while truncate and len(ids) >= self.context and (oldest := _oldest(kept)) is not None:
-            del kept[oldest]
-            ids = self._written(kept, tools, variables, bound)
-        return self.ids(ids)[0], count - len(ids)
+        ids = self._written(whole, tools, variables, None if truncate else self.context)
+        if not truncate or len(ids) < self.context:
+            return self.ids(ids)[0], 0
+        kept = self._fitting(whole, tools, variables)
+        return self.ids(kept)[0], len(ids) - len(kept)
+
+    def hears(self, prompt: Sequence[int], tools: Tools) -> Hearing | None:
+        """How answers to a conversation are read, `prompt` being its ids."""
+        return None if self.template is None else hearing(self.template.manner, self.reader, prompt, tools)
+
+    def held(self, prompt: Sequence[int], params: SamplingParams, tools: Tools) -> SamplingParams:
+        """`params` such that the answer to a conversation calls a tool, where it must."""
+        if not tools.must or self.template is None:
+            return params
+        if params.form is not None:
+            raise InvalidParameter("tool_choice", tools.choice, "none or auto where the answer is to have a form")
+        tail = self.reader.decode(prompt[-PROMPT_TAIL:], skip_special=False)
+        return replace(params, grammar=forced(self.template.manner, self.reader, tools, tail))
 
     @property
     def reader(self) -> Tokenizer:
@@ -83,17 +101,48 @@ class Prompting:
             raise NoTokenizer(self.name)
         return self.tokenizer
 
+    def _fitting(self, whole: Sequence[Message], tools: Tools, variables: Mapping[str, Any]) -> list[int]:
+        """The ids of the newest turns that fit; of the last message, where not even that does.
+
+        What must go is found by halving: a conversation of thousands of turns is written a dozen times.
+        """
+        system = [place for place, message in enumerate(whole[:-1]) if message.get("role") == "system"]
+
+        def since(start: int) -> list[int]:
+            kept = [message for place, message in enumerate(whole) if place >= start or place in system]
+            return self._written(kept, tools, variables, None)
+
+        turns = [place for place, message in enumerate(whole[:-1]) if message.get("role") == "user"]
+        starts = [*turns[1:], len(whole) - 1]
+        first = bisect_left(starts, True, key=lambda start: len(since(start)) < self.context)
+        return since(starts[min(first, len(starts) - 1)])
+
     def _written(
-        self,
-        messages: Sequence[Message],
-        tools: Sequence[Any] | None,
-        variables: Mapping[str, Any],
-        bound: int | None,
+        self, messages: Sequence[Message], tools: Tools, variables: Mapping[str, Any], bound: int | None
     ) -> list[int]:
-        if self.template is None:
-            raise NoChatTemplate(self.name)
-        text = chat_text(self.reader, self.template, messages, tools=tools, **variables)
+        text = self._text(messages, tools, variables)
         return within(text, self.reader.encode_quoted, bound)
+
+    def _text(self, messages: Sequence[Message], tools: Tools, variables: Mapping[str, Any]) -> str:
+        """The conversation as the template writes it; where that wants the arguments of calls as text, so."""
+        template, offered = self.template, tools.offered
+        if template is None:
+            raise NoChatTemplate(self.name)
+        if offered and not template.takes_tools:
+            raise NoTools(self.name)
+        style = template.manner.calls
+
+        def written(*, as_text: bool) -> str:
+            whole = with_calls(messages, as_text=as_text)
+            prepared = whole if style is None else style.prepare(whole, offered)
+            return chat_text(self.reader, template, prepared, tools=offered or None, **variables)
+
+        try:
+            return written(as_text=False)
+        except TemplateFault:
+            if not calls_any(messages):
+                raise
+            return written(as_text=True)
 
 
 def begun(messages: Sequence[Message], system: str | None, said: Sequence[SaidBefore]) -> list[Message]:
@@ -107,9 +156,3 @@ def begun(messages: Sequence[Message], system: str | None, said: Sequence[SaidBe
     if system is not None and not any(one.get("role") == "system" for one in [*before, *messages]):
         before.insert(0, {"role": "system", "content": system})
     return [*own, *before, *messages[len(own) :]]
-
-
-def _oldest(messages: Sequence[Message]) -> int | None:
-    """Which message may go first: not the system's, not the last."""
-    places = [place for place, message in enumerate(messages[:-1]) if message.get("role") != "system"]
-    return places[0] if places else None

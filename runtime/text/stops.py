@@ -4,8 +4,9 @@ What is held back is only what may still become a stop string; how the text was 
 stop string that is there waits for one that began before it and may yet be completed.
 """
 
-import re
 from collections.abc import Sequence
+
+from .marks import Marks
 
 
 class StopStrings:
@@ -13,9 +14,7 @@ class StopStrings:
 
     def __init__(self, stops: Sequence[str]) -> None:
         """`stops` are not empty."""
-        self._whole = re.compile("|".join(map(re.escape, stops)))
-        self._beginnings = {stop[:length] for stop in stops for length in range(1, len(stop))}
-        self._longest = max(map(len, stops)) - 1
+        self._stops = Marks(stops)
         self._held = ""
         self.found: str | None = None
 
@@ -27,8 +26,8 @@ class StopStrings:
     def push(self, text: str) -> tuple[str, bool]:
         """What may be handed out now, and whether a stop string ended the text."""
         text = self._held + text
-        found = self._whole.search(text)
-        safe = len(text) - self._hopeful(text)
+        found = self._stops.find(text)
+        safe = len(text) - self._stops.hopeful(text)
         if found is not None and found.start() <= safe:
             self._held, self.found = "", found[0]
             return text[: found.start()], True
@@ -38,15 +37,8 @@ class StopStrings:
     def finish(self) -> str:
         """What was held back, now that nothing follows. It may hold a stop string that waited for an earlier one."""
         held, self._held = self._held, ""
-        found = self._whole.search(held)
+        found = self._stops.find(held)
         if found is None:
             return held
         self.found = found[0]
         return held[: found.start()]
-
-    def _hopeful(self, text: str) -> int:
-        """The length of the longest end of `text` that a stop string begins with."""
-        for length in range(min(self._longest, len(text)), 0, -1):
-            if text[-length:] in self._beginnings:
-                return length
-        return 0

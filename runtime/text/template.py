@@ -15,6 +15,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 
 from ...registry.files import ModelFiles
+from .answers.manner import Manner
 from .conversation import plain, plain_messages
 from .errors import TemplateFault, TemplateLimit
 from .meter import LimitReached, Meter
@@ -26,6 +27,7 @@ Result = TypeVar("Result")
 
 LONGEST_REASON: Final = 1_000  # characters of what a template says when it refuses
 LONGEST_DATE: Final = 256  # characters of the form that a template wants a date in
+_TOOLS: Final = frozenset({"tools", "available_tools"})  # what templates call the tools that are offered
 RESERVED: Final = frozenset({"messages", "tools", "chat_template", "tokenize"})
 
 
@@ -51,6 +53,19 @@ class ChatTemplate:
         """What the templates write of their own accord, piece by piece."""
         trees = (self._guarded(_tree(text)) for text in self.sources.values())
         return "\0".join(text for tree in trees for text in _own_words(tree))
+
+    @cached_property
+    def manner(self) -> Manner:
+        """How answers are written to what this template writes."""
+        return Manner.shown_by("\0".join(self.sources.values()))
+
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether a template writes down which tools there are, and it is known how such a model calls them."""
+        if self.manner.calls is None:
+            return False
+        trees = (self._guarded(_tree(text)) for text in self.sources.values())
+        return any(_mentions_tools(tree) for tree in trees)
 
     def render(
         self, messages: Sequence[Mapping[str, Any]], /, *, tools: Sequence[Any] | None = None, **variables: Any
@@ -148,6 +163,12 @@ def _run(code: CodeType, values: Mapping[str, Any]) -> str:
 def _own_words(tree: nodes.Template) -> list[str]:
     constants = [node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)]
     return [*(node.data for node in tree.find_all(nodes.TemplateData)), *constants]
+
+
+def _mentions_tools(tree: nodes.Template) -> bool:
+    names = (node.name for node in tree.find_all(nodes.Name))
+    keys = (node.arg.value for node in tree.find_all(nodes.Getitem) if isinstance(node.arg, nodes.Const))
+    return not _TOOLS.isdisjoint([*names, *(key for key in keys if isinstance(key, str))])
 
 
 class Refusal(Exception):
