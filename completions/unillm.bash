@@ -35,12 +35,15 @@ _unillm() {
     if [[ ${words[i]} != -* ]]; then verb=${words[i]}; break; fi
   done
   if [[ -z $verb ]]; then
-    COMPREPLY=($(compgen -W 'generate models list ls serve ps stop pin unpin search pull show rm cp create quantize export import lock sync prune verify config doctor bench bench-compare --version --help -h' -- "$cur"))
+    COMPREPLY=($(compgen -W 'generate shell run history models list ls serve ps stop pin unpin search pull show rm cp create quantize export import lock sync prune verify config doctor bench bench-compare bench-serve --version --help -h' -- "$cur"))
     return
   fi
   flags=
   case $verb in
     generate) flags='--prompt -p --model -m --system -s --max-tokens -n --temperature -t --top-k --top-p --min-p --typical-p --repetition-penalty --presence-penalty --frequency-penalty --logit-bias --seed --stop --raw --context --device --dtype --kv-dtype --prefix-cache --max-batch-tokens --max-running --exact --quantize --draft --offline --host --local --verbose -v --json --quiet -q --debug --help -h' ;;
+    shell) flags='--continue --resume --system -s --max-tokens -n --temperature -t --top-k --top-p --seed --context --device --dtype --kv-dtype --exact --quantize --draft --offline --host --local --verbose -v --json --quiet -q --debug --help -h' ;;
+    run) flags='--continue --resume --system -s --max-tokens -n --temperature -t --top-k --top-p --seed --context --device --dtype --kv-dtype --exact --quantize --draft --offline --host --local --verbose -v --json --quiet -q --debug --help -h' ;;
+    history) flags='--all --json --quiet -q --debug --help -h' ;;
     models|list|ls) flags='--ollama --outdated --json --quiet -q --debug --help -h' ;;
     serve) flags='--model -m --host --port --api-key --api-key-file --keep-alive --max-queue --context --device --dtype --max-batch-tokens --max-running --cors --tls-cert --tls-key --tokenizer-workers --offline --json --quiet -q --debug --help -h' ;;
     ps) flags='--host --json --quiet -q --debug --help -h' ;;
@@ -64,13 +67,14 @@ _unillm() {
     doctor) flags='--offline --json --quiet -q --debug --help -h' ;;
     bench) flags='--prompt-tokens --answer-tokens --batch --runs --context --device --dtype --kv-dtype --prefix-cache --max-batch-tokens --max-running --exact --quantize --draft --offline --json --quiet -q --debug --help -h' ;;
     bench-compare) flags='--synthetic --kind --test --peer --rounds --threads --build-peers --llama-cpp --offline --json --quiet -q --debug --help -h' ;;
+    bench-serve) flags='--url --requests --concurrency --rate --prompt-tokens --answer-tokens --chat --api-key --json --quiet -q --debug --help -h' ;;
   esac
   case "$verb $prev" in
-    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"generate --quantize"|"generate --host"|"serve --host"|"serve --port"|"serve --api-key"|"serve --api-key-file"|"serve --keep-alive"|"serve --max-queue"|"serve --context"|"serve --max-batch-tokens"|"serve --max-running"|"serve --cors"|"serve --tls-cert"|"serve --tls-key"|"serve --tokenizer-workers"|"ps --host"|"stop --host"|"pin --host"|"unpin --host"|"search --limit"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"quantize --to"|"quantize --out"|"quantize -o"|"quantize --name"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running"|"bench --quantize"|"bench-compare --synthetic"|"bench-compare --kind"|"bench-compare --test"|"bench-compare --peer"|"bench-compare --rounds"|"bench-compare --threads"|"bench-compare --llama-cpp") return ;;
-    "generate --model"|"generate -m"|"generate --draft"|"serve --model"|"serve -m"|"bench --draft") _unillm_models; return ;;
-    "generate --device"|"serve --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
-    "generate --dtype"|"serve --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
-    "generate --kv-dtype"|"bench --kv-dtype") COMPREPLY=($(compgen -W 'auto fp32 fp16 bf16 int8' -- "$cur")); return ;;
+    "generate --prompt"|"generate -p"|"generate --system"|"generate -s"|"generate --max-tokens"|"generate -n"|"generate --temperature"|"generate -t"|"generate --top-k"|"generate --top-p"|"generate --min-p"|"generate --typical-p"|"generate --repetition-penalty"|"generate --presence-penalty"|"generate --frequency-penalty"|"generate --logit-bias"|"generate --seed"|"generate --stop"|"generate --context"|"generate --max-batch-tokens"|"generate --max-running"|"generate --quantize"|"generate --host"|"shell --resume"|"shell --system"|"shell -s"|"shell --max-tokens"|"shell -n"|"shell --temperature"|"shell -t"|"shell --top-k"|"shell --top-p"|"shell --seed"|"shell --context"|"shell --quantize"|"shell --host"|"run --resume"|"run --system"|"run -s"|"run --max-tokens"|"run -n"|"run --temperature"|"run -t"|"run --top-k"|"run --top-p"|"run --seed"|"run --context"|"run --quantize"|"run --host"|"serve --host"|"serve --port"|"serve --api-key"|"serve --api-key-file"|"serve --keep-alive"|"serve --max-queue"|"serve --context"|"serve --max-batch-tokens"|"serve --max-running"|"serve --cors"|"serve --tls-cert"|"serve --tls-key"|"serve --tokenizer-workers"|"ps --host"|"stop --host"|"pin --host"|"unpin --host"|"search --limit"|"pull --name"|"pull --limit-rate"|"create --file"|"create -f"|"quantize --to"|"quantize --out"|"quantize -o"|"quantize --name"|"import --name"|"lock --file"|"lock -f"|"sync --file"|"sync -f"|"sync --limit-rate"|"bench --prompt-tokens"|"bench --answer-tokens"|"bench --batch"|"bench --runs"|"bench --context"|"bench --max-batch-tokens"|"bench --max-running"|"bench --quantize"|"bench-compare --synthetic"|"bench-compare --kind"|"bench-compare --test"|"bench-compare --peer"|"bench-compare --rounds"|"bench-compare --threads"|"bench-compare --llama-cpp"|"bench-serve --url"|"bench-serve --requests"|"bench-serve --concurrency"|"bench-serve --rate"|"bench-serve --prompt-tokens"|"bench-serve --answer-tokens"|"bench-serve --api-key") return ;;
+    "generate --model"|"generate -m"|"generate --draft"|"shell --draft"|"run --draft"|"serve --model"|"serve -m"|"bench --draft") _unillm_models; return ;;
+    "generate --device"|"shell --device"|"run --device"|"serve --device"|"bench --device") COMPREPLY=($(compgen -W 'auto cpu cuda mps' -- "$cur")); return ;;
+    "generate --dtype"|"shell --dtype"|"run --dtype"|"serve --dtype"|"bench --dtype") COMPREPLY=($(compgen -W 'auto float32 float16 bfloat16' -- "$cur")); return ;;
+    "generate --kv-dtype"|"shell --kv-dtype"|"run --kv-dtype"|"bench --kv-dtype") COMPREPLY=($(compgen -W 'auto fp32 fp16 bf16 int8' -- "$cur")); return ;;
     "generate --prefix-cache"|"bench --prefix-cache") COMPREPLY=($(compgen -W 'radix hash off' -- "$cur")); return ;;
   esac
   if [[ $cur == -* ]]; then
@@ -78,7 +82,7 @@ _unillm() {
     return
   fi
   case $verb in
-    models|list|ls|stop|pin|unpin|pull|show|rm|cp|quantize|export|lock|verify|bench|bench-compare) _unillm_models ;;
+    shell|run|models|list|ls|stop|pin|unpin|pull|show|rm|cp|quantize|export|lock|verify|bench|bench-compare|bench-serve) _unillm_models ;;
   esac
 }
 

@@ -42,6 +42,9 @@ class Verb:
 
 COMMANDS = (
     Verb("generate", "Answer a prompt."),
+    Verb("shell", "Talk with a model."),
+    Verb("run", "Talk with a model, or have it answer one prompt."),
+    Verb("history", "List, show and remove the shell's conversations."),
     Verb("models", "List the models on this machine.", ("list", "ls")),
     Verb("serve", "Answer over HTTP: OpenAI, Ollama and Anthropic."),
     Verb("ps", "List the models that a running server has loaded."),
@@ -65,6 +68,7 @@ COMMANDS = (
     Verb("doctor", "Look at all that unillm needs, and say what to mend."),
     Verb("bench", "Measure how fast a model runs here."),
     Verb("bench-compare", "Measure how fast a model runs here, beside other programs."),
+    Verb("bench-serve", "Measure how fast a running server answers many at once."),
     Verb("complete", "List the words that a shell may complete.", hidden=True),
 )
 

@@ -97,6 +97,15 @@ LocalOption = Annotated[
 WordsArgument = Annotated[
     list[str] | None, Argument(metavar="PROMPT", help="The prompt's words; - alone reads standard input.")
 ]
+ContinueOption = Annotated[bool, Option("--continue", help="Go on with the last conversation.")]
+ResumeOption = Annotated[
+    str | None, Option("--resume", metavar="ID", help="Go on with this conversation; unillm history lists them.")
+]
+HistoryArgument = Annotated[
+    Literal["list", "show", "rm"], Argument(metavar="list|show|rm", help="What to do with conversations.")
+]
+IdsArgument = Annotated[list[str] | None, Argument(metavar="ID", help="Which conversations.", show_default=False)]
+AllKeptOption = Annotated[bool, Option("--all", help="Remove every conversation.")]
 PromptOption = Annotated[str | None, Option("--prompt", "-p", metavar="TEXT", help="The prompt.")]
 SystemOption = Annotated[str | None, Option("--system", "-s", metavar="TEXT", help="The system message before it.")]
 RawOption = Annotated[bool, Option("--raw", help="Continue the prompt as plain text, without a chat template.")]
@@ -137,6 +146,19 @@ StopOption = Annotated[
     list[str] | None, Option("--stop", metavar="TEXT", help="End the answer before this text; may be given again.")
 ]
 
+SchemaOption = Annotated[
+    Path | None, Option("--schema", metavar="PATH", help="Answer in JSON of the schema in this file.")
+]
+RegexOption = Annotated[
+    str | None, Option("--regex", metavar="PATTERN", help="Answer with what this regular expression matches.")
+]
+ChoiceOption = Annotated[
+    list[str] | None, Option("--choice", metavar="TEXT", help="Answer with this text or another one that is given so.")
+]
+GrammarOption = Annotated[
+    Path | None, Option("--grammar", metavar="PATH", help="Answer by the grammar in this file: Lark or GBNF.")
+]
+
 PromptTokensOption = Annotated[
     int, Option("--prompt-tokens", metavar="N", min=1, help="The length of the prompt that is read.")
 ]
@@ -148,6 +170,19 @@ BatchOption = Annotated[
 ]
 RunsOption = Annotated[int, Option("--runs", metavar="N", min=1, help="How many runs of each test count.")]
 
+UrlOption = Annotated[
+    str | None, Option("--url", metavar="URL", help="The server, as its clients are told: http://127.0.0.1:8080/v1.")
+]
+RequestsOption = Annotated[int, Option("--requests", metavar="N", min=1, help="How many requests there are in all.")]
+ConcurrencyOption = Annotated[
+    int, Option("--concurrency", metavar="N", min=1, help="How many requests are under way at once, at most.")
+]
+RateOption = Annotated[
+    float | None, Option("--rate", metavar="X", min=0.001, help="Requests come one by one, X a second on average.")
+]
+ChatOption = Annotated[bool, Option("--chat", help="Ask for conversations, where a server continues no plain text.")]
+AskedKeyOption = Annotated[str | None, Option("--api-key", metavar="KEY", help="The key that the server wants.")]
+
 SyntheticOption = Annotated[
     str | None,
     Option("--synthetic", metavar="SHAPE", help="Make a model of that shape with random weights: qwen3-0.6b."),
@@ -155,7 +190,7 @@ SyntheticOption = Annotated[
 KindOption = Annotated[str, Option("--kind", metavar="KIND", help="How the weights of --synthetic are quantised.")]
 TestsOption = Annotated[
     list[str] | None,
-    Option("--test", metavar="TEST", help="Only this test: decode, prompt-512 ...; may be given again."),
+    Option("--test", metavar="TEST", help="Only this test: decode, prompt-512, served-32 ...; may be given again."),
 ]
 PeersOption = Annotated[
     list[str] | None, Option("--peer", metavar="NAME", help="Only beside this program; may be given again.")

@@ -1,7 +1,7 @@
 """Models of a known shape with random weights: speed does not depend on what the numbers are.
 
-They are written once, as GGUF, into a folder of the caller's, quantised by our own hand. Such a file has no vocabulary:
-whoever runs it speaks in token ids.
+They are written once, as GGUF, into a folder of the caller's, quantised by our own hand. Such a file has no vocabulary,
+and whoever runs it speaks in token ids, unless it is to have words: then it is a file of its own.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +16,7 @@ from torch import Tensor
 from ..quantizing.encode import encoded
 from ..quantizing.gguf_file import Planned, Value, write_gguf
 from ..quantizing.mixtures import MIXTURES
+from .words import vocabulary
 
 _SEED: Final = 1
 
@@ -96,19 +97,22 @@ SHAPES: Final[Mapping[str, Shape]] = {
 }
 
 
-def synthetic_model(name: str, kind: str, folder: Path, tell: Callable[[int, int], None]) -> Path:
+def synthetic_model(
+    name: str, kind: str, folder: Path, tell: Callable[[int, int], None], *, words: bool = False
+) -> Path:
     """The file of that shape in a mixture of `quantizing`, in `folder`; written where it is not there yet."""
-    target = folder / f"{name}-{kind}.gguf"
+    target = folder / (f"{name}-{kind}-words.gguf" if words else f"{name}-{kind}.gguf")
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True)
     shape, mixture = SHAPES[name], MIXTURES[kind]
+    keys = shape.keys(mixture.number) | (vocabulary(shape.vocabulary) if words else {})
     listed = dict(shape.tensors())
     planned = []
     for number, (tensor, size) in enumerate(listed.items()):
         stored = mixture.kind_of(tensor, size, listed, shape.layers) or "F32"
         planned.append(Planned(tensor, stored, size, partial(_made, stored, size, number)))
-    write_gguf(target, shape.keys(mixture.number), planned, tell)
+    write_gguf(target, keys, planned, tell)
     return target
 
 

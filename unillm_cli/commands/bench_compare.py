@@ -47,9 +47,11 @@ def bench_compare(
 
     if (model is None) == (synthetic is None):
         raise UsageError("one of the two: a model, or --synthetic")
-    wanted = _known("--test", tests, list(TRIALS))
+    usual = [name for name, trial in TRIALS.items() if trial.counts != "served"]
+    wanted = _known("--test", tests, list(TRIALS)) if tests else usual
     found = _peers(session, peers, programs, build_peers)
-    file, weighed = _file(session, model, synthetic, kind, offline)
+    served = any(TRIALS[name].counts == "served" for name in wanted)
+    file, weighed = _file(session, model, synthetic, kind, offline, served)
     count = use_threads(threads)
     session.output.say("measuring what the machine can do")
     work = Work(file, count, rounds, [TRIALS[name] for name in wanted], anchors_of(synthetic, kind, count))
@@ -87,7 +89,9 @@ def _known(flag: str, given: list[str] | None, there: list[str]) -> list[str]:
 def _peers(session: Session, wanted: list[str] | None, programs: Path | None, build: bool) -> "list[Peer]":
     from ...runtime.bench.compare.llama_cpp import LlamaCpp
     from ...runtime.bench.compare.llama_cpp import build as build_llama_cpp
+    from ...runtime.bench.compare.llama_server import LlamaServer
     from ...runtime.bench.compare.openvino import OPENVINO
+    from ...runtime.bench.compare.ours import ENGINE_ALONE
     from ...runtime.bench.compare.transformers import TRANSFORMERS
     from ...runtime.bench.compare.vllm import VLLM, VLLM_INT8
 
@@ -97,14 +101,16 @@ def _peers(session: Session, wanted: list[str] | None, programs: Path | None, bu
     elif programs is None and (made / "build" / "bin").is_dir():
         programs = made / "build" / "bin"
     llama_cpp = (LlamaCpp(programs), LlamaCpp(programs, repack=False))
-    peers: dict[str, Peer] = {one.name: one for one in (*llama_cpp, VLLM, VLLM_INT8, OPENVINO, TRANSFORMERS)}
+    servers = (LlamaServer(programs), ENGINE_ALONE)
+    known: tuple[Peer, ...] = (*llama_cpp, VLLM, VLLM_INT8, OPENVINO, TRANSFORMERS, *servers)
+    peers = {one.name: one for one in known}
     return [peers[name] for name in _known("--peer", wanted, list(peers))]
 
 
 def _file(
-    session: Session, model: str | None, synthetic: str | None, kind: str, offline: bool | None
+    session: Session, model: str | None, synthetic: str | None, kind: str, offline: bool | None, served: bool
 ) -> "tuple[Path, Weighed]":
-    """The file that all run, and what a token costs."""
+    """The file that all run, and what a token costs; one that is `served` has words."""
     from ...runtime.bench.compare.report import Weighed
     from ...runtime.bench.synthetic import SHAPES, synthetic_model
     from ...runtime.bench.weighing import weigh
@@ -114,7 +120,7 @@ def _file(
         _known("--synthetic", [synthetic], list(SHAPES))
         _known("--kind", [kind], list(MIXTURES))
         session.output.say(f"making {synthetic} in {kind}, once")
-        file = synthetic_model(synthetic, kind, _cache(session) / "synthetic", lambda *_: None)
+        file = synthetic_model(synthetic, kind, _cache(session) / "synthetic", lambda *_: None, words=served)
         return file, Weighed(*weigh([file]))
     files = find_model(session, session.settings(model=model, offline=offline))
     if len(files.weights) != 1 or files.format != "gguf":

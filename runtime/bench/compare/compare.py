@@ -94,7 +94,7 @@ def compare(
     cut = False
     try:
         for trial in work.trials:
-            for peer in (one for one in peers if one.name not in absent):
+            for peer in (one for one in peers if one.name not in absent and one.runs(trial)):
                 try:
                     found = _beside(trial, ours, peer, work, tell)
                 except PeerFailed as error:

@@ -1,8 +1,8 @@
 """llama.cpp, by its own benchmarks: `llama-bench` for one request, `llama-batched-bench` for several.
 
 Neither has a scheduler or a sampler. Its defaults repack weights for the CPU that it finds; `repack=False` is the other
-way it can be run, which some machines are faster with. `build` makes both from the sources that the package
-`llama-cpp-python` carries, for the very CPU that they will run on.
+way it can be run, which some machines are faster with. `build` makes both, and the server, from the sources that the
+package `llama-cpp-python` carries, for the very CPU that they will run on.
 """
 
 import json
@@ -20,9 +20,11 @@ from time import perf_counter
 from typing import Any, Final
 
 from ...errors import PeerFailed
+from . import llama_server
 from .trials import Trial
 
 PROGRAMS: Final = ("llama-bench", "llama-batched-bench")
+BUILT: Final = (*PROGRAMS, llama_server.PROGRAM)
 _PACKAGE: Final = "llama-cpp-python"
 _OPTIONS: Final = (
     "-DCMAKE_BUILD_TYPE=Release",
@@ -30,7 +32,7 @@ _OPTIONS: Final = (
     "-DBUILD_SHARED_LIBS=OFF",
     "-DLLAMA_BUILD_TESTS=OFF",
     "-DLLAMA_BUILD_EXAMPLES=OFF",
-    "-DLLAMA_BUILD_SERVER=OFF",
+    "-DLLAMA_BUILD_UI=OFF",
 )
 
 
@@ -50,6 +52,9 @@ class LlamaCpp:
         if missing:
             return f"{' and '.join(missing)} not found: --build-peers makes them"
         return None if file.suffix == ".gguf" else f"it does not read {file.suffix or 'folders of'} files"
+
+    def runs(self, trial: Trial) -> bool:
+        return trial.counts != "served"
 
     @contextmanager
     def running(self, file: Path, threads: int) -> Iterator["Programs"]:
@@ -140,13 +145,13 @@ def build(folder: Path, tell: Callable[[str], None]) -> Path:
     Raises `PeerFailed` with what went wrong.
     """
     made = folder / "build" / "bin"
-    if all((made / name).exists() for name in PROGRAMS):
+    if all((made / name).exists() for name in BUILT):
         return made
     folder.mkdir(parents=True, exist_ok=True)
     sources = _sources(folder, tell)
     tell("building llama.cpp: this takes minutes")
     _step(folder, ["cmake", "-S", str(sources), "-B", str(folder / "build"), *_OPTIONS])
-    _step(folder, ["cmake", "--build", str(folder / "build"), "--target", *PROGRAMS, "-j", str(os.cpu_count() or 1)])
+    _step(folder, ["cmake", "--build", str(folder / "build"), "--target", *BUILT, "-j", str(os.cpu_count() or 1)])
     return made
 
 

@@ -35,6 +35,10 @@ class Peer(Protocol):
         """Why it cannot run here, or not this file; None: it can."""
         ...
 
+    def runs(self, trial: Trial) -> bool:
+        """Whether it has such a trial."""
+        ...
+
     @contextmanager
     def running(self, file: Path, threads: int) -> Iterator[Running]: ...
 
@@ -62,6 +66,9 @@ class WorkerPeer:
         if self._prepared(file).suffix in self.serves:
             return None
         return self.wants or f"it does not read {file.suffix} files"
+
+    def runs(self, trial: Trial) -> bool:
+        return trial.counts != "served"
 
     def _prepared(self, file: Path) -> Path:
         return file if self.prepare is None else self.prepare(file)

@@ -10,7 +10,8 @@ class Trial:
     """So many requests at once, each a prompt and an answer of these lengths.
 
     `counts` is what a figure is made of: the tokens of "answers" or of "prompts" a second, the peak "memory" in bytes,
-    or the seconds to the "first" token of a process that has just been started.
+    the seconds to the "first" token of a process that has just been started, or the tokens of answers a second that
+    clients of a server get "served": of several over all time, of one from its first token on.
     """
 
     name: str
@@ -43,6 +44,10 @@ TRIALS: Final[Mapping[str, Trial]] = {
         Trial("batch-16", "16 requests of 128 + 128 tokens, answers over all time", "answers", 128, 128, 16),
         Trial("batch-32", "32 requests of 128 + 128 tokens, answers over all time", "answers", 128, 128, 32),
         Trial("memory", "peak of a process that answers one request", "memory", 16, 128),
+        Trial("served-1", "one stream of 128 tokens from a server, after the first", "served", 16, 128),
+        Trial(
+            "served-32", "32 streams of 128 + 128 tokens from a server, answers over all time", "served", 128, 128, 32
+        ),
         Trial("first-token", "from the start of a process to its first token", "first", 16, 1),
     )
 }

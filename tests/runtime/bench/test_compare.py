@@ -1,8 +1,9 @@
 """The comparison with other programs: turns, ratios, what counts, and what is said of who is missing or fails."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,24 @@ from safetensors.torch import load_file
 from unillm.models.quantized import QuantizedTensor
 from unillm.registry.files import ModelFiles
 from unillm.registry.formats.gguf import read_gguf
+from unillm.registry.names import ModelRef
+from unillm.registry.sources.local import files_in_place
 from unillm.runtime.bench.compare.compare import Compared, Pairs, Work, compare
 from unillm.runtime.bench.compare.llama_cpp import LlamaCpp
-from unillm.runtime.bench.compare.ours import OURS
+from unillm.runtime.bench.compare.llama_server import LlamaServer
+from unillm.runtime.bench.compare.ours import ENGINE_ALONE, OURS
 from unillm.runtime.bench.compare.peer import WorkerPeer
 from unillm.runtime.bench.compare.report import Weighed, as_data, remarks, rows
+from unillm.runtime.bench.compare.served import served
 from unillm.runtime.bench.compare.trials import TRIALS, Trial
 from unillm.runtime.bench.compare.unpacked import unpacked, unpacked_int8
 from unillm.runtime.bench.limits import Limits, measure_limits
-from unillm.runtime.bench.synthetic import synthetic_model
+from unillm.runtime.bench.synthetic import SHAPES, synthetic_model
 from unillm.runtime.bench.weighing import weigh
+from unillm.runtime.bench.words import vocabulary
 from unillm.runtime.errors import PeerFailed
+from unillm.runtime.quantizing.gguf_file import Planned, write_gguf
+from unillm.runtime.text.tokenizer import load_tokenizer
 from unillm.runtime.weights.load import open_weights
 
 
@@ -39,6 +47,9 @@ class Fake:
 
     def absent(self, file: Path) -> str | None:
         return self.reason
+
+    def runs(self, trial: Trial) -> bool:
+        return trial.counts != "served"
 
     @contextmanager
     def running(self, file: Path, threads: int) -> Iterator["Fake"]:
@@ -120,6 +131,59 @@ def test_programs_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert reason is not None
     assert "llama-bench" in reason
     assert "--build-peers" in reason
+
+
+def test_only_servers_run_the_trials_of_servers() -> None:
+    turns: list[str] = []
+    assert not run(Fake("peer", [10, 10], turns), Fake("ours", [10, 10], turns), "served-32").pairs
+    assert not turns
+    servers = {
+        peer.name: [name for name, trial in TRIALS.items() if peer.runs(trial)]
+        for peer in (LlamaServer(), ENGINE_ALONE)
+    }
+    assert servers == {"llama-server": ["served-1", "served-32"], "unillm's engine": ["served-1"]}
+    assert all(OURS.runs(trial) for trial in TRIALS.values())
+
+
+@pytest.mark.slow
+def test_our_server_is_held_against_another_and_against_its_own_engine(tmp_path: Path) -> None:
+    """The other one is a program that stands in for it."""
+    file = synthetic_model("qwen3-tiny", "q8_0", tmp_path, lambda *_: None, words=True)
+    program = tmp_path / "llama-server"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys, time\n"
+        "from unillm.tests.support.endpoint import Habits, endpoint\n"
+        "with endpoint(Habits(), port=int(sys.argv[-1])):\n    time.sleep(600)\n"
+    )
+    program.chmod(0o700)
+    small = replace(TRIALS["served-32"], prompt=8, answer=8, requests=4)
+    with LlamaServer(tmp_path).running(file, 1) as theirs, OURS.running(file, 1) as ours:
+        assert theirs.figure(small) > 0
+        assert (ours.figure(small) or 0) > 0
+        assert (ours.figure(replace(small, requests=1)) or 0) > 0
+    with ENGINE_ALONE.running(file, 1) as alone:
+        assert (alone.figure(TRIALS["served-1"]) or 0) > 0
+
+
+def test_a_server_that_does_not_start_is_named(tmp_path: Path) -> None:
+    assert "llama-server not found" in (LlamaServer(tmp_path).absent(tmp_path / "x.gguf") or "")
+    with pytest.raises(PeerFailed, match="did not become ready"), served("it", tmp_path, 1, lambda _: ["false"]):
+        pass
+
+
+def test_words_of_three_letters_are_a_token_each_to_everybody(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(files_in_place(ModelRef.parse(str(_worded(tmp_path)))))
+    assert tokenizer is not None
+    ids = tokenizer.encode(" cat dog")
+    assert (len(ids), tokenizer.decode(ids)) == (2, " cat dog")
+
+
+def _worded(folder: Path) -> Path:
+    """A vocabulary large enough for all of them."""
+    keys = replace(SHAPES["qwen3-tiny"], vocabulary=20_000).keys(7) | vocabulary(20_000)
+    file = folder / "worded.gguf"
+    write_gguf(file, keys, [Planned("output_norm.weight", "F32", (256,), lambda: torch.ones(256))], lambda *_: None)
+    return file
 
 
 def test_limits_are_measured_where_there_are_kernels() -> None:

@@ -1,5 +1,5 @@
-"""The server of the tests of servers."""
+"""The engine of the tests of servers."""
 
-from unillm.tests.runtime.server.conftest import engine, server
+from unillm.tests.runtime.server.conftest import engine
 
-__all__ = ["engine", "server"]
+__all__ = ["engine"]

@@ -1,0 +1,16 @@
+"""The server of a session: one for all tests that ask one and leave it as it was."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from unillm.tests.support.serving import Serving, serving
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    from unillm.tests.support.talking import talking_model  # late: most tests need neither it nor what it imports
+
+    folder = tmp_path_factory.mktemp("served")
+    with serving(talking_model(folder / "talking"), folder / "home", ("--keep-alive", "-1")) as served:
+        yield served
