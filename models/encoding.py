@@ -84,7 +84,7 @@ def _over(x: Tensor, scale: Tensor) -> Tensor:
     return torch.where(scale == 0, 0.0, x / scale)
 
 
-def _nibbles(q: Tensor, run: int) -> Tensor:
+def nibbles(q: Tensor, run: int) -> Tensor:
     """Pairs of 4 bits, [n, numbers]: the first `run` numbers are the low halves of as many bytes, the next the high."""
     low, high = q.view(len(q), -1, 2, run).unbind(2)
     return (low | high << 4).reshape(len(q), -1)
@@ -97,7 +97,7 @@ def _bit_planes(q: Tensor, bits: int, run: int) -> Tensor:
     return (planes << shifts).sum(2, dtype=torch.uint8).reshape(len(q), -1)
 
 
-def _fifth_bits(q: Tensor) -> Tensor:
+def fifth_bits(q: Tensor) -> Tensor:
     """Bit 4 of each of 32 numbers, as four bytes, lowest first."""
     bits = (q >> 4).view(len(q), 4, 8)
     return (bits << torch.arange(8, dtype=torch.uint8)).sum(-1, dtype=torch.uint8)
@@ -122,22 +122,22 @@ def _with_minimum(x: Tensor, most: int) -> tuple[Tensor, Tensor]:
 
 def _q4_0(x: Tensor) -> Tensor:
     scale, q = _simple(x, 8)
-    return torch.cat((_bytes(scale), _nibbles(q, 16)), -1)
+    return torch.cat((_bytes(scale), nibbles(q, 16)), -1)
 
 
 def _q4_1(x: Tensor) -> Tensor:
     pair, q = _with_minimum(x, 15)
-    return torch.cat((_bytes(pair), _nibbles(q, 16)), -1)
+    return torch.cat((_bytes(pair), nibbles(q, 16)), -1)
 
 
 def _q5_0(x: Tensor) -> Tensor:
     scale, q = _simple(x, 16)
-    return torch.cat((_bytes(scale), _fifth_bits(q), _nibbles(q & 15, 16)), -1)
+    return torch.cat((_bytes(scale), fifth_bits(q), nibbles(q & 15, 16)), -1)
 
 
 def _q5_1(x: Tensor) -> Tensor:
     pair, q = _with_minimum(x, 31)
-    return torch.cat((_bytes(pair), _fifth_bits(q), _nibbles(q & 15, 16)), -1)
+    return torch.cat((_bytes(pair), fifth_bits(q), nibbles(q & 15, 16)), -1)
 
 
 def _q8_0(x: Tensor) -> Tensor:
@@ -188,13 +188,13 @@ def _six_bit_pairs(scale: Tensor, less: Tensor) -> Tensor:
 
 def _q4_k(x: Tensor) -> Tensor:
     pair, scales, q = _k_affine(x, 15)
-    return torch.cat((_bytes(pair), scales, _nibbles(q, 32)), -1)
+    return torch.cat((_bytes(pair), scales, nibbles(q, 32)), -1)
 
 
 def _q5_k(x: Tensor) -> Tensor:
     pair, scales, q = _k_affine(x, 31)
     fifth = _bit_planes(q >> 4, 1, 32)
-    return torch.cat((_bytes(pair), scales, fifth, _nibbles(q & 15, 32)), -1)
+    return torch.cat((_bytes(pair), scales, fifth, nibbles(q & 15, 32)), -1)
 
 
 def _q6_k(x: Tensor) -> Tensor:
@@ -207,7 +207,7 @@ def _q6_k(x: Tensor) -> Tensor:
     each = (shared.float() * small).repeat_interleave(16, 1)
     q = (_over(x, each).round_().clamp_(-32, 31) + 32).to(torch.uint8)
     # Of each half of a block: 32 numbers over the next 64 in four bits, four runs of 32 in two bits.
-    low = _nibbles(q & 15, 64)
+    low = nibbles(q & 15, 64)
     high = _bit_planes(q >> 4, 2, 32)
     return torch.cat((low, high, small.to(torch.int8).view(torch.uint8), _bytes(shared)), -1)
 

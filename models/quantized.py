@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 INT8: Final = "INT8"
 FILE: Final = "file"
 TILED: Final = "tiles16"
+PUBLISHED: Final = "published"
 TILE_ROWS: Final = 16
 
 
@@ -26,7 +27,7 @@ class QuantizedTensor:
     `kind` is GGML's word ("Q4_K"); `shape` is the logical one, [.., rows, columns]; `data` [all rows, bytes of a row]
     uint8 is usually a view of the mapped file. `layout` says how `data` is arranged: FILE, as stored, or TILED, as the
     CPU kernels want it, [tiles of 16 rows, bytes of a tile]. Other formats keep their scales in `side`: INT8, a signed
-    byte a number, has one a row under "scale".
+    byte a number, has one a row under "scale". PUBLISHED are the classes of `published`, whose `kind` is only a name.
     """
 
     kind: str
@@ -45,8 +46,17 @@ class QuantizedTensor:
         return TILE_ROWS if self.layout == TILED and len(self.shape) == 2 else 1
 
     @property
+    def block(self) -> int:
+        """How many columns can only be had together."""
+        return 1 if self.kind == INT8 else block_of(self.kind).elements
+
+    @property
     def device(self) -> torch.device:
         return self.data.device
+
+    def in_blocks(self) -> "QuantizedTensor":
+        """The same numbers as the CPU kernels could take them; itself, where there is nothing to gain."""
+        return self
 
     def to(self, device: torch.device) -> Self:
         return replace(self, data=self.data.to(device), side={k: v.to(device) for k, v in self.side.items()})
@@ -65,17 +75,21 @@ class QuantizedTensor:
             return replace(self, shape=(length, *self.shape[1:]), data=self.data[taken], side=side)
         if part.dim == 1 and len(self.shape) == 3:
             return self._rows_of_each(part)
+        self.check_columns(part)
+        block = Block(1, 1) if self.kind == INT8 else block_of(self.kind)
+        start, stop = (edge // block.elements * block.nbytes for edge in edges)
+        return replace(self, shape=(*self.shape[:-1], length), data=self.data[:, start:stop])
+
+    def check_columns(self, part: "Part") -> None:
+        """Raise `ValueError` unless these columns can be had without their neighbours."""
         if part.dim != len(self.shape) - 1:
             raise ValueError(
                 f"a {self.kind} tensor of shape {list(self.shape)} is not sliced along dimension {part.dim}"
             )
-        block = Block(1, 1) if self.kind == INT8 else block_of(self.kind)
-        if part.start % block.elements or part.stop % block.elements:
+        if part.start % self.block or part.stop % self.block:
             raise ValueError(
-                f"columns {part.start}:{part.stop} of a {self.kind} tensor do not fall on blocks of {block.elements}"
+                f"columns {part.start}:{part.stop} of a {self.kind} tensor do not fall on blocks of {self.block}"
             )
-        start, stop = (edge // block.elements * block.nbytes for edge in edges)
-        return replace(self, shape=(*self.shape[:-1], length), data=self.data[:, start:stop])
 
     def _rows_of_each(self, part: "Part") -> Self:
         data, *sides = (

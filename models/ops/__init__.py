@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..blocks import GRIDS, PACKED_KINDS
 from ..contract import AttentionSpec, Batch, PagedView, Weight
-from ..quantized import INT8, TILED
+from ..quantized import INT8, PUBLISHED, TILED, QuantizedTensor
 from . import reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
 from .operands import Matrices, Norm, Rotation
@@ -54,6 +54,7 @@ def _plain(run: _Run) -> _Run:
 _DENSE: Final = frozenset({DENSE})
 _FILE: Final = frozenset(PACKED_KINDS) | GRIDS.keys() | {INT8}
 _TILED: Final = frozenset({TILED})
+_PUBLISHED: Final = frozenset({PUBLISHED})
 _HERE: Final = frozenset({COMPILED})
 _FLOATS: Final = frozenset(str(dtype) for dtype in NUMBERS)
 _PAGES: Final = frozenset(str(dtype) for dtype in PAGES)
@@ -63,7 +64,8 @@ _LINEAR: Table[_Run] = Table(
         Entry(Kernels.dense_linear, _DENSE, _HERE),
         Entry(_plain(reference.dense_linear), _DENSE),
         Entry(Kernels.linear, _TILED, _HERE),
-        Entry(_plain(reference.packed_linear), _FILE),
+        Entry(Kernels.unpacked_linear, _PUBLISHED, _HERE),
+        Entry(_plain(reference.packed_linear), _FILE | _PUBLISHED),
     )
 )
 _EXPERTS: Table[_Run] = Table((Entry(Kernels.experts, _TILED, _HERE), Entry(_plain(reference.experts))))
@@ -71,7 +73,7 @@ _EMBEDDING: Table[_Run] = Table(
     (
         Entry(_plain(reference.dense_embedding), _DENSE),
         Entry(Kernels.embedding, _TILED, _HERE),
-        Entry(_plain(reference.packed_embedding), _FILE),
+        Entry(_plain(reference.packed_embedding), _FILE | _PUBLISHED),
     )
 )
 _RMS_NORM: Table[_Run] = Table((Entry(Kernels.rms_norm, _FLOATS, _HERE), Entry(_plain(reference.rms_norm))))
@@ -103,6 +105,8 @@ def experts(x: Tensor, weight: Matrices, chosen: Tensor, kernels: Kernels | None
     """x [rows, in] times those matrices of `weight` [experts, out, in] that `chosen` [rows, choices] int64 names:
     [rows, choices, out]. For a second projection, of choices that differ, flatten: [rows * choices, in] with [.., 1].
     """
+    if isinstance(weight, tuple) and any(isinstance(one, QuantizedTensor) for one in weight):
+        return reference.experts(x, weight, chosen, lambda some, one: linear(some, (one,), (None,), kernels))
     kind = DENSE if isinstance(weight, tuple) else kind_of(weight)
     return _EXPERTS.choose(kind, place_of(x, kernels), x.shape[0])(kernels, x, weight, chosen)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..contract import Weight
 
-Matrices: TypeAlias = Weight | tuple[Tensor, ...]  # of several experts: [experts, out, in], or a plain matrix each
+Matrices: TypeAlias = Weight | tuple[Weight, ...]  # of several experts: [experts, out, in], or a matrix each
 
 
 @dataclass(frozen=True, slots=True, eq=False)

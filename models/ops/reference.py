@@ -4,9 +4,9 @@ A matrix is never converted or unpacked whole. It goes by tiles of rows through 
 a mapped weight stays mapped and a packed one packed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,12 @@ from .operands import Matrices, Norm, Rotation
 _TILE: Final = 600_000
 _TILE_ELSEWHERE: Final = 16_000_000
 
+Product: TypeAlias = Callable[[Tensor, Any], Tensor]  # of x [rows, in] and a matrix [out, in]
+
+
+def _product(x: Tensor, tile: Tensor) -> Tensor:
+    return F.linear(x, tile.to(x.dtype))
+
 
 def dense_linear(
     x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor | None], onto: Tensor | None = None
@@ -30,10 +36,15 @@ def dense_linear(
 
 
 def packed_linear(
-    x: Tensor, weights: Sequence[QuantizedTensor], biases: Sequence[Tensor | None], onto: Tensor | None = None
+    x: Tensor,
+    weights: Sequence[QuantizedTensor],
+    biases: Sequence[Tensor | None],
+    onto: Tensor | None = None,
+    product: Product = _product,
 ) -> Tensor:
-    """The same with weights whose rows are unpacked tile by tile."""
-    return _side_by_side([_packed(x, weight, bias) for weight, bias in zip(weights, biases, strict=True)], onto)
+    """The same with weights whose rows are unpacked tile by tile, to be multiplied by `product`."""
+    pairs = zip(weights, biases, strict=True)
+    return _side_by_side([_packed(x, weight, bias, product) for weight, bias in pairs], onto)
 
 
 def added(out: Tensor, onto: Tensor | None) -> Tensor:
@@ -57,14 +68,14 @@ def _dense(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return out if bias is None else out.add_(bias)
 
 
-def _packed(x: Tensor, weight: QuantizedTensor, bias: Tensor | None) -> Tensor:
+def _packed(x: Tensor, weight: QuantizedTensor, bias: Tensor | None, product: Product = _product) -> Tensor:
     out = x.new_empty(len(x), weight.shape[0])
     buffer: Tensor | None = None
     for start, stop in _tiles(weight.shape, x.device):
         if buffer is None:
             buffer = torch.empty(stop - start, weight.shape[1], dtype=torch.float32, device=x.device)
         tile = weight.rows(slice(start, stop), buffer[: stop - start])
-        out[:, start:stop] = F.linear(x, tile.to(x.dtype))
+        out[:, start:stop] = product(x, tile)
     return out if bias is None else out.add_(bias)
 
 
@@ -85,18 +96,20 @@ def packed_embedding(ids: Tensor, table: QuantizedTensor, dtype: torch.dtype) ->
     return table.rows(ids).to(dtype)
 
 
-def experts(x: Tensor, weight: Matrices, chosen: Tensor) -> Tensor:
+def experts(x: Tensor, weight: Matrices, chosen: Tensor, product: Product | None = None) -> Tensor:
     """x [rows, in] times the matrices of `weight` [experts, out, in] that `chosen` [rows, choices] names. One expert
-    after another is read, and only if somebody chose it: which, is read on the host.
+    after another is read, and only if somebody chose it: which, is read on the host. `product` multiplies by matrices
+    that are apart.
     """
     flat = chosen.flatten()
     order = flat.argsort(stable=True)
-    count, height = (len(weight), len(weight[0])) if isinstance(weight, tuple) else weight.shape[:2]
+    count, height = (len(weight), weight[0].shape[0]) if isinstance(weight, tuple) else weight.shape[:2]
     counts = torch.bincount(flat, minlength=count).tolist()
     out = x.new_empty(len(flat), height)
     for expert, choices in enumerate(torch.split(order, counts)):
         if len(choices):
-            out[choices] = _of_expert(x[choices // chosen.shape[1]], weight, expert)
+            some = x[choices // chosen.shape[1]]
+            out[choices] = product(some, weight[expert]) if product else _of_expert(some, weight, expert)
     return out.view(*chosen.shape, -1)
 
 

@@ -11,7 +11,6 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor
 
-from ..blocks import block_of
 from ..contract import Part, Placement, Weight, WeightLoader
 from ..encoding import packed
 from ..errors import SplitError, WeightsError
@@ -66,7 +65,7 @@ class Checkpoint:
         if self.place.world == 1 or not self.exists():
             return 1
         weight = self.loader.load_tensor(self.name)
-        return 1 if isinstance(weight, Tensor) else block_of(weight.kind).elements
+        return 1 if isinstance(weight, Tensor) else weight.block
 
     def matrix(self, shape: Shape, part: Part | None = None) -> Weight:
         """The tensor here, or `part` of it, on the model's device: as stored, or as the placement's kernels pack it.
@@ -77,7 +76,7 @@ class Checkpoint:
             self.findings.missing.append(self.name)
             return _stand_in(shape, part)
         weight = self.loader.load_tensor(self.name)
-        stored = shape[::-1] if self.turned else shape
+        stored = shape[::-1] if self.turned and isinstance(weight, Tensor) else shape
         if not _fits(tuple(weight.shape), stored):
             wanted = [size or "any" for size in stored]
             self.findings.misshapen.append(f"{self.name} is {list(weight.shape)} where {wanted} belongs")
@@ -123,8 +122,10 @@ class Checkpoint:
         kernels, copied = self.place.kernels, False
         if isinstance(weight, Tensor) and (kind := self._kind(weight)) is not None:
             weight, copied = packed(kind, weight), True
-        if kernels is not None and isinstance(weight, QuantizedTensor) and kernels.packs(weight):
-            weight, copied = kernels.pack(weight), True
+        if kernels is not None and isinstance(weight, QuantizedTensor):
+            weight = weight.in_blocks()
+            if kernels.packs(weight):
+                weight, copied = kernels.pack(weight), True
         if copied and self.exists():
             self.loader.release(self.name)
         return weight.to(self.place.device)

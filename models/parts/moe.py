@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..contract import Collective, Part, Weight
-from ..errors import WeightsError
 from ..ops.cpu.kernels import Kernels
-from ..quantized import QuantizedTensor
+from ..quantized import PUBLISHED, QuantizedTensor
 from .checkpoint import Checkpoint
 from .linear import Linear
 from .mlp import GatedMLP
@@ -208,14 +207,18 @@ def _along(dim: int, share: tuple[int, int] | None) -> Part | None:
 
 
 def together(matrices: Sequence[Weight]) -> ops.Matrices:
-    """The matrices of several experts as `ops.experts` takes them. Plain ones of a CPU stay views of their file."""
+    """The matrices of several experts as `ops.experts` takes them. Plain ones of a CPU stay views of their file, and
+    what was packed by other tools, or in different ways, stays apart.
+    """
     packed = [each for each in matrices if isinstance(each, QuantizedTensor)]
     plain = tuple(each for each in matrices if isinstance(each, Tensor))
     if not packed:
         return plain if plain[0].device.type == "cpu" else torch.stack(plain)
     first = packed[0]
     if plain or any((each.kind, each.layout) != (first.kind, first.layout) for each in packed):
-        raise WeightsError("the experts of one layer are packed in different ways")
+        return tuple(matrices)
+    if first.layout == PUBLISHED:
+        return tuple(packed)
     side = {name: torch.cat([each.side[name] for each in packed]) for name in first.side}
     data = torch.cat([each.data for each in packed])
     return replace(first, shape=(len(packed), *first.shape), data=data, side=side)

@@ -17,12 +17,11 @@ from ..parts.checkpoint import Checkpoint
 from ..parts.moe import Experts, MoE, Router, share_of
 from ..parts.scaling import Yarn
 from ..parts.split import Split
+from ..published import mxfp4
 from ..quantized import QuantizedTensor
 from .decoder import WindowedConfig, gguf_keys, layer_windows
 from .mixture import Mixing, Mixture, gguf_expert_width, gguf_routing, hf_routing
 
-MXFP4: Final = "MXFP4"
-_BLOCK: Final = 32
 _LIMIT: Final = 7.0
 _SLOPE: Final = 1.702
 
@@ -39,7 +38,7 @@ class GptOssConfig(WindowedConfig):
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
-        spelled = cls._keys(_plain(keys))
+        spelled = cls._keys(keys)
         for key, wanted in (("swiglu_limit", _LIMIT), ("swiglu_alpha", _SLOPE)):
             if spelled.number(key, wanted, low=0.0, high=1e6) != wanted:
                 raise spelled.error(key, f"only {wanted} is computed here; no release has another")
@@ -58,13 +57,6 @@ class GptOssConfig(WindowedConfig):
         windows = tuple(None if layer % 2 else window for layer in range(fields["layers"]))
         mixture = Mixture(routing=gguf_routing(spelled), intermediate=gguf_expert_width(spelled))
         return cls(**fields, windows=windows, mixture=mixture)
-
-
-def _plain(keys: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Without the word that the experts are in MXFP4: their tensors say so too."""
-    section = keys.get("quantization_config")
-    known = isinstance(section, Mapping) and section.get("quant_method") == "mxfp4"
-    return {key: value for key, value in keys.items() if not (known and key == "quantization_config")}
 
 
 def clamped(gate_up: Tensor, _kernels: Kernels | None) -> Tensor:
@@ -113,12 +105,12 @@ def _hf_experts(place: Checkpoint, mixture: Mixture, hidden: int) -> Experts:
     packed, stored = (place / "gate_up_proj_blocks").exists(), place.as_stored()
     read = _blocks if packed else _turned
     both, down = read(stored, "gate_up_proj", count, 2 * width, hidden), read(stored, "down_proj", count, hidden, width)
-    part = Split("rows", _BLOCK if packed else 1).part(width, place.place, place.name)
+    part = Split("rows", mxfp4.BLOCK if packed else 1).part(width, place.place, place.name)
     share = slice(0, width) if part is None else slice(part.start, part.stop)
     bias = _bias(place / "gate_up_proj_bias", count, 2 * width)
     sides = [_settled(place, _taking_turns(both, first)[:, share]) for first in (0, 1)]
     out = _settled(
-        place, down[..., share] if not packed else down[..., share.start // _BLOCK : share.stop // _BLOCK, :]
+        place, down[..., share] if not packed else down[..., share.start // mxfp4.BLOCK : share.stop // mxfp4.BLOCK, :]
     )
     return Experts(
         sides,
@@ -151,21 +143,19 @@ def _turned(place: Checkpoint, name: str, count: int, rows: int, columns: int) -
 
 
 def _blocks(place: Checkpoint, name: str, count: int, rows: int, columns: int) -> Tensor:
-    """[experts, rows, blocks, 17 bytes] as GGML has them: the scale, then the first half of a block in the low four
-    bits of 16 bytes and the second in the high ones. The file has neighbours in a byte.
-    """
-    size = columns // _BLOCK
-    blocks = (place / f"{name}_blocks").matrix((count, rows, size, _BLOCK // 2))
+    """[experts, rows, blocks, 17 bytes]."""
+    size = columns // mxfp4.BLOCK
+    blocks = (place / f"{name}_blocks").matrix((count, rows, size, mxfp4.BLOCK // 2))
     scales = (place / f"{name}_scales").matrix((count, rows, size))
     assert isinstance(blocks, Tensor)
     assert isinstance(scales, Tensor)
-    numbers = torch.stack((blocks & 15, blocks >> 4), -1).flatten(-2)
-    low, high = numbers.chunk(2, -1)
-    return torch.cat((scales[..., None], low | high << 4), -1)
+    return mxfp4.blocks(blocks, scales)
 
 
 def _settled(place: Checkpoint, weight: Tensor) -> Any:
     if weight.dtype != torch.uint8:
         return place.settled(weight.contiguous())
     count, rows, blocks, _ = weight.shape
-    return place.settled(QuantizedTensor(MXFP4, (count, rows, blocks * _BLOCK), weight.reshape(count * rows, -1)))
+    return place.settled(
+        QuantizedTensor(mxfp4.KIND, (count, rows, blocks * mxfp4.BLOCK), weight.reshape(count * rows, -1))
+    )

@@ -17,7 +17,8 @@ from ..errors import InvalidParameter, NotWritable
 from ..text.template import ChatTemplate
 from ..weights.gguf import DECODED_KINDS, GGUFWeights
 from ..weights.grids import GRID_KINDS
-from ..weights.load import SizedLoader, open_weights
+from ..weights.load import open_weights
+from ..weights.sized import SizedLoader
 from .encode import encoded
 from .gguf_file import Planned, Value, write_gguf
 from .keys import divisors, heads_to_turn, model_keys, neighbouring, read_config
@@ -57,6 +58,9 @@ def _from_gguf(files: ModelFiles, loader: GGUFWeights, mixture: Mixture) -> tupl
 
 
 def _from_names(files: ModelFiles, loader: SizedLoader, mixture: Mixture) -> tuple[dict[str, Value], list[Planned]]:
+    if loader.stored_dtype is None:
+        reason = "another tool has quantised its weights already"
+        raise NotWritable(files.name, f"{reason}; a second time would lose more than the first: take the original")
     architecture, config = read_config(loader.metadata, files.name)
     sources = {
         gguf_name(name): name

@@ -5,34 +5,26 @@ Nothing of the weights is read before the architecture is known, its configurati
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 import torch
 
-from ...models.contract import Format, Model, Placement, WeightLoader
+from ...models.contract import Format, Model, Placement
 from ...models.errors import ModelError
+from ...models.published.methods import Method, read_method
 from ...models.table import find
 from ...registry.files import ModelFiles
 from ..device import available_memory
 from ..errors import InvalidParameter, NotEnoughMemory
 from ..quantizing.at_load import chooser
 from .gguf import GGUFWeights
+from .published import PublishedWeights
 from .pytorch import PyTorchWeights
 from .safetensors import SafeTensorsWeights
 from .shards import check_indexes
+from .sized import SizedLoader
 
 _MOST_BITS: Final = 9  # of a number that is packed as it is loaded
-
-
-class SizedLoader(WeightLoader, Protocol):
-    """A loader that knows from the headers how much its tensors take, and in which dtype its matrices are stored."""
-
-    @property
-    def nbytes(self) -> int: ...
-    @property
-    def stored_dtype(self) -> torch.dtype | None:
-        """None where they are packed, or for a format that mixes dtypes."""
-        ...
 
 
 _LOADERS: dict[Format, Callable[[ModelFiles], SizedLoader]] = {
@@ -43,9 +35,21 @@ _LOADERS: dict[Format, Callable[[ModelFiles], SizedLoader]] = {
 
 
 def open_weights(files: ModelFiles) -> SizedLoader:
-    """The tensors of a model by name. Reads headers only."""
+    """The tensors of a model by name. Reads headers only. Raises `ConfigError` where another tool has packed them in a
+    way that is not read here.
+    """
     check_indexes(files)
-    return _LOADERS[files.format](files)
+    weights = _LOADERS[files.format](files)
+    method = None if files.format == "gguf" else _method(weights, files.name)
+    return weights if method is None else PublishedWeights(weights, method)
+
+
+def _method(weights: SizedLoader, name: str) -> Method | None:
+    try:
+        return read_method(weights.metadata.config)
+    except ModelError as error:
+        error.source = name
+        raise
 
 
 def load_model(files: ModelFiles, place: Placement) -> Model:
@@ -73,7 +77,7 @@ def _build(weights: SizedLoader, place: Placement, name: str, quantize: str | No
     needed = weights.nbytes // place.world
     if quantize is not None:
         if weights.stored_dtype is None:
-            raise InvalidParameter("quantize", quantize, f"left out: the weights of {name} are a GGUF's already")
+            raise InvalidParameter("quantize", quantize, f"left out: the weights of {name} are packed already")
         place = replace(place, quantize=chooser(quantize, weights.tensor_names(), config))
         needed = needed * _MOST_BITS // (8 * weights.stored_dtype.itemsize)
     # Packed copies take what they take in the file, whose pages go as each is made.

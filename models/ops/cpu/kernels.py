@@ -18,6 +18,7 @@ from ...quantized import FILE, TILE_ROWS, TILED, QuantizedTensor
 from .. import reference
 from ..operands import Norm, Rotation
 from . import library as c
+from .tape import NotRecordable
 
 NUMBERS: Final = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 30}
 PAGES: Final = NUMBERS | {torch.int8: 24}  # what pages of the cache may hold
@@ -131,6 +132,20 @@ class Kernels:
             c.Multiplication(
                 products, x.data_ptr(), x.stride(0), rows, depth, len(weights), NUMBERS[x.dtype], self.exact
             ),
+        )
+
+    def unpacked_linear(
+        self,
+        x: Tensor,
+        weights: Sequence[QuantizedTensor],
+        biases: Sequence[Tensor | None],
+        onto: Tensor | None = None,
+    ) -> Tensor:
+        """The same with weights that no kernel reads: by tiles of rows, as fp32. A tape would keep every tile."""
+        if self._tape is not None:
+            raise NotRecordable("it unpacks weights, tile by tile")
+        return reference.packed_linear(
+            x, weights, biases, onto, lambda some, tile: self.dense_linear(some, (tile,), (None,))
         )
 
     def experts(self, x: Tensor, weight: QuantizedTensor, chosen: Tensor) -> Tensor:
