@@ -55,9 +55,9 @@ def _before(schema: Mapping[str, Any], mark: str, key: str) -> str:
     return f'<{mark}parameter name="{key}"{kind}>'
 
 
-def _style(opening: str, closing: str, mark: str) -> CallStyle:
+def _style(shown_by: tuple[str, ...], opening: str, closing: str, mark: str) -> CallStyle:
     return CallStyle(
-        shown_by=((opening,),),
+        shown_by=(shown_by,),
         openings=(opening,),
         closing=closing,
         read=partial(read, opening=opening, closing=closing),
@@ -66,6 +66,6 @@ def _style(opening: str, closing: str, mark: str) -> CallStyle:
     )
 
 
-DSML_V3 = _style(f"<{DSML}function_calls>", f"</{DSML}function_calls>", DSML)
-DSML_V4 = _style(f"<{DSML}tool_calls>", f"</{DSML}tool_calls>", DSML)
-MINIMAX = _style("<minimax:tool_call>", "</minimax:tool_call>", "")
+DSML_V3 = _style((DSML, "function_calls"), f"<{DSML}function_calls>", f"</{DSML}function_calls>", DSML)
+DSML_V4 = _style((DSML, "tool_calls"), f"<{DSML}tool_calls>", f"</{DSML}tool_calls>", DSML)
+MINIMAX = _style(("<minimax:tool_call>",), "<minimax:tool_call>", "</minimax:tool_call>", "")

@@ -127,7 +127,7 @@ class MarkedReader:
                 return True
             return self._open(len(self._held[: found.start()].rstrip()), found[0])
         told = self._held[: len(self._held) - self._openings.hopeful(self._held)]
-        if self.style is not None:
+        if self._openings.longest:
             told = told.rstrip()
         self._tell(told)
         self._held = self._held[len(told) :]
