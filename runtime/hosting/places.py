@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
 from .asking import Resident
@@ -11,16 +11,23 @@ from .engines import EngineHandle
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """One model that is loaded or being loaded. `keep_alive` in seconds; `context` is the one asked for, if any."""
+    """One model that is loaded, or being loaded until `ready`. `keep_alive` in seconds; `context` is the one asked for,
+    if any.
+    """
 
     name: str
     engine: EngineHandle
-    ready: asyncio.Task[None]
     keep_alive: float
     context: int | None
     users: int = 0
     pinned: bool = False
     expires: float | None = None  # monotonic; None while it is used, or for ever
+    ready: asyncio.Task[None] = field(init=False)
+
+    @property
+    def key(self) -> str:
+        """What text processes know it by: a model that is loaded anew is another one to them."""
+        return self.engine.address.path
 
     @property
     def is_idle(self) -> bool:

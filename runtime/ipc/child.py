@@ -8,13 +8,18 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
+
+from ..logs import log_to_stderr
+from . import messages
+from .channel import Door, forget
 
 _LENGTH = struct.Struct("<Q")
 
 Setup = TypeVar("Setup", bound=msgspec.Struct)
+Listening = TypeVar("Listening", messages.Setup, messages.TextSetup)
 
 
 class Child:
@@ -65,6 +70,19 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+
+def begin(name: str, kind: type[Listening], admit: Callable[[Any], None]) -> Listening:
+    """In the child, before anything else: log as `name`, and hand whoever connects to `admit`; what it is to do."""
+    log_to_stderr(name)
+    setup = read_setup(kind)
+    end_with_parent(lambda: forget(setup.address))
+    try:
+        door = Door(setup.address)
+    except OSError:  # the folder has gone, and so has whoever wanted this process
+        os._exit(0)
+    door.admit(admit)
+    return setup
 
 
 def read_setup(kind: type[Setup]) -> Setup:

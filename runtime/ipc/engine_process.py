@@ -5,9 +5,9 @@ themselves, so that one can ask while a step takes its time. It ends when its pa
 """
 
 import logging
-import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock
 from time import monotonic, perf_counter
@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...registry.files import ModelFiles
 from ..hosting.faults import fault_of
-from ..logs import log_to_stderr
 from ..results import TokenLogprob, Update
-from .channel import Channel, Door, forget
-from .child import end_with_parent, read_setup
+from .channel import Channel
+from .child import begin
 from .messages import (
     Abort,
     Broken,
@@ -41,6 +40,15 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _MEASURED_EVERY = 0.25  # seconds: how old what is told of a busy engine may be
+_PREPARERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request whose form is worked out, or the error that says why not."""
+
+    asked: Submit
+    error: Exception | None
 
 
 class Peer:
@@ -48,6 +56,7 @@ class Peer:
 
     def __init__(self, connection: Any, process: "EngineProcess") -> None:
         self.ids: dict[int, tuple[str, ...]] = {}
+        self.preparing: set[int] = set()
         self.fresh: list[Tokens] = []
         self.channel: Channel[ToEngine] = Channel(connection, ToEngine, lambda message: process.hear(self, message))
 
@@ -61,7 +70,8 @@ class EngineProcess:
     """The engine, and who is connected to it."""
 
     def __init__(self) -> None:
-        self._inbox: SimpleQueue[tuple[Peer, ToEngine | None]] = SimpleQueue()
+        self._inbox: SimpleQueue[tuple[Peer, ToEngine | Prepared | None]] = SimpleQueue()
+        self._preparers = ThreadPoolExecutor(_PREPARERS, "prepares")
         self._peers: list[Peer] = []
         self._askers: dict[str, tuple[Peer, int, int]] = {}
         self._gate = Lock()
@@ -120,8 +130,13 @@ class EngineProcess:
     def _measure(self, engine: "Engine") -> None:
         self._stats, self._measured = asdict(engine.stats()), monotonic()
 
-    def _do(self, engine: "Engine", peer: Peer, message: ToEngine | None) -> None:
+    def _do(self, engine: "Engine", peer: Peer, message: ToEngine | Prepared | None) -> None:
         match message:
+            case Submit() if message.params.form is not None:
+                peer.preparing.add(message.number)
+                self._preparers.submit(self._prepare, engine, peer, message)
+            case Prepared():
+                self._submit_prepared(engine, peer, message)
             case Submit():
                 self._submit(engine, peer, message)
             case Abort():
@@ -131,17 +146,40 @@ class EngineProcess:
             case None:
                 self._forget(engine, peer)
 
+    def _prepare(self, engine: "Engine", peer: Peer, asked: Submit) -> None:
+        """In a thread of its own: what takes its time holds up no step."""
+        error = None
+        try:
+            engine.prepare(asked.params)
+        except Exception as why:  # a door, as below
+            error = why
+        self._inbox.put((peer, Prepared(asked, error)))
+
+    def _submit_prepared(self, engine: "Engine", peer: Peer, prepared: Prepared) -> None:
+        number = prepared.asked.number
+        if number not in peer.preparing:  # aborted meanwhile
+            return
+        peer.preparing.remove(number)
+        if prepared.error is None:
+            self._submit(engine, peer, prepared.asked)
+        else:
+            self._refuse(peer, number, prepared.error)
+
     def _submit(self, engine: "Engine", peer: Peer, asked: Submit) -> None:
         try:
             ids = engine.submit_each(asked.tokens, asked.params, priority=asked.priority)
         except Exception as error:  # a door: whatever is wrong with a request is told to who sent it
-            _log_unforeseen(error)
-            peer.fresh.append(Tokens(asked.number, 0, [], finish_reason="error", fault=fault_of(error)))
+            self._refuse(peer, asked.number, error)
             return
         peer.ids[asked.number] = ids
         self._askers |= {known: (peer, asked.number, choice) for choice, known in enumerate(ids)}
 
+    def _refuse(self, peer: Peer, number: int, error: Exception) -> None:
+        _log_unforeseen(error)
+        peer.fresh.append(Tokens(number, 0, [], finish_reason="error", fault=fault_of(error)))
+
     def _abort(self, engine: "Engine", peer: Peer, asked: Abort) -> None:
+        peer.preparing.discard(asked.number)
         ids = peer.ids.get(asked.number, ())
         for choice, known in enumerate(ids):
             if asked.choice in (None, choice):
@@ -158,6 +196,7 @@ class EngineProcess:
         """Who was connected has gone: nobody wants what it asked for."""
         with self._gate:
             self._peers.remove(peer)
+        peer.preparing.clear()
         for ids in peer.ids.values():
             for known in ids:
                 engine.abort(known)
@@ -176,15 +215,8 @@ class EngineProcess:
 
 
 def main() -> None:
-    log_to_stderr("engine")
-    setup = read_setup(Setup)
-    end_with_parent(lambda: forget(setup.address))
     process = EngineProcess()
-    try:
-        door = Door(setup.address)
-    except OSError:  # the folder has gone, and so has whoever wanted this process
-        os._exit(0)
-    door.admit(process.admit)
+    setup = begin("engine", Setup, process.admit)
     try:
         engine, loaded = load(setup)
     except Exception as error:  # a door: why a model does not load is told to who wants it

@@ -6,7 +6,6 @@ when its parent does.
 """
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,7 +20,6 @@ from ..errors import InvalidParameter, PromptTooLong
 from ..grammar.compiler import Grammars
 from ..hosting.asking import Ask, Fault, Piece
 from ..hosting.faults import ENGINE_GONE, fault_of
-from ..logs import log_to_stderr
 from ..params import SamplingParams
 from ..text.answers.hearing import Hearing
 from ..text.answers.tools import Tools
@@ -29,8 +27,8 @@ from ..text.defaults import generation_defaults
 from ..text.prompting import Prompting
 from ..text.template import ChatTemplate
 from ..text.tokenizer import Tokenizer, load_tokenizer
-from .channel import Channel, Door, connect, forget
-from .child import end_with_parent, read_setup
+from .channel import Channel, connect
+from .child import begin
 from .messages import (
     Abort,
     Begin,
@@ -376,15 +374,8 @@ def _told_of(error: BaseException, files: ModelFiles | None = None) -> Fault:
 
 
 def main() -> None:
-    log_to_stderr("text")
-    setup = read_setup(TextSetup)
-    end_with_parent(lambda: forget(setup.address))
     process = TextProcess()
-    try:
-        door = Door(setup.address)
-    except OSError:  # the folder has gone, and so has whoever wanted this process
-        os._exit(0)
-    door.admit(process.admit)
+    begin("text", TextSetup, process.admit)
     process.run()
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
+from time import monotonic
 from typing import Any
 
 import psutil
@@ -74,6 +76,43 @@ def test_keep_alive_0_lets_it_go_at_once_and_a_negative_one_keeps_it_for_ever(tw
     two.do(two.host.load("a", keep_alive=-1))
     (resident,) = two.do(two.host.residents())
     assert resident.expires is None
+
+
+def test_who_comes_as_a_model_goes_has_it_loaded_anew(two: Hosted) -> None:
+    """Nobody is given a model that is on its way out, and nobody waits for more than a loading."""
+
+    async def one_after_another() -> list[str]:
+        question = Ask(model="a", text="x", params=asked("a").params, keep_alive=0)
+        return [said([piece async for piece in two.host.ask(question)]) for _ in range(3)]
+
+    assert len(set(two.do(one_after_another(), timeout=60))) == 1
+
+
+@pytest.mark.slow
+def test_models_that_come_and_go_all_the_time_are_always_there_for_who_asks(two: Hosted) -> None:
+    """Three models where two find room, asked in every order; nobody waits for more than some loadings."""
+    expected = {name: two.text(asked(name)) for name in "abc"}
+    waits = list[float]()
+
+    async def client(seed: int) -> list[object]:
+        import asyncio
+
+        random, wrong = Random(seed), list[object]()
+        for _ in range(12):
+            name, began = random.choice("abc"), monotonic()
+            question = Ask(model=name, text="Once", params=asked(name).params, keep_alive=random.choice((0, 0, 0.1, 5)))
+            try:
+                text = said([piece async for piece in two.host.ask(question)])
+            except HostError as error:
+                wrong.append(error.fault)
+            else:
+                wrong += [] if text == expected[name] else [text]
+            waits.append(monotonic() - began)
+            await asyncio.sleep(random.choice((0, 0, 0.2)))
+        return wrong
+
+    assert two.do(together(*(client(seed) for seed in range(3))), timeout=400) == [[], [], []]
+    assert max(waits) < 60
 
 
 def test_the_idle_one_with_the_shortest_life_makes_room(two: Hosted) -> None:
