@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: setup check check-all docs format
+.PHONY: setup check check-all soak docs format
 
 setup:  ## an editable install with every development tool, and the link type checkers read
 	$(PYTHON) -m pip install -e '.[dev]'
@@ -15,7 +15,10 @@ check:  ## format, lint, types, import floors, tests
 	$(PYTHON) -m pytest -m 'not slow'
 
 check-all: check  ## the same, with the slow matrices
-	$(PYTHON) -m pytest -m slow
+	$(PYTHON) -m pytest -m 'slow and not soak'
+
+soak:  ## ten minutes of a server whose clients vanish
+	$(PYTHON) -m pytest -s -m soak
 
 docs:  ## completions and man pages, from the table of commands
 	$(PYTHON) -m unillm.unillm_cli.reference
