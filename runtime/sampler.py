@@ -144,8 +144,9 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sample | Unsampled]:
     """
     best, likeliest = _largest(logits)
     scores = _changed(logits, [row.chooser for row in rows])
-    scores, failed = allow(scores, [Wanted(i, row.chooser.guide, row.guessed) for i, row in enumerate(rows)])
-    tokens = likeliest if scores is logits else scores.argmax(-1)
+    guided = [Wanted(i, guide, row.guessed) for i, row in enumerate(rows) if (guide := row.chooser.guide) is not None]
+    scores, failed = allow(scores, guided) if guided else (scores, {})
+    tokens = likeliest if scores is logits else _largest(scores)[1]
     drawn = [i for i, row in enumerate(rows) if row.chooser.temperature]
     if drawn:
         tokens[drawn] = _draw(scores[drawn] if len(drawn) < len(rows) else scores, [rows[i] for i in drawn])

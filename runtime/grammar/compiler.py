@@ -2,12 +2,12 @@
 
 from collections import OrderedDict
 from collections.abc import Collection
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
-from threading import Lock
+from threading import BoundedSemaphore, Lock, Thread, stack_size
 from typing import Final
 
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer
 
 from ..errors import NoTokenBytes, NoTokenizer
 from ..text.tokenizer import Tokenizer
@@ -19,9 +19,17 @@ from .vocabulary import library_tokens
 MOST_KEPT: Final = 256
 MOST_CHARACTERS: Final = 1 << 21  # of the forms whose grammars are kept
 PATIENCE: Final = 1.5  # seconds for one form; nobody's needs a tenth of it
-COMPILERS: Final = 2
+COMPILERS: Final = 2  # forms at once
+STACK: Final = 256 << 20  # bytes, of which only those are taken that are used: forms lead deep, and it recurses
 
-LIMITS: Final = LLParserLimits(verbose_errors=False)
+# By its makers' measure a step costs at most 15 ms of the lexer's and 1 ms of the parser's, and a state 2 kB.
+LIMITS: Final = LLParserLimits(
+    step_lexer_fuel=200_000,
+    step_max_items=20_000,
+    max_lexer_states=50_000,
+    max_grammar_size=100_000,
+    verbose_errors=False,
+)
 
 
 class Grammars:
@@ -32,58 +40,81 @@ class Grammars:
         self._tokens: LLTokenizer | None = None
         self._kept: OrderedDict[Form, LLMatcher] = OrderedDict()
         self._pending: dict[Form, Future[LLMatcher]] = {}
-        self._gate = Lock()
-        self._pool = ThreadPoolExecutor(COMPILERS, "compiles")
+        self._gate, self._making = Lock(), Lock()
+        self._crew = LLExecutor()
+        self._places = BoundedSemaphore(COMPILERS)
 
     def guide(self, form: Form, ends: Collection[int]) -> Guide:
         """A guide at the start of an answer. Raises `InvalidParameter` where `form` says nothing that can be followed,
         or not in time.
         """
-        return Guide(self._compiled(form).deep_copy(), self._size, ends)
+        return Guide(self._compiled(form).deep_copy(), self._size, ends, self._crew)
 
     def prepare(self, form: Form) -> None:
         """Have `form` ready. Raises what `guide` would."""
         self._compiled(form)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=False)
-
     def _compiled(self, form: Form) -> LLMatcher:
+        tokens = self._library()
         with self._gate:
             if form in self._kept:
                 self._kept.move_to_end(form)
                 return self._kept[form]
             future = self._pending.get(form)
             if future is None:
-                future = self._pending[form] = self._pool.submit(self._compile, form)
-                future.add_done_callback(lambda _: self._pending.pop(form, None))
+                future = Future()
+                self._start(form, tokens, future)
+                self._pending[form] = future
         try:
-            matcher = future.result(PATIENCE)
+            return future.result(PATIENCE)
         except NotDone:
             raise form.refused(f"it takes more than {PATIENCE} seconds to understand") from None
-        self._keep(form, matcher)
-        return matcher
 
-    def _keep(self, form: Form, matcher: LLMatcher) -> None:
+    def _start(self, form: Form, tokens: LLTokenizer, future: Future[LLMatcher]) -> None:
+        """Compile in a thread of its own, which nobody waits for at the end."""
+        usual = stack_size(STACK)
+        try:
+            Thread(target=self._run, args=(form, tokens, future), daemon=True, name="compiles").start()
+        finally:
+            stack_size(usual)
+
+    def _run(self, form: Form, tokens: LLTokenizer, future: Future[LLMatcher]) -> None:
+        with self._places:
+            try:
+                matcher = _compile(form, tokens)
+            except Exception as error:  # a door: whoever waits for it is told
+                self._settle(form)
+                future.set_exception(error)
+            else:
+                self._settle(form, matcher)
+                future.set_result(matcher)
+
+    def _settle(self, form: Form, matcher: LLMatcher | None = None) -> None:
+        """Nobody waits for `form` any more; what came of it is kept, and of others the longest unused go."""
         with self._gate:
+            del self._pending[form]
+            if matcher is None:
+                return
             self._kept[form] = matcher
             size = sum(len(kept.text) for kept in self._kept)
             while len(self._kept) > MOST_KEPT or (size > MOST_CHARACTERS and len(self._kept) > 1):
                 size -= len(self._kept.popitem(last=False)[0].text)
-
-    def _compile(self, form: Form) -> LLMatcher:
-        matcher = LLMatcher(self._library(), in_lark(form), log_level=0, limits=LIMITS)
-        if not matcher.is_error():
-            matcher.compute_bitmask()  # what the first step needs is worked out here, once for all
-        if matcher.is_error():
-            raise form.refused(matcher.get_error())
-        return matcher
 
     def _library(self) -> LLTokenizer:
         if self._tokenizer is None:
             raise NoTokenizer(self._name)
         if self._tokenizer.pieces is None:
             raise NoTokenBytes(self._name)
-        if self._tokens is None:
-            self._tokens = library_tokens(self._tokenizer, self._size)
-        return self._tokens
+        with self._making:
+            if self._tokens is None:
+                self._tokens = library_tokens(self._tokenizer, self._size)
+            return self._tokens
+
+
+def _compile(form: Form, tokens: LLTokenizer) -> LLMatcher:
+    matcher = LLMatcher(tokens, in_lark(form), log_level=0, limits=LIMITS)
+    if not matcher.is_error():
+        matcher.compute_bitmask()  # what the first step needs is worked out here, once for all
+    if matcher.is_error():
+        raise form.refused(matcher.get_error())
+    return matcher

@@ -13,9 +13,11 @@ from ..errors import InvalidParameter
 
 Field: TypeAlias = Literal["schema", "regex", "choice", "grammar"]
 
-LONGEST: Final = 1 << 18  # characters: a form of more is a slip or an attack
+# Characters: a form of more is a slip or an attack.
+LONGEST: Final[Mapping[Field, int]] = {"schema": 1 << 18, "regex": 1 << 14, "choice": 1 << 18, "grammar": 1 << 18}
 MOST_CHOICES: Final = 4096
-SHOWN: Final = 60  # characters of a form in an error's message
+MOST_OBJECTS: Final = 8192  # in a schema: what compiles it goes as deep as they lead to each other
+SHOWN, TOLD = 60, 400  # characters of a form in an error's message, and of what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Form:
 
     def refused(self, why: str) -> InvalidParameter:
         """The error that says why no answer can be held to this."""
-        return InvalidParameter(self.field, shortened(self.text), f"{_KINDS[self.field]}: {why}")
+        return InvalidParameter(self.field, shortened(self.text), f"{_KINDS[self.field]}: {shortened(why, TOLD)}")
 
 
 def read_form(schema: str | None, regex: str | None, choice: Sequence[str], grammar: str | None) -> Form | None:
@@ -42,12 +44,15 @@ def read_form(schema: str | None, regex: str | None, choice: Sequence[str], gram
 
 def check_form(form: Form) -> None:
     """Raise `InvalidParameter` for what is plainly not what it should be."""
-    if len(form.text) > LONGEST:
-        raise form.refused(f"it has {len(form.text)} characters, and may have {LONGEST}")
+    most = LONGEST[form.field]
+    if len(form.text) > most:
+        raise form.refused(f"it has {len(form.text)} characters, and may have {most}")
     if form.field == "schema":
         _check_schema(form)
     elif form.field == "grammar" and not form.text.strip():
         raise form.refused("it is empty")
+    if form.text.count("{") > MOST_OBJECTS:
+        raise form.refused(f"it has more than {MOST_OBJECTS} braces")
 
 
 def schema_text(schema: object) -> str | None:
@@ -75,18 +80,22 @@ def choice_text(choice: Sequence[str]) -> str | None:
     return json.dumps(list(choice), ensure_ascii=False) if choice else None
 
 
-def shortened(text: str) -> str:
+def shortened(text: str, most: int = SHOWN) -> str:
     """As much of `text` as a message can bear."""
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _check_schema(form: Form) -> None:
     try:
-        schema: Any = json.loads(form.text)
+        schema: Any = json.loads(form.text, parse_constant=_not_a_number)
     except (RecursionError, ValueError) as error:
         raise form.refused(_reason(error)) from None
     if not isinstance(schema, dict):
         raise form.refused("it is not an object")
+
+
+def _not_a_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _reason(error: Exception) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 import numpy as np
-from llguidance import LLMatcher
+from llguidance import LLExecutor, LLMatcher
 from numpy.typing import NDArray
 
 Bits = NDArray[np.uint32]  # [rows, words]
@@ -18,10 +18,13 @@ ALL: Final = np.uint32(0xFFFFFFFF)
 
 
 class Guide:
-    """`matcher` is this answer's, over a vocabulary of `size` tokens and the library's end. `ends` end the answer."""
+    """`matcher` is this answer's, over a vocabulary of `size` tokens and the library's end. `ends` end the answer; the
+    `crew` asks many matchers at once.
+    """
 
-    def __init__(self, matcher: LLMatcher, size: int, ends: Collection[int]) -> None:
+    def __init__(self, matcher: LLMatcher, size: int, ends: Collection[int], crew: LLExecutor) -> None:
         self.matcher = matcher
+        self.crew = crew
         self.size = size
         self._ends = frozenset(ends)
         self._words = np.array([token // WORD for token in ends if token < size], dtype=np.intp)

@@ -17,6 +17,7 @@ from .endpoint import Refused, invalid
 from .times import read_seconds
 
 Names = Mapping[str, str]  # of ours, what the dialect calls them
+ANY_OBJECT: Mapping[str, Any] = {"type": "object"}  # the schema of whoever asks for JSON without one
 
 
 @contextmanager
@@ -57,4 +58,9 @@ def variables(given: Mapping[str, Any] | None, field: str = "chat_template_kwarg
 
 def _renamed(fault: Fault, names: Names) -> Fault:
     name = "prompt" if fault.kind == "too_long" else fault.field
-    return fault if name is None else msgspec.structs.replace(fault, field=names.get(name, name))
+    if name is None:
+        return fault
+    theirs, begins = names.get(name, name), f"{name} is "
+    rest = fault.message.removeprefix(begins)
+    message = fault.message if rest == fault.message else f"{theirs} is {rest}"
+    return msgspec.structs.replace(fault, field=theirs, message=message)

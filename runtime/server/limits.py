@@ -26,6 +26,10 @@ Stop = Annotated[str, Meta(min_length=1, max_length=256)]
 Stops = Annotated[list[Stop], Meta(max_length=64)]
 Tokens = Annotated[list[Token], Meta(min_length=1)]
 
+# What an answer must look like; what is in it is read where it is compiled.
+Schema: TypeAlias = dict[str, Any]
+Choices = Annotated[list[str], Meta(min_length=1)]
+
 # A field that clients may send as long as it asks for nothing.
 Nothing: TypeAlias = None
 NoItems = Annotated[list[Any], Meta(max_length=0)]

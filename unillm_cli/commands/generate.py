@@ -6,6 +6,7 @@ from ...runtime.params import SamplingParams
 from ...runtime.results import Completion, Update
 from .. import options as of
 from ..errors import UsageError
+from ..forms import read_forms
 from ..prompts import read_prompt
 from ..session import Session
 from ..speaking import Said, Speaker, choose_server, open_speaker
@@ -30,6 +31,10 @@ def generate(
     logit_bias: of.LogitBiasOption = None,
     seed: of.SeedOption = None,
     stop: of.StopOption = None,
+    schema: of.SchemaOption = None,
+    regex: of.RegexOption = None,
+    choice: of.ChoiceOption = None,
+    grammar: of.GrammarOption = None,
     raw: of.RawOption = False,
     context: of.ContextOption = None,
     device: of.DeviceOption = None,
@@ -61,6 +66,8 @@ def generate(
       unillm generate --model smollm2:135m --prompt "Explain gravity in one sentence"
       unillm generate "Write a haiku about rain"
       git diff | unillm generate -m qwen3:0.6b "Write a commit message"
+      unillm generate "Is a whale a fish?" --choice yes --choice no
+      unillm generate "Name a city" --schema city.json
     """
     if raw and system is not None:
         raise UsageError("--raw and --system exclude each other", "--raw sends the prompt without any template")
@@ -77,6 +84,7 @@ def generate(
         logit_bias=_biases(logit_bias),
         seed=seed,
         stop=tuple(stop or ()),
+        **read_forms(schema, regex, choice, grammar),
     )
     text = read_prompt(session, words or [], prompt, exact=raw)
     own = {
