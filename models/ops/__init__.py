@@ -164,5 +164,6 @@ def attention(
     q [tokens, heads, head_dim] and k, v [tokens, kv_heads, head_dim] are unrotated; the result is shaped as q. The
     view's pages are written; q may be overwritten.
     """
+    kernels = None if spec.chunk is not None else kernels  # these know no chunks
     run = _ATTENTION.choose(str(cache.keys.dtype), place_of(q, kernels), q.shape[0])
     return run(kernels, q, k, v, q_norm, k_norm, rotation, spec, cache, batch)

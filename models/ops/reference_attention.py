@@ -87,10 +87,10 @@ def _attend_tokens(
     q: Tensor, contexts: tuple[int, ...], lengths: Tensor, spec: AttentionSpec, cache: PagedView, table: Tensor
 ) -> Tensor:
     """One token of each sequence, the last one, with all before it that it can see."""
-    span = _seen(max(contexts), spec)
+    span = max(context - _first(context - 1, spec) for context in contexts)
     positions = lengths.long()[:, None] + torch.arange(-span, 0, device=q.device)  # [sequences, span]
     keys, values = _gather(cache, table, positions.clamp(min=0))
-    before = positions >= 0 if min(contexts) < span else None
+    before = positions >= _beginning(lengths, spec) if spec.chunk or min(contexts) < span else None
     distances = torch.arange(1 - span, 1, device=q.device).expand(len(q), 1, span)
     visible = None if before is None else before[:, None]
     return _attend(q[:, None], keys, values, spec, distances, visible)[:, 0]
@@ -99,33 +99,43 @@ def _attend_tokens(
 def _attend_chunk(q: Tensor, context: int, spec: AttentionSpec, cache: PagedView, table: Tensor) -> Tensor:
     """The last tokens of one sequence."""
     done = context - len(q)
-    lowest = max(0, done + 1 - _seen(context, spec)) if spec.causal else 0
+    lowest = _first(done, spec) if spec.causal else 0
     positions = torch.arange(lowest, context, device=q.device)[None]
     keys, values = _gather(cache, table, positions)
-    if not _special(spec) and (not spec.causal or (done == 0 and _seen(context, spec) == context)):
+    if not _special(spec) and (not spec.causal or (done == 0 and _first(context - 1, spec) == 0)):
         return _fused(q[None], keys, values, spec, None, causal=spec.causal)[0]
     tiles = []
     for start in range(0, len(q), _QUERY_TILE):
         stop = min(start + _QUERY_TILE, len(q))
-        low = max(lowest, done + start + 1 - _seen(context, spec)) if spec.causal else 0
+        low = _first(done + start, spec) if spec.causal else 0
         high = done + stop if spec.causal else context
         queries = torch.arange(done + start, done + stop, device=q.device)[:, None]
-        distances = (positions[:, low - lowest : high - lowest] - queries)[None]  # [1, queries, keys]
-        visible = _visible(distances, spec)
         inside = slice(low - lowest, high - lowest)
+        distances = (positions[:, inside] - queries)[None]  # [1, queries, keys]
+        visible = _visible(distances, spec, queries)
         tiles.append(_attend(q[None, start:stop], keys[:, inside], values[:, inside], spec, distances, visible)[0])
     return torch.cat(tiles)
 
 
-def _seen(context: int, spec: AttentionSpec) -> int:
-    """How many tokens, itself included, the last of `context` sees."""
-    return context if spec.window is None else min(context, spec.window)
+def _first(position: int, spec: AttentionSpec) -> int:
+    """The first token that the one at `position` sees."""
+    if spec.chunk is not None:
+        return position // spec.chunk * spec.chunk
+    return 0 if spec.window is None else max(0, position + 1 - spec.window)
 
 
-def _visible(distances: Tensor, spec: AttentionSpec) -> Tensor | None:
+def _beginning(lengths: Tensor, spec: AttentionSpec) -> Tensor | int:
+    """Where what the last token of each sequence sees begins, or earlier where what is gathered does not."""
+    return 0 if spec.chunk is None else ((lengths.long() - 1) // spec.chunk * spec.chunk)[:, None]
+
+
+def _visible(distances: Tensor, spec: AttentionSpec, queries: Tensor) -> Tensor | None:
+    """`queries` are positions [queries, 1]."""
     if not spec.causal:
         return None
     seen = distances <= 0
+    if spec.chunk is not None:
+        return seen & (distances >= -(queries % spec.chunk))
     return seen if spec.window is None else seen & (distances > -spec.window)
 
 

@@ -41,9 +41,10 @@ class Attention(nn.Module):
     """Grouped-query attention; optionally each head's query and key are normalised first.
 
     `grouped`: the projection's rows are, for each head that answers, the queries that ask it, its key and its value.
-    `norms` are of all heads of query and key, [tokens, heads, head_dim] each; `clip` bounds what is projected;
-    `sharpened` gives what the queries of tokens at some positions are multiplied by; `counts` are the heads of queries,
-    keys and values, where these are not a weight each. `gated`: behind each head's query is what gates its result.
+    `norms` are of all heads of query and key, [tokens, heads, head_dim] each; `clip` bounds what is projected, and
+    normed by these; `sharpened` gives what the queries of tokens at some positions are multiplied by; `counts` are the
+    heads of queries, keys and values, where these are not a weight each. `gated`: behind each head's query is what
+    gates its result.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Attention(nn.Module):
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [tokens, heads, head_dim], unrotated."""
         flat = self.qkv(x)
-        if self.clip is not None:
+        if self.clip is not None and self.q_whole is None:
             flat = flat.clamp(-self.clip, self.clip)
         heads = flat.view(x.shape[0], -1, self.head_dim)
         if self.grouped is None:
@@ -111,11 +112,13 @@ class Attention(nn.Module):
             q, k, v = q.flatten(1, 2), k.squeeze(2), v.squeeze(2)
         if self.q_whole is not None and self.k_whole is not None:
             q, k = self.q_whole(q), self.k_whole(k)
+            if self.clip is not None:
+                q, k, v = (each.clamp(-self.clip, self.clip) for each in (q, k, v))
         return q, k, v
 
     def cache_layer(self) -> PagedLayer:
         """What this layer, on this rank, keeps of a sequence."""
-        return PagedLayer(self.head_counts[1], self.head_dim, self.spec.window)
+        return PagedLayer(self.head_counts[1], self.head_dim, self.spec.window or self.spec.chunk)
 
     def own_weights(self) -> Iterator[Weight]:
         yield from (norm.weight for norm in (self.q_norm, self.k_norm) if norm is not None)

@@ -246,7 +246,7 @@ class MoE(nn.Module):
     """A feed-forward layer of experts, with or without one that every token takes."""
 
     def __init__(
-        self, router: Router, experts: Experts, shared: Shared | None = None, collective: Collective | None = None
+        self, router: Router, experts: nn.Module, shared: Shared | None = None, collective: Collective | None = None
     ) -> None:
         super().__init__()
         self.router, self.experts, self.shared, self.collective = router, experts, shared, collective
@@ -254,11 +254,11 @@ class MoE(nn.Module):
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """With `onto`, added to that, which may be overwritten."""
         chosen, shares = self.router(x)
-        out = self.experts(x, chosen, shares)
+        out: Tensor = self.experts(x, chosen, shares)
         out = out if self.collective is None else self.collective.sum(out)
         out = out if onto is None else onto + out
         return out if self.shared is None else self.shared(x, out)
 
     @classmethod
-    def of(cls, place: Checkpoint, router: Router, experts: Experts, shared: Shared | None = None) -> Self:
+    def of(cls, place: Checkpoint, router: Router, experts: nn.Module, shared: Shared | None = None) -> Self:
         return cls(router, experts, shared, joining(place.place, place.name))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 from ..config import ModelConfig
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
-from .decoder import DecoderConfig, gguf_keys
+from .decoder import LARGEST, DecoderConfig, gguf_keys
 from .mixture import Mixing, Mixture, gguf_expert_width, gguf_routing, hf_routing
 from .olmo import whole_norms
 
@@ -19,15 +19,15 @@ class OlmoeConfig(DecoderConfig):
     default_eps: ClassVar[float | None] = 1e-5
 
     mixture: Mixture
+    clip: float | None = None
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
         spelled = cls._keys(keys)
-        if spelled.has("clip_qkv"):
-            raise spelled.error("clip_qkv", "clipping after the norms is not computed here; no release has it")
         fields = cls._hf_fields(spelled)
         routing = hf_routing(spelled, normalised=spelled.flag("norm_topk_prob", False))
-        return cls(**fields, mixture=Mixture(routing=routing, intermediate=fields["intermediate"]))
+        clip = spelled.number("clip_qkv", low=1e-6, high=LARGEST) if spelled.has("clip_qkv") else None
+        return cls(**fields, clip=clip, mixture=Mixture(routing=routing, intermediate=fields["intermediate"]))
 
     @classmethod
     def from_gguf(cls, keys: Mapping[str, Any]) -> Self:
@@ -45,4 +45,6 @@ class Olmoe(Mixing):
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
         bias, spec, heads = config.attention_bias, cls.spec(config, layer), config.heads
         norms = whole_norms(place, heads, config.eps)
-        return Attention.load(place, config.hidden, heads, spec, qkv_bias=bias, out_bias=bias, norms=norms)
+        return Attention.load(
+            place, config.hidden, heads, spec, qkv_bias=bias, out_bias=bias, norms=norms, clip=config.clip
+        )

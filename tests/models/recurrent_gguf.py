@@ -30,7 +30,8 @@ def write(row: zoo.Row, folder: Path) -> ModelFiles:
     write_vocabulary(writer, config.vocab_size)
     kind = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
     names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
-    for name, parameter in model.named_parameters():
+    biases = ((name, buffer) for name, buffer in model.named_buffers() if name.endswith("expert_bias"))
+    for name, parameter in (*model.named_parameters(), *biases):
         for renamed, numbers in rewrite(name, parameter.detach().numpy(), config):
             writer.add_tensor(_name(names, renamed), np.ascontiguousarray(numbers))
     writer.write_header_to_file()
@@ -211,9 +212,90 @@ def _granite(name: str, numbers: Numbers, config: Any) -> Iterator[tuple[str, Nu
         yield from _mixer(name, permute(numbers, heads), config)
 
 
+def _delta_keys(config: Any) -> Keys:
+    """Those of Qwen 3.5 must state how positions of images are divided too."""
+    taps, values = config.linear_conv_kernel_dim, config.linear_num_value_heads
+    sections = {} if config.model_type == "qwen3_next" else {"rope.dimension_sections": [2, 2, 2, 0]}
+    return {
+        **_of_attention(config),
+        **_ssm(taps, values * config.linear_value_head_dim, config.linear_key_head_dim, values),
+        **_experts(config),
+        **sections,
+        "ssm.group_count": config.linear_num_key_heads,
+        "expert_feed_forward_length": getattr(config, "moe_intermediate_size", 0),
+        "expert_shared_feed_forward_length": getattr(config, "shared_expert_intermediate_size", 0),
+        "rope.dimension_count": int(config.head_dim * config.rope_parameters["partial_rotary_factor"]),
+        "rope.freq_base": float(config.rope_parameters["rope_theta"]),
+    }
+
+
+def _delta(name: str, numbers: Numbers, config: Any) -> Iterator[tuple[str, Numbers]]:
+    if "in_proj_qkvz" in name:
+        share = config.linear_num_value_heads // config.linear_num_key_heads * config.linear_value_head_dim
+        key = config.linear_key_head_dim
+        heads = numbers.reshape(config.linear_num_key_heads, -1, numbers.shape[1])
+        parts = np.split(heads, np.cumsum([key, key, share]), 1)
+        q, k, v, z = (part.reshape(-1, numbers.shape[1]) for part in parts)
+        number = name.split(".")[2]
+        yield f"blk.{number}.attn_qkv.weight", np.concatenate((q, k, v))
+        yield f"blk.{number}.attn_gate.weight", z
+    elif name.endswith("norm.weight") and "linear_attn.norm" not in name:
+        yield name, numbers + 1
+    else:
+        yield from _mixer(name, numbers, config)
+
+
+def _tiled_delta(name: str, numbers: Numbers, config: Any) -> Iterator[tuple[str, Numbers]]:
+    """Heads of values are no longer beside those that share their key."""
+    keys, width = config.linear_num_key_heads, config.linear_value_head_dim
+    before = 2 * keys * config.linear_key_head_dim
+    if "in_proj_qkv" in name or "linear_attn.conv1d" in name:
+        numbers = np.concatenate((numbers[:before], _tiled(numbers[before:], keys, width)))
+    elif "in_proj_z" in name:
+        numbers = _tiled(numbers, keys, width)
+    elif name.endswith(("in_proj_a.weight", "in_proj_b.weight", "A_log", "dt_bias")):
+        numbers = _tiled(numbers, keys, 1)
+    elif "linear_attn.out_proj" in name:
+        numbers = _tiled(numbers.T, keys, width).T
+    yield from _delta(name, numbers, config)
+
+
+def _tiled(numbers: Numbers, keys: int, width: int) -> Numbers:
+    heads = numbers.reshape(keys, -1, width, *numbers.shape[1:])
+    return heads.swapaxes(0, 1).reshape(numbers.shape)
+
+
+def _lfm2_keys(config: Any) -> Keys:
+    experts = _experts(config)
+    mixing = {
+        "leading_dense_block_count": getattr(config, "num_dense_layers", 0),
+        "expert_feed_forward_length": getattr(config, "moe_intermediate_size", 0),
+        "expert_gating_func": 2,
+    }
+    return {
+        **_of_attention(config, config.layer_types),
+        **experts,
+        **(mixing if experts else {}),
+        "shortconv.l_cache": config.conv_L_cache,
+        "rope.freq_base": float(config.rope_parameters["rope_theta"]),
+    }
+
+
+def _lfm2(name: str, numbers: Numbers, config: Any) -> Iterator[tuple[str, Numbers]]:
+    if name.endswith("expert_bias"):
+        yield f"blk.{name.split('.')[2]}.exp_probs_b.bias", numbers
+    else:
+        yield from _mixer(name, numbers[:, 0] if "conv.conv" in name else numbers, config)
+
+
 FAMILIES: Final[Mapping[str, tuple[str, Callable[[Any], Keys], Rewrite]]] = {
     "Mamba2": ("mamba2", _mamba2_keys, _mixer),
     "FalconH1": ("falcon-h1", _falcon_h1_keys, _falcon_h1),
     "GraniteMoeHybrid": ("granitehybrid", _granite_keys, _granite),
     "Jamba": ("jamba", _jamba_keys, _mixer),
+    "Lfm2": ("lfm2", _lfm2_keys, _lfm2),
+    "Lfm2Moe": ("lfm2moe", _lfm2_keys, _lfm2),
+    "Qwen3Next": ("qwen3next", _delta_keys, _delta),
+    "Qwen3_5": ("qwen35", _delta_keys, _tiled_delta),
+    "Qwen3_5Moe": ("qwen35moe", _delta_keys, _tiled_delta),
 }

@@ -241,6 +241,18 @@ _DELTA: Final = {
     "linear_value_head_dim": 10,
     **_rope("default", partial_rotary_factor=0.5),
 }
+_LLAMA4: Final = {
+    "num_hidden_layers": 4,
+    "head_dim": 16,
+    "intermediate_size_mlp": 80,
+    "num_local_experts": 5,
+    "num_experts_per_tok": 1,
+    "attention_chunk_size": 24,
+    "floor_scale": 16,
+    "attn_scale": 0.3,
+    **_rope("default", 500_000.0),
+}
+_RWKV4: Final = {"attention_hidden_size": 80, "layer_norm_epsilon": 1e-3, "rescale_every": 0, "context_length": 256}
 _LFM2: Final = {
     "norm_eps": 1e-3,
     "num_hidden_layers": 4,
@@ -460,6 +472,19 @@ ROWS: Final = (
     ),
     Row("jamba", "Jamba", _JAMBA, gguf=False, light=True, turns=False),
     Row("recurrent-gemma", "RecurrentGemma", _RECURRENT_GEMMA, gguf=False, light=True),
+    Row("llama4", "Llama4", _LLAMA4, gguf=False, light=True, config="Llama4TextConfig"),
+    Row(
+        "llama4-unnormed",
+        "Llama4",
+        {**_LLAMA4, "use_qk_norm": False, "interleave_moe_layer_step": 2, "num_experts_per_tok": 2},
+        gguf=False,
+        light=True,
+        config="Llama4TextConfig",
+    ),
+    Row("olmoe-clipped", "Olmoe", {**_OLMOE, "clip_qkv": 0.8}, gguf=False, light=True),
+    Row("internlm3", "Llama", {"head_dim": 24, "attention_bias": True, **_rope("default", 50_000_000.0)}, light=True),
+    Row("deepseek-llm", "Llama", {"num_key_value_heads": 4, **_rope("linear", factor=4.0)}, light=True),
+    Row("rwkv4", "Rwkv", _RWKV4, gguf=False, light=True, turns=False),
     Row("lfm2", "Lfm2", _LFM2, gguf=False, light=True),
     Row("lfm2-moe", "Lfm2Moe", {**_LFM2, **_EXPERTS, "num_dense_layers": 1}, gguf=False, light=True),
     Row(
