@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..hosting.asking import Fault
 
+KEY_NEEDED = Fault("forbidden", "an API key is needed: Authorization: Bearer KEY")
+
 _LOG = logging.getLogger(__name__)
 _LONGEST_PATH = 200  # characters that the log shows
 _LOCAL_NAMES = ("localhost",)
@@ -88,14 +90,14 @@ class Guard:
             return Fault("invalid", "the Host header is not a host"), 400
         if self._rules.local and not _is_local(host):
             return Fault("forbidden", "this server answers to local names only"), 403
-        if origin is not None and not self._may_call(origin):
+        if origin is not None and not self._may_call(origin) and not self._is_own(origin, hosts[0], host):
             return Fault("forbidden", "this origin may not call this server"), 403
         if scope["method"] == "OPTIONS" and origin is not None:
             return None
         has_key = not self._rules.keys or self._has_key(headers)
         scope["state"]["has_key"] = has_key
         if not has_key and scope["path"] not in self._rules.open_paths:
-            return Fault("forbidden", "an API key is needed: Authorization: Bearer KEY"), 401
+            return KEY_NEEDED, 401
         return None
 
     def _may_call(self, origin: str) -> bool:
@@ -106,6 +108,17 @@ class Guard:
             return True
         host = _host(rest.encode("latin-1", "replace"))
         return scheme in ("http", "https") and host is not None and (host == "localhost" or _is_loopback(host))
+
+    def _is_own(self, origin: str, said: bytes, host: str) -> bool:
+        """Whether it is a page of this server itself, opened under the very host that `said` it.
+
+        Whoever owns a name can have it mean this machine: such a name is believed only where a key is needed, which a
+        page of theirs does not have.
+        """
+        scheme, _, rest = origin.partition("://")
+        if scheme not in ("http", "https") or rest.lower() != said.decode("latin-1").lower():
+            return False
+        return bool(self._rules.keys) or _is_local(host) or _is_address(host)
 
     def _has_key(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         told = [value for name, value in headers if name == b"x-api-key"]
@@ -144,6 +157,14 @@ def _is_loopback(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class _Answer:
     """Sends an answer on with its number, and who may read it; remembers its status."""
 
@@ -162,6 +183,7 @@ class _Answer:
     def _more(self) -> Iterable[tuple[bytes, bytes]]:
         yield b"x-request-id", self._request_id.encode()
         yield b"request-id", self._request_id.encode()  # as Anthropic's clients know it
+        yield b"x-content-type-options", b"nosniff"  # the page shares this origin: no answer becomes a document or code
         if self.origin is not None:
             yield b"access-control-allow-origin", self.origin.encode("latin-1")
             yield b"access-control-expose-headers", b"x-request-id, request-id, x-queue-position, retry-after"

@@ -6,6 +6,7 @@ from .endpoint import Endpoint
 from .ollama import endpoints as ollama
 from .openai import endpoints as openai
 from .openapi import describing
+from .page import endpoints as page
 
 _ANSWERING: tuple[Endpoint, ...] = (
     *own.ENDPOINTS,
@@ -13,6 +14,7 @@ _ANSWERING: tuple[Endpoint, ...] = (
     *openai.ENDPOINTS,
     *ollama.ENDPOINTS,
     *anthropic.ENDPOINTS,
+    *page.ENDPOINTS,
 )
 
-ENDPOINTS = (*_ANSWERING, describing(_ANSWERING, own.OWN))
+ENDPOINTS = (*_ANSWERING, describing(_ANSWERING, own.OWN), *page.FILES)

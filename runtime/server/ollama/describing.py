@@ -58,12 +58,17 @@ class Described:
 
 def entries(catalogue: Catalogue, also: Iterable[str] = ()) -> list[ListedModel]:
     """The models of the shelf and those in `also`, the newest first; those that cannot be read are left out."""
+    return [_listed(one) for one in described(catalogue, also)]
+
+
+def described(catalogue: Catalogue, also: Iterable[str] = ()) -> list[Described]:
+    """The same, with all that there is to tell of each."""
     found = {one.name: _of_manifest(one.manifest) for one in catalogue.entries() if one.manifest is not None}
     for name in also:
         if name not in found:
             with suppress(RegistryError, OSError):  # removed meanwhile
                 found[name] = describe(catalogue, name)
-    return [_listed(one) for one in sorted(found.values(), key=lambda one: one.modified, reverse=True)]
+    return sorted(found.values(), key=lambda one: one.modified, reverse=True)
 
 
 def describe(catalogue: Catalogue, name: str) -> Described:

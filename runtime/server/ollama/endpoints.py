@@ -1,9 +1,9 @@
-"""Ollama's endpoints, a row each."""
+"""Ollama's endpoints, a row each, but for the front door: it stands with the page."""
 
 from ..endpoint import Endpoint
 from .answering import chat, embed, embeddings, generate
 from .blobs import has_blob, send_blob
-from .library import copy, create, delete, processes, pull, running, show, tags, version
+from .library import copy, create, delete, processes, pull, show, tags, version
 from .results import (
     ChatReply,
     EmbeddingsReply,
@@ -29,7 +29,6 @@ from .types import (
 from .wording import OLLAMA
 
 ENDPOINTS = (
-    Endpoint("GET", "/", running, OLLAMA, "Whether the server runs"),
     Endpoint("GET", "/api/version", version, OLLAMA, "The server's version", result=Version),
     Endpoint("POST", "/api/generate", generate, OLLAMA, "Answer a prompt", GenerateBody, GenerateReply),
     Endpoint("POST", "/api/chat", chat, OLLAMA, "Go on with a conversation", ChatBody, ChatReply),
