@@ -103,7 +103,8 @@ class KVPool:
     """Addresses for `pages` pages of `layout` on `device`; of those that are not committed none may be touched.
 
     `keys[layer]` and `values[layer]` are [pages, page_size, kv_heads, head_dim], and the scales of int8 pages are
-    [pages, page_size, kv_heads], views of the slot that is the layer's. `bytes` is [pages, bytes of a page].
+    [pages, page_size, kv_heads], views of the slot that is the layer's. In memory a head's tokens lie one behind the
+    other, for whoever attends reads one head after the other. `bytes` is [pages, bytes of a page].
     """
 
     def __init__(self, layout: PageLayout, pages: int, device: torch.device) -> None:
@@ -145,13 +146,14 @@ class KVPool:
 
     def _numbers(self, part: int) -> list[Tensor]:
         """The keys (0) or values (1) of every layer."""
+        dtype, tokens = self.layout.dtype, self.layout.page_size
         return [
             self._part(
                 i,
                 0 if isinstance(layer, LatentLayer) else part,
-                self.layout.dtype,
+                dtype,
                 (layer.kv_heads, layer.head_dim),
-                self.layout.widths,
+                (layer.head_dim, tokens * layer.head_dim, 1),
             )
             for i, layer in enumerate(self.layout.layers)
         ]
@@ -161,16 +163,16 @@ class KVPool:
         if not self.layout.has_scales:
             return [None] * len(self.layout.layers)
         return [
-            self._part(i, 2 if isinstance(layer, LatentLayer) else part, _SCALE, (layer.kv_heads,), self.layout.heads)
+            self._part(i, 2 if isinstance(layer, LatentLayer) else part, _SCALE, (layer.kv_heads,), (layer.kv_heads, 1))
             for i, layer in enumerate(self.layout.layers)
         ]
 
     def _part(
-        self, layer: int, part: int, dtype: torch.dtype, shape: tuple[int, ...], widths: tuple[int, ...]
+        self, layer: int, part: int, dtype: torch.dtype, shape: tuple[int, ...], steps: tuple[int, ...]
     ) -> Tensor:
         """A part of its slot as a layer sees it: [pages, page_size, *shape], which may be less than is there."""
-        layout, slot = self.layout, self.layout.slot_of(layer)
+        layout = self.layout
         memory = self._region.bytes[: self.pages * layout.page_bytes].view(dtype)
-        steps = (layout.page_bytes // dtype.itemsize, widths[slot], *shape[1:], 1)
-        start = layout.starts(slot)[part] // dtype.itemsize
-        return memory.as_strided((self.pages, layout.page_size, *shape), steps, start)
+        start = layout.starts(layout.slot_of(layer))[part] // dtype.itemsize
+        whole = (layout.page_bytes // dtype.itemsize, *steps)
+        return memory.as_strided((self.pages, layout.page_size, *shape), whole, start)

@@ -18,7 +18,8 @@ from unillm.runtime.weights.load import load_model
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.zoo import EXACT, ROUNDED
 
-VOCABULARY, BYTES, PROMPTS, LENGTH = 2048, 256, 6, 24
+VOCABULARY, BYTES, PROMPTS, LENGTH = 2048, 256, 24, 24
+END = 2  # unless the file says otherwise
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(EXACT.kernels is None, reason="no CPU kernels here")]
 
@@ -52,14 +53,17 @@ def centred(numbers: Tensor) -> Tensor:
 
 
 # llama.cpp rounds in blocks of 256 for Q4_K, and like us in blocks of 32 for Q8_0: there the two are alike but for what
-# a few prompts differ by.
-@pytest.mark.parametrize(("kind", "most"), [("q4_k_m", 1.0), ("q8_0", 1.1)])
+# so many prompts differ by, a hundredth or two.
+@pytest.mark.parametrize(("kind", "most"), [("q4_k_m", 1.0), ("q8_0", 1.03)])
 def test_scores_are_no_further_from_the_exact_ones_than_llama_cpps(tmp_path: Path, kind: str, most: float) -> None:
     from unillm.tests.support.llama_cpp import LlamaCpp  # skips without the wheel
 
     path, random = written(kind, tmp_path / "model.gguf"), Random(3)
     prompts = [[random.randrange(BYTES + 3, VOCABULARY) for _ in range(LENGTH)] for _ in range(PROMPTS)]
-    exact, ours, peer = scores(path, EXACT, prompts), scores(path, ROUNDED, prompts), LlamaCpp(path)
+    exact = scores(path, EXACT, prompts)
+    asked = [i for i, likeliest in enumerate(exact.argmax(-1).tolist()) if likeliest != END]  # else it tells no scores
+    prompts, exact = [prompts[i] for i in asked], exact[asked]
+    ours, peer = scores(path, ROUNDED, prompts), LlamaCpp(path)
     theirs = centred(torch.stack([peer.log_probabilities(prompt, VOCABULARY) for prompt in prompts]))
     wrong = [float(((each - exact).norm(dim=1) / exact.norm(dim=1)).mean()) for each in (ours, theirs)]
     assert wrong[0] <= most * wrong[1]

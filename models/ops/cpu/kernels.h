@@ -103,7 +103,7 @@ struct QueryBlock {
 // Memory of one block, for heads padded to 16.
 constexpr long attention_scratch_bytes(long head_dim) {
   const long width = (head_dim + 15) / 16 * 16;
-  return 4 * (2 * 32 * width + most_query_rows * (2 * width + 32 + 2 * 16 + 2) + width + 2 * 32);
+  return 4 * (2 * 32 * width + most_query_rows * (2 * width + 32 + 16 + 2) + width + 2 * 32);
 }
 
 // out = norm(x) * (weight + offset), where x has first had the addend added, in place; see unillm_rms_norm.

@@ -28,7 +28,6 @@ struct AttentionBlock {
   float* scores;          // [rows][32]
   float* outputs;         // [rows][width]
   float* totals;          // [rows][16]
-  float* tile_totals;     // [rows][16]
   float* largest;         // [rows]
   float* correction;      // [rows]
   float* zeros;           // [width]
@@ -43,8 +42,7 @@ struct AttentionBlock {
     scores = queries + most_query_rows * words;
     outputs = scores + most_query_rows * tile_keys;
     totals = outputs + most_query_rows * width;
-    tile_totals = totals + most_query_rows * 16;
-    largest = tile_totals + most_query_rows * 16;
+    largest = totals + most_query_rows * 16;
     correction = largest + most_query_rows;
     zeros = correction + most_query_rows;
     key_scales = zeros + width;
@@ -78,14 +76,14 @@ template <class MATH>
 inline void find_rows(const AttentionBlock<MATH>& memory, const QueryBlock& block, const void* base,
                       const CacheStrides& strides, long token, long first, long last, const void** rows) {
   const AttentionCall& call = memory.call;
+  const long bytes = number_bytes(call.cache_kind);
+  const char* head = static_cast<const char*>(base) + block.kv_head * strides.head * bytes;
+  const int32_t* page = block.table + token / call.page_size;
+  long place = token % call.page_size;
   for (int i = 0; i < 16; ++i, ++token) {
-    if (token < first || token >= last) {
-      rows[i] = memory.zeros;
-      continue;
-    }
-    const long page = block.table[token / call.page_size];
-    const long index = page * strides.page + token % call.page_size * strides.token + block.kv_head * strides.head;
-    rows[i] = number_at(base, call.cache_kind, index);
+    const bool seen = token >= first && token < last;
+    rows[i] = seen ? head + (*page * strides.page + place * strides.token) * bytes : static_cast<const void*>(memory.zeros);
+    if (++place == call.page_size) place = 0, ++page;
   }
 }
 
@@ -126,8 +124,11 @@ struct TileRows {
     std::memcpy(values, next_values, sizeof values);
   }
 
-  void prefetch_keys(int half, long offset) const {
-    for (int i = 0; i < 16; ++i) prefetch(static_cast<const char*>(next_keys[half + i]) + offset);
+  // A part of half of the keys, row after row.
+  void prefetch_keys(int half, long part, long parts, long bytes) const {
+    for (long i = 16 * part / parts; i < 16 * (part + 1) / parts; ++i) {
+      for (long offset = 0; offset < bytes; offset += 64) prefetch(static_cast<const char*>(next_keys[half + i]) + offset);
+    }
   }
 
   void prefetch_values(int i, long bytes) const {
@@ -149,7 +150,7 @@ struct Single {
     const void* const* rows = tile.keys + half;
     with_kind(memory.call.cache_kind, [&](auto kind) {
       for (long dim = 0; dim < memory.words; dim += 16) {
-        tile.prefetch_keys(half, dim * number_bytes(kind));
+        tile.prefetch_keys(half, dim / 16, memory.words / 16, memory.call.head_dim * number_bytes(kind));
         Floats square[16];
         for (int i = 0; i < 16; ++i) square[i] = load_dims<decltype(kind)::value>(rows[i], dim, memory.call.head_dim);
         transpose(square);
@@ -210,7 +211,7 @@ struct Paired {
   static void lay_out_keys(Memory& memory, const TileRows& tile, int half) {
     const void* const* rows = tile.keys + half;
     for (long word = 0; word < memory.words; word += 16) {
-      tile.prefetch_keys(half, word * 4);
+      tile.prefetch_keys(half, word / 16, memory.words / 16, memory.call.head_dim * 2);
       Floats square[16];
       for (int i = 0; i < 16; ++i) square[i] = load_words(rows[i], word, memory.call.head_dim);
       transpose(square);
@@ -334,7 +335,7 @@ inline Floats finish_scores(const AttentionCall& call, Floats scores, int head, 
   return scores;
 }
 
-// One row's scores become weights; its largest score and the logarithm of its correction are kept.
+// One row's scores become weights; its largest score, its total and what corrects the tiles before are kept.
 template <class MATH>
 inline void soften_row(AttentionBlock<MATH>& memory, const QueryBlock& block, int row, long tile, long last) {
   const AttentionCall& call = memory.call;
@@ -353,25 +354,15 @@ inline void soften_row(AttentionBlock<MATH>& memory, const QueryBlock& block, in
   const float before = memory.largest[row], here = largest_lane(larger(halves[0], halves[1]));
   const float now = here > before ? here : before;
   for (Floats& half : halves) half = exponential(subtract(half, broadcast(now)));
-  store(memory.tile_totals + row * 16, add(halves[0], halves[1]));
+  const Floats correction = now == before ? broadcast(1.0f) : exponential(broadcast(before - now));
+  float* total = memory.totals + row * 16;
+  store(total, multiply_add(load(total), correction, add(halves[0], halves[1])));
   if (call.value_scales) {
     for (int i = 0; i < 2; ++i) halves[i] = multiply(halves[i], load(memory.value_scales + 16 * i));
   }
   MATH::store_weights(scores, halves[0], halves[1]);
   memory.largest[row] = now;
-  memory.correction[row] = before - now;
-}
-
-template <class MATH>
-inline void soften(AttentionBlock<MATH>& memory, const QueryBlock& block, long tile, long last) {
-  for (int row = 0; row < block.rows; ++row) soften_row(memory, block, row, tile, last);
-  for (int row = 0; row < block.rows; row += 16) {
-    store(memory.correction + row, exponential(load(memory.correction + row)));
-  }
-  for (int row = 0; row < block.rows; ++row) {
-    float* total = memory.totals + row * 16;
-    store(total, multiply_add(load(total), broadcast(memory.correction[row]), load(memory.tile_totals + row * 16)));
-  }
+  memory.correction[row] = first_lane(correction);
 }
 
 template <class MATH>
@@ -380,7 +371,7 @@ inline void add_tile(AttentionBlock<MATH>& memory, const QueryBlock& block, cons
   MATH::lay_out_values(memory, rows);
   multiply_columns<MATH, 2>(block.rows, memory.queries, memory.words, memory.keys, tile_keys, memory.words, memory.scores,
                             tile_keys, nullptr);
-  soften(memory, block, tile, last);
+  for (int row = 0; row < block.rows; ++row) soften_row(memory, block, row, tile, last);
   long column = 0;
   for (; column + 64 <= memory.width; column += 64) {
     multiply_columns<MATH, 4>(block.rows, memory.scores, tile_keys, memory.values + column, memory.width,
