@@ -64,9 +64,12 @@ class Runner:
         ends = counts.cumsum()
         tokens = int(ends[-1])
         tables = self._tables_of([chunk.sequence for chunk in chunks], -(-max(contexts) // self._page_size))
-        positions = np.arange(tokens, dtype=np.int64) + (lengths - ends).repeat(counts)
-        pages = tables[:, np.arange(len(chunks)).repeat(counts), positions // self._page_size]
-        slots = pages.astype(np.int64) * self._page_size + positions % self._page_size
+        owners, positions = np.arange(len(chunks)), lengths - 1
+        if tokens > len(chunks):
+            owners = owners.repeat(counts)
+            positions = np.arange(tokens, dtype=np.int64) + (lengths - ends).repeat(counts)
+        number, place = np.divmod(positions, self._page_size)
+        slots = tables[:, owners, number].astype(np.int64) * self._page_size + place
         wide = [_ids(chunks), positions, _rows(chunks, ends), *slots]
         if self.states is not None:
             wide += _state_rows(chunks)

@@ -11,6 +11,7 @@ import secrets
 from array import array
 from collections.abc import Iterable, Sequence
 from copy import copy
+from math import isfinite
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -150,11 +151,10 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sample | Unsampled]:
     drawn = [i for i, row in enumerate(rows) if row.chooser.temperature]
     if drawn:
         tokens[drawn] = _draw(scores[drawn] if len(drawn) < len(rows) else scores, [rows[i] for i in drawn])
-    finite = best.isfinite().tolist()
     samples = _with_logprobs(logits, tokens, rows)
     return [
-        failed.get(i) or (one if ok else NonFiniteLogits(row.place))
-        for i, (one, ok, row) in enumerate(zip(samples, finite, rows, strict=True))
+        failed.get(i) or (one if isfinite(largest) else NonFiniteLogits(row.place))
+        for i, (one, largest, row) in enumerate(zip(samples, best.tolist(), rows, strict=True))
     ]
 
 
@@ -163,8 +163,9 @@ def _largest(logits: Tensor) -> tuple[Tensor, Tensor]:
     if logits.device.type != "cpu":
         best, places = logits.max(-1)
         return best, places
-    found = torch.from_numpy(logits.numpy().argmax(-1))
-    return logits.gather(-1, found[:, None])[:, 0], found
+    scores = logits.numpy()
+    found = scores.argmax(-1)
+    return torch.from_numpy(scores[np.arange(len(scores)), found]), torch.from_numpy(found)
 
 
 def _changed(logits: Tensor, choosers: Sequence[Chooser]) -> Tensor:

@@ -185,13 +185,15 @@ class Wheel:
         logits = self.runner.run(chunks)
         if logits is None:
             return [Computed() for _ in chunks]
-        pieces = torch.split(logits, [len(chunk.wanted) for chunk in chunks])
         choosing = [i for i, chunk in enumerate(chunks) if chunk.is_last and chunk.sequence.chooses]
-        results = [self._read(chunk, piece) for chunk, piece in zip(chunks, pieces, strict=True)]
+        counts = [1 + len(chunks[i].guess) for i in choosing]
+        results: list[Result] = [Computed() for _ in chunks]
+        last = logits
+        if sum(counts) < len(logits) or any(chunk.sequence.scored_from is not None for chunk in chunks):
+            pieces = torch.split(logits, [len(chunk.wanted) for chunk in chunks])
+            results = [self._read(chunk, piece) for chunk, piece in zip(chunks, pieces, strict=True)]
+            last = torch.cat([logits[:0], *(pieces[i][-n:] for i, n in zip(choosing, counts, strict=True))])
         if choosing:
-            counts = [1 + len(chunks[i].guess) for i in choosing]
-            whole = sum(counts) == len(logits)
-            last = logits if whole else torch.cat([pieces[i][-n:] for i, n in zip(choosing, counts, strict=True)])
             samples = iter(self.sample(last, [row for i in choosing for row in self._rows(chunks[i])]))
             for i in choosing:
                 results[i] = _with_samples(results[i], _as_one_by_one(samples, chunks[i].guess))
