@@ -72,6 +72,12 @@ class Output:
         if hint:
             self._tell(f"{self._paint('hint:', 36)} {visible(hint)}")
 
+    def prompt(self, text: str) -> None:
+        """Ask for a line, on standard error."""
+        if self._stderr is not None:
+            self._stderr.write(text)
+            self._stderr.flush()
+
     def bars(self) -> Bars:
         """Progress on standard error: bars on a terminal, plain lines elsewhere, nothing when quiet."""
         if self.quiet or self._stderr is None:

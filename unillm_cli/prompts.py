@@ -21,7 +21,7 @@ def read_prompt(session: Session, words: Sequence[str], flag: str | None, *, exa
     typed = flag if flag is not None else " ".join(words)
     if typed == "-":
         return _told(_piped(session, exact=exact), "standard input is empty")
-    piped = "" if _is_typed_at(session.stdin) else _piped(session, exact=exact and not typed)
+    piped = "" if is_typed_at(session.stdin) else _piped(session, exact=exact and not typed)
     return _told("\n".join(part for part in (piped, typed) if part), "there is no prompt")
 
 
@@ -43,7 +43,8 @@ def _piped(session: Session, *, exact: bool) -> str:
     return text if exact else text.removesuffix("\n").removesuffix("\r")
 
 
-def _is_typed_at(stdin: TextIO | None) -> bool:
+def is_typed_at(stdin: TextIO | None) -> bool:
+    """Whether standard input is a terminal, or nothing at all."""
     try:
         return stdin is None or stdin.isatty()
     except ValueError:

@@ -82,6 +82,7 @@ KEYS: Mapping[str, Key] = {
     "limit_rate": Key("UNILLM_LIMIT_RATE", read_rate, "the most bytes a second that downloads take, as in 5M"),
     "faults": Key("UNILLM_FAULTS", _faults, "for debugging, what is made to go wrong: forward=memory,after=20"),
     "home": Key("UNILLM_HOME", _text, "the folder of installed models"),
+    "state": Key("UNILLM_STATE", _text, "the folder of conversations, and of what was typed in the shell"),
     "offline": Key("UNILLM_OFFLINE", _switch, "never ask the network"),
 }
 
@@ -112,6 +113,7 @@ class Settings:
     limit_rate: int | None
     faults: str | None
     home: str | None
+    state: str | None
     offline: bool
     environment: Mapping[str, str]
 
@@ -121,7 +123,7 @@ class Settings:
         given = _given(environ) | _from_flags(flags)
         environment = dict(environ) | {KEYS[name].variable: one.text for name, one in given.items()}
         values: dict[str, Any] = {"model": None, "device": "auto", "dtype": "auto", "exact": False, "draft": "ngram"}
-        values |= {"quantize": None, "context": None, "home": None, "offline": False, "limit_rate": None}
+        values |= {"quantize": None, "context": None, "home": None, "state": None, "offline": False, "limit_rate": None}
         values |= {
             "kv_dtype": "auto",
             "prefix_cache": "radix",

@@ -3,7 +3,7 @@
 What a command asks is the same for both: text or a conversation, and parameters. Who speaks is decided here, once.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -31,10 +31,14 @@ USUAL = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer on its way. `stop` ends it soon: it takes no lock, so that a signal handler may call it."""
+    """An answer on its way. `stop` ends it soon: it takes no lock, so that a signal handler may call it.
+
+    Whoever leaves off in the middle calls `close`.
+    """
 
     updates: Iterator[Update]
     stop: Callable[[], None]
+    close: Callable[[], None]
 
 
 class Speaker(Protocol):
@@ -124,7 +128,7 @@ class Here:
             stream = engine.stream(said, params)
         else:
             stream = engine.chat(_conversation(said), params, stream=True)
-        return Answer(stream, lambda: engine.abort(stream.id, wait=False))
+        return Answer(stream, lambda: engine.abort(stream.id, wait=False), stream.close)
 
     def count(self, said: Sequence[Message]) -> int | None:
         try:
@@ -157,7 +161,8 @@ class There:
         from ..runtime.client.wire import Reading, question  # late: it brings what talks to servers
 
         asked = question(self.name, said, params, raw=raw, usual=True)
-        return Answer(self.client.read(asked, Reading("")), _interrupt)
+        reading = _Interruptible(self.client.read(asked, Reading("")))
+        return Answer(reading, reading.stop, reading.close)
 
     def count(self, said: Sequence[Message]) -> int | None:
         try:
@@ -183,6 +188,32 @@ def _conversation(said: Said) -> Sequence[Message]:
     return [{"role": "user", "content": said}] if isinstance(said, str) else said
 
 
-def _interrupt() -> None:
-    """Nothing of ours is in the midst of anything while a server is read: whoever reads is interrupted."""
-    raise KeyboardInterrupt
+class _Left(BaseException):
+    """Nobody wants the rest. Nothing that reads from a server mistakes it for an error of its own."""
+
+
+class _Interruptible(Iterator[Update]):
+    """A server's updates, until `stop`: nothing of ours is in the midst of anything while they are waited for."""
+
+    def __init__(self, updates: Generator[Update, None, None]) -> None:
+        self._updates = updates
+        self._waits = self._left = False
+
+    def __next__(self) -> Update:
+        try:
+            self._waits = not self._left
+            if self._left:
+                raise StopIteration
+            return next(self._updates)
+        except _Left:
+            raise StopIteration from None
+        finally:
+            self._waits = False
+
+    def stop(self) -> None:
+        self._left = True
+        if self._waits:
+            raise _Left
+
+    def close(self) -> None:
+        self._updates.close()

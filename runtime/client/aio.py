@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -12,7 +12,7 @@ from ..hosting.asking import Resident
 from ..params import SamplingParams
 from ..results import Completion, Update
 from . import wire
-from .wire import About, InstalledModel, PullStatus, Reading
+from .wire import About, InstalledModel, Offered, PullStatus, Reading, ShownModel
 
 _TO_CONNECT = 5.0  # seconds
 
@@ -55,24 +55,26 @@ class AsyncClient:
 
     async def chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         *,
         model: str,
         keep_alive: float | None = None,
+        **offered: Unpack[Offered],
     ) -> Completion:
-        return await self._whole(self.stream(messages, params, model=model, keep_alive=keep_alive))
+        return await self._whole(self.stream(messages, params, model=model, keep_alive=keep_alive, **offered))
 
     async def stream(
         self,
-        prompt: str | Sequence[Mapping[str, str]],
+        prompt: str | Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         *,
         model: str,
         raw: bool = False,
         keep_alive: float | None = None,
+        **offered: Unpack[Offered],
     ) -> AsyncIterator[Update]:
-        body = wire.question(model, prompt, params or SamplingParams(), raw=raw, keep_alive=keep_alive)
+        body = wire.question(model, prompt, params or SamplingParams(), raw=raw, keep_alive=keep_alive, **offered)
         reading = Reading("")
         async with self._lines("/answer", body) as lines:
             async for line in lines:
@@ -80,11 +82,19 @@ class AsyncClient:
                 if update is not None:
                     yield update
 
-    async def count(self, prompt: str | Sequence[Mapping[str, str]], *, model: str) -> int:
+    async def count(self, prompt: str | Sequence[Mapping[str, Any]], *, model: str) -> int:
         return wire.read_count(await self._asked("POST", "/count", wire.question(model, prompt, SamplingParams())))
 
     async def models(self) -> list[InstalledModel]:
         return wire.read_models(await self._asked("GET", "/api/tags"))
+
+    async def show(self, model: str) -> ShownModel:
+        return wire.read_shown(await self._asked("POST", "/api/show", {"model": model}))
+
+    async def create(self, name: str, source: str, **recipe: Any) -> None:
+        async with self._lines("/api/create", {"model": name, "from": source, **recipe}) as lines:
+            async for line in lines:
+                wire.read_status(line)
 
     async def ps(self) -> list[Resident]:
         return wire.read_residents(await self._asked("GET", "/residents"))

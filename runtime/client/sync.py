@@ -1,9 +1,9 @@
 """A running server for programs without an event loop."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -12,7 +12,7 @@ from ..hosting.asking import Resident
 from ..params import SamplingParams
 from ..results import Completion, Update
 from . import wire
-from .wire import About, InstalledModel, PullStatus, Reading
+from .wire import About, InstalledModel, Offered, PullStatus, Reading, ShownModel
 
 _TO_CONNECT = 5.0  # seconds; an answer may take as long as it likes
 
@@ -60,29 +60,31 @@ class Client:
 
     def chat(
         self,
-        messages: Sequence[Mapping[str, str]],
+        messages: Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         *,
         model: str,
         keep_alive: float | None = None,
+        **offered: Unpack[Offered],
     ) -> Completion:
-        """The whole answer to a conversation."""
-        return _whole(self.stream(messages, params, model=model, keep_alive=keep_alive))
+        """The whole answer to a conversation, for which tools may be `offered`."""
+        return _whole(self.stream(messages, params, model=model, keep_alive=keep_alive, **offered))
 
     def stream(
         self,
-        prompt: str | Sequence[Mapping[str, str]],
+        prompt: str | Sequence[Mapping[str, Any]],
         params: SamplingParams | None = None,
         *,
         model: str,
         raw: bool = False,
         keep_alive: float | None = None,
+        **offered: Unpack[Offered],
     ) -> Iterator[Update]:
         """The answer to text or to a conversation as it comes. Closing the iterator ends the request."""
-        body = wire.question(model, prompt, params or SamplingParams(), raw=raw, keep_alive=keep_alive)
+        body = wire.question(model, prompt, params or SamplingParams(), raw=raw, keep_alive=keep_alive, **offered)
         return self.read(body, Reading(""))
 
-    def read(self, question: Mapping[str, Any], reading: Reading) -> Iterator[Update]:
+    def read(self, question: Mapping[str, Any], reading: Reading) -> Generator[Update, None, None]:
         """The answer to a body of `wire.question`, as `reading` reads it."""
         with self._lines("/answer", question) as lines:
             for line in lines:
@@ -90,13 +92,23 @@ class Client:
                 if update is not None:
                     yield update
 
-    def count(self, prompt: str | Sequence[Mapping[str, str]], *, model: str) -> int:
+    def count(self, prompt: str | Sequence[Mapping[str, Any]], *, model: str) -> int:
         """How many tokens a prompt has, nothing computed."""
         return wire.read_count(self._asked("POST", "/count", wire.question(model, prompt, SamplingParams())))
 
     def models(self) -> list[InstalledModel]:
         """What is installed there, the newest first."""
         return wire.read_models(self._asked("GET", "/api/tags"))
+
+    def show(self, model: str) -> ShownModel:
+        """What a model is."""
+        return wire.read_shown(self._asked("POST", "/api/show", {"model": model}))
+
+    def create(self, name: str, source: str, **recipe: Any) -> None:
+        """Make a model of `source`, with the system, parameters and messages of `recipe` pinned to it."""
+        with self._lines("/api/create", {"model": name, "from": source, **recipe}) as lines:
+            for line in lines:
+                wire.read_status(line)
 
     def ps(self) -> list[Resident]:
         """What is loaded."""

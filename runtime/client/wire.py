@@ -6,7 +6,7 @@ It knows no connection, so that both clients share it.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,7 +14,7 @@ import msgspec
 from ..errors import InvalidParameter, ServerRefused
 from ..hosting.asking import Fault, Piece, Resident
 from ..params import SamplingParams
-from ..results import Completion, TokenLogprob, Update
+from ..results import Completion, TokenLogprob, ToolCall, Update
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 _KINDS = {400: "invalid", 401: "forbidden", 403: "forbidden", 404: "not_found", 499: "cancelled", 503: "unavailable"}
@@ -37,6 +37,16 @@ class InstalledModel(msgspec.Struct):
     modified_at: str
 
 
+class ShownModel(msgspec.Struct):
+    """What a server tells of a model. `details` are what is known of it in a word each."""
+
+    license: str = ""
+    parameters: str = ""
+    template: str = ""
+    system: str = ""
+    details: dict[str, Any] = {}
+
+
 class PullStatus(msgspec.Struct):
     """A line of a pull."""
 
@@ -45,6 +55,20 @@ class PullStatus(msgspec.Struct):
     total: int | None = None
     completed: int | None = None
     error: str | None = None
+
+
+class Offered(TypedDict, total=False):
+    """What a conversation may have besides its messages.
+
+    `tools` that the model may call, as OpenAI writes them; `tool_choice` none, auto, required, or the name of the one
+    that must be called; `parallel_calls` False where an answer may call at most one. `think` tells a model that can be
+    told whether to.
+    """
+
+    tools: Sequence[Mapping[str, Any]]
+    tool_choice: str
+    parallel_calls: bool
+    think: bool | None
 
 
 class _Counted(msgspec.Struct):
@@ -88,17 +112,18 @@ def headers(key: str | None, environ: Mapping[str, str] = os.environ) -> dict[st
 
 def question(
     model: str,
-    prompt: str | Sequence[Mapping[str, str]],
+    prompt: str | Sequence[Mapping[str, Any]],
     params: SamplingParams,
     *,
     raw: bool = False,
     usual: bool = False,
     keep_alive: float | None = None,
     context: int | None = None,
+    **offered: Unpack[Offered],
 ) -> dict[str, Any]:
     """The body that asks for an answer to text, or to a conversation. Raises `InvalidParameter`."""
     said = {"text": prompt} if isinstance(prompt, str) else {"messages": [dict(one) for one in prompt]}
-    more = {"keep_alive": keep_alive, "context": context}
+    more = {"keep_alive": keep_alive, "context": context, **offered}
     return {
         "model": model,
         **said,
@@ -147,6 +172,10 @@ def read_models(body: bytes) -> list[InstalledModel]:
     return msgspec.json.decode(body, type=_Installed).models
 
 
+def read_shown(body: bytes) -> ShownModel:
+    return msgspec.json.decode(body, type=ShownModel)
+
+
 def read_residents(body: bytes) -> list[Resident]:
     return msgspec.json.decode(body, type=list[Resident])
 
@@ -166,6 +195,8 @@ def read_status(line: str) -> PullStatus:
 @dataclass(slots=True)
 class _Answer:
     texts: list[str] = field(default_factory=list)
+    thoughts: list[str] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] | None = None
 
@@ -189,6 +220,8 @@ class Reading:
             raise refused(piece.fault)
         answer = self._answers.setdefault(piece.choice, _Answer())
         answer.texts.append(piece.text)
+        answer.thoughts.append(piece.thought)
+        answer.calls += piece.calls
         answer.tokens += piece.token_ids
         if piece.logprobs is not None:
             answer.logprobs = [*(answer.logprobs or ()), *piece.logprobs]
@@ -202,6 +235,8 @@ class Reading:
             finish_reason=piece.finish_reason,
             completion=completion,
             choice=piece.choice,
+            thought=piece.thought,
+            tool_calls=piece.calls,
         )
 
     def completion(self) -> Completion:
@@ -223,6 +258,8 @@ class Reading:
             usage=piece.usage,
             timings=piece.timings,
             error=None if piece.fault is None else refused(piece.fault),
+            thought="".join(answer.thoughts),
+            tool_calls=tuple(answer.calls),
         )
         self.completions[piece.choice] = completion
         return completion

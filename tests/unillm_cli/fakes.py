@@ -5,7 +5,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -25,11 +25,25 @@ if TYPE_CHECKING:
 TIMINGS = Timings(0.1, 0.6, 2.6, prompt_tokens_per_second=20.0, tokens_per_second=1.0)
 
 
+class FakeStream(Iterator[Update]):
+    """As the engine's: it has an id, and may be left."""
+
+    id = "1"
+
+    def __init__(self, updates: Iterator[Update]) -> None:
+        self._updates = updates
+
+    def __next__(self) -> Update:
+        return next(self._updates)
+
+    def close(self) -> None:
+        self._updates = iter(())
+
+
 class FakeEngine:
     """Says its chunks, whatever it is asked, and remembers what it was asked."""
 
     vocabulary = 100
-    context = 13
     kernels: str | None = "avx512"
 
     def __init__(
@@ -39,13 +53,16 @@ class FakeEngine:
         finish: FinishReason = "stop",
         error: Exception | None = None,
         pause: float = 0.0,
+        context: int = 13,
     ) -> None:
         self._chunks, self._error, self._pause = chunks, error, pause
         self._finish: FinishReason = finish
         self.has_chat_template = template
+        self.context = context
         self.asked: list[object] = []
         self.params = SamplingParams()
         self.settings: Settings | None = None
+        self.left = False
         self.defaults: dict[str, float] = {}
 
     @cached_property
@@ -54,30 +71,39 @@ class FakeEngine:
 
         return FakeModel()
 
-    def stream(self, prompt: str, params: SamplingParams) -> Iterator[Update]:
+    def stream(self, prompt: str, params: SamplingParams) -> "FakeStream":
         self.asked.append(prompt)
-        self.params = params
-        for chunk in self._chunks:
-            yield Update("1", 0, chunk, (1,))
-            time.sleep(self._pause)
-        usage = Usage(10, len(self._chunks), 0)
-        text = "".join(self._chunks)
-        yield Update(
-            "1",
-            0,
-            "",
-            (),
-            None,
-            self._finish,
-            Completion("1", text, (1,) * len(self._chunks), self._finish, None, usage, TIMINGS, self._error),
-        )
+        self.params, self.left = params, False
+        return FakeStream(self._updates())
 
-    def chat(self, messages: list[dict[str, str]], params: SamplingParams, *, stream: bool) -> Iterator[Update]:
+    def chat(self, messages: list[dict[str, str]], params: SamplingParams, *, stream: bool) -> "FakeStream":
         if not self.has_chat_template:
             raise NoChatTemplate("fake:1b")
         assert stream
-        yield from self.stream("", params)
-        self.asked[-1] = messages
+        made = self.stream("", params)
+        self.asked[-1] = list(messages)
+        return made
+
+    def abort(self, id: str, *, wait: bool) -> None:  # noqa: A002 (as the engine's)
+        assert (id, wait) == ("1", False)
+        self.left = True
+
+    def count(self, messages: Sequence[Mapping[str, str]]) -> int:
+        """A token a word."""
+        return sum(len(one["content"].split()) for one in messages)
+
+    def _updates(self) -> Iterator[Update]:
+        said: list[str] = []
+        for chunk in self._chunks:
+            said.append(chunk)
+            yield Update("1", 0, chunk, (1,))
+            time.sleep(self._pause)
+            if self.left:
+                break
+        finish: FinishReason = "abort" if self.left else self._finish
+        usage, text = Usage(10, len(said), 0), "".join(said)
+        whole = Completion("1", text, (1,) * len(said), finish, None, usage, TIMINGS, self._error)
+        yield Update("1", 0, "", (), None, finish, whole)
 
     def generate(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[Completion]:
         tokens = params.max_tokens or 0
@@ -95,12 +121,14 @@ class FakeEngine:
 
 
 def main(words: list[str]) -> int:
-    from unillm.unillm_cli.app import main as unillm
+    from unillm.unillm_cli.__main__ import main as unillm
 
     end = words.index("--")
     with pytest.MonkeyPatch.context() as patch:
-        FakeEngine(*(word.encode().decode("unicode_escape") for word in words[:end]), pause=0.1).install(patch)
-        return unillm(words[end + 1 :])
+        chunks = (word.encode().decode("unicode_escape") for word in words[:end])
+        FakeEngine(*chunks, pause=0.1, context=1000).install(patch)
+        sys.argv[1:] = words[end + 1 :]
+        return unillm()
 
 
 if __name__ == "__main__":

@@ -12,9 +12,13 @@ def complete(session: Session, what: of.CompletedArgument) -> None:
     """List words that a shell may complete: `models` gives installed models and the catalogue's names."""
     if what != "models":
         return
-    settings = RegistrySettings.from_environment(session.settings().environment)
-    for name in sorted({*_installed(settings), *_known(settings)}):
+    for name in known_names(RegistrySettings.from_environment(session.settings().environment)):
         session.output.line(name)
+
+
+def known_names(settings: RegistrySettings) -> list[str]:
+    """Installed models, and those of the catalogue."""
+    return sorted({*_installed(settings), *_known(settings)})
 
 
 def _installed(settings: RegistrySettings) -> list[str]:

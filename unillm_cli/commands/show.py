@@ -58,7 +58,7 @@ def show(
     if model is None:
         _tell_architectures(session)
         return
-    shown = _found(Installed.of(session), model)
+    shown = find_shown(Installed.of(session), model)
     if template:
         session.output.answer(shown.template or "")
     elif session.json:
@@ -80,7 +80,7 @@ def _tell_architectures(session: Session) -> None:
     session.output.table(head, [[one.name, one.family, ", ".join(one.formats)] for one in rows])
 
 
-def _found(installed: Installed, model: str) -> Shown:
+def find_shown(installed: Installed, model: str) -> Shown:
     """A path in place, an installed model, or a row of the catalogue."""
     ref = ModelRef.parse(model)
     if ref.is_path or ref.kind is Kind.OLLAMA:

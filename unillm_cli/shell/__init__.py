@@ -1,0 +1,1 @@
+"""The interactive chat: what is typed, what is answered, and what is kept of both."""
