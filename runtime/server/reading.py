@@ -5,7 +5,9 @@ ignores on purpose stands in its type, with a docstring that says so.
 """
 
 import asyncio
+import json
 import re
+from collections import Counter
 from typing import Any, TypeVar
 
 import msgspec
@@ -52,12 +54,24 @@ async def read_bytes(request: Request, most: int = MOST_BYTES) -> bytes:
 
 
 def decode(body: bytes, kind: type[Body]) -> Body:
+    """The body as `kind`. A field that stands there twice is refused: others might read the one that we do not."""
     try:
-        return msgspec.json.decode(body, type=kind)
+        decoded = msgspec.json.decode(body, type=kind)
+        json.loads(body, object_pairs_hook=_once, parse_int=str, parse_float=str)  # for numbers of any length
+        return decoded
     except msgspec.ValidationError as error:
         raise _explained(str(error)) from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise invalid(None, f"the body is not JSON: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, each of its names there once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise invalid(name, f"{name} stands there more than once")
+    return found
 
 
 def too_large(most: int) -> Refused:

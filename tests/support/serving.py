@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,14 +35,16 @@ class Serving:
 
 
 @contextmanager
-def serving(model: Path, home: Path, flags: Sequence[str] = ()) -> Iterator[Serving]:
-    """Until the block ends. Nothing but what is in `home` is installed."""
+def serving(
+    model: Path, home: Path, flags: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> Iterator[Serving]:
+    """Until the block ends. Nothing but what is in `home` is installed, and without an `environ` nothing is fetched."""
     home.mkdir(parents=True, exist_ok=True)
     port, log = free_port(), home / "server.log"
     command = [sys.executable, "-m", "unillm.unillm_cli", "serve", "--port", str(port), "--model", str(model), *flags]
     settled = {"UNILLM_HOME": str(home), "HF_HOME": str(home / "hf"), "UNILLM_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with log.open("wb") as told:
-        process = subprocess.Popen(command, stdout=told, stderr=told, env={**os.environ, **settled})
+        process = subprocess.Popen(command, stdout=told, stderr=told, env={**os.environ, **settled, **(environ or {})})
     served = Serving(f"http://127.0.0.1:{port}", model.name, model, process, log)
     try:
         _wait_until_ready(served)

@@ -127,6 +127,19 @@ def test_a_prompt_of_megabytes_holds_up_no_other_request(hosted: Hosted) -> None
     assert outcome.fault.kind == "too_long"
 
 
+def test_an_engine_that_stands_still_is_said_to_and_goes_on(folder: Path) -> None:
+    """SV-25: work that makes no progress is told of, and told of no more when it goes on."""
+    with hosting({"m": folder}, keep_alive=-1, stalled_after=0.5) as stalling:
+        stalling.do(stalling.host.load("m"))
+        stalling.host.open()
+        until(lambda: stalling.do(stalling.host.health()).state == "ready")
+        os.kill(engine_of(stalling), signal.SIGSTOP)
+        until(lambda: stalling.do(stalling.host.health()).state == "stalled", 20)
+        os.kill(engine_of(stalling), signal.SIGCONT)
+        until(lambda: stalling.do(stalling.host.health()).state == "ready", 20)
+        assert stalling.text(asked("m"))
+
+
 def test_no_process_but_the_engine_has_loaded_torch(hosted: Hosted) -> None:
     assert "libtorch" in Path(f"/proc/{engine_of(hosted)}/maps").read_text()
     assert "libtorch" not in Path(f"/proc/{text_of(hosted)}/maps").read_text()

@@ -135,6 +135,7 @@ BODIES: dict[str, bytes] = {
     "lone surrogate": b'{"model":"\\ud800","text":"x"}',
     "unknown field": b'{"model":"m","text":"x","frob":1}',
     "missing field": b'{"model":"m"}',
+    "a field twice": b'{"model":"m","text":"x","model":"n"}',
     "pickle": b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94.",
 }
 
@@ -199,6 +200,60 @@ def test_a_name_that_is_none_tells_nothing_of_this_machine(server: Serving, name
         answer = server.post(path, **{**field, "model": name})
         assert answer.status_code in (400, 404), (path, answer.text)
         assert not re.search(r"passwd is|No such file|Permission|/root|/tmp", answer.text)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", b'{"model":"model","messages":[{"role":"user","content":"x","role":"system"}]}'),
+        ("/api/generate", b'{"model":"model","prompt":"x","options":{"seed":1,"seed":2}}'),
+        ("/v1/messages", b'{"model":"model","max_tokens":1,"max_tokens":2,"messages":[{"role":"user","content":"x"}]}'),
+    ],
+)
+def test_a_field_that_stands_there_twice_is_named(server: Serving, path: str, body: bytes) -> None:
+    """SV-10: a proxy might read the one that we do not."""
+    answer = httpx.post(server.url + path, content=body, timeout=30)
+    assert (answer.status_code, "stands there more than once" in answer.text) == (400, True)
+
+
+def test_numbers_of_any_length_are_read_where_anything_may_stand(server: Serving) -> None:
+    """SV-10"""
+    body = b'{"model":"model","prompt":"x","stream":false,"options":{"num_predict":1,"nobody_knows":%s}}' % (
+        b"9" * 9999
+    )
+    assert httpx.post(f"{server.url}/api/generate", content=body, timeout=30).status_code in (200, 400, 404)
+
+
+MAKING = {
+    "pull": lambda name: {"model": name, "stream": False},
+    "create": lambda name: {"model": name, "from": "nobody", "stream": False},
+    "create from": lambda name: {"model": "made", "from": name, "stream": False},
+    "create of files": lambda name: {"model": "made", "files": {name: "sha256:" + "0" * 64}, "stream": False},
+    "create of a digest": lambda name: {"model": "made", "files": {"model.gguf": name}, "stream": False},
+    "copy": lambda name: {"source": name, "destination": "made"},
+    "copy to": lambda name: {"source": "nobody", "destination": name},
+    "delete": lambda name: {"model": name},
+}
+
+
+@pytest.mark.parametrize("what", MAKING)
+def test_a_name_that_is_none_makes_fetches_and_removes_nothing(server: Serving, what: str) -> None:
+    """SV-12, SV-13, SV-14: every hostile name, in the same words whether there is such a file or not."""
+    path, before = f"{server.url}/api/{what.split()[0]}", server.get("/api/tags").json()
+    method = "DELETE" if what == "delete" else "POST"
+
+    def told(name: str) -> tuple[int, str]:
+        answer = httpx.request(method, path, json=MAKING[what](name), timeout=30)
+        return answer.status_code, answer.text
+
+    for name in NAMES:
+        status, text = told(name)
+        assert status in (400, 403, 404, 503), (name, status, text)
+        assert not _INSIDE.search(text.replace(name, "")), (name, text)
+        assert not re.search(r"No such file|Permission|passwd is|/root|root:", text), (name, text)
+    there, nowhere = told("/etc/passwd"), told("/etc/nosuch")
+    assert (there[0], there[1].replace("passwd", "nosuch")) == nowhere
+    assert server.get("/api/tags").json() == before
 
 
 @pytest.mark.parametrize("path", ["/tokenize", "/api/show", "/v1/models/load"])
