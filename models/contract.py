@@ -99,8 +99,9 @@ class WeightLoader(Protocol):
 class AttentionSpec:
     """What one layer's attention computes, beyond its inputs.
 
-    `scale` multiplies q·k; `window` lets a token see itself and the `window - 1` before it, `chunk` those of its own chunk
-    of so many, up to itself; `softcap` bounds scores by tanh; `sinks` [heads] and `alibi` slopes [heads] are tensors of the model.
+    `scale` multiplies q·k; `window` lets a token see itself and the `window - 1` before it, `chunk` those of its own
+    chunk of so many, up to itself; `softcap` bounds scores by tanh; `sinks` [heads] and `alibi` slopes [heads] are
+    tensors of the model.
     """
 
     scale: float

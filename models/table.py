@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 from .errors import UnknownArchitecture
+from .families import FAMILIES, Family
 
 if TYPE_CHECKING:
     from .contract import Format, Model
@@ -158,6 +159,11 @@ class Architecture:
     name: str
     family: str
     formats: "tuple[Format, ...]"
+
+    @property
+    def known(self) -> Family:
+        """What is to be said of the family."""
+        return FAMILIES[self.family]
 
 
 def architectures() -> list[Architecture]:

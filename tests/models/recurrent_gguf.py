@@ -1,4 +1,4 @@
-"""Writes reference models whose layers carry a state as GGUF in F32, each as llama.cpp's converter would.
+"""Writes reference models whose layers carry a state, and Llama 4, as GGUF in F32, each as llama.cpp's converter would.
 
 Names are the `gguf` package's own where it knows the reference's.
 """
@@ -288,6 +288,23 @@ def _lfm2(name: str, numbers: Numbers, config: Any) -> Iterator[tuple[str, Numbe
         yield from _mixer(name, numbers[:, 0] if "conv.conv" in name else numbers, config)
 
 
+def _llama4_keys(config: Any) -> Keys:
+    return {
+        **_of_attention(config),
+        **_experts(config),
+        "feed_forward_length": config.intermediate_size_mlp,
+        "expert_feed_forward_length": config.intermediate_size,
+        "interleave_moe_layer_step": config.interleave_moe_layer_step,
+        "rope.dimension_count": config.head_dim,
+        "rope.freq_base": float(config.rope_parameters["rope_theta"]),
+    }
+
+
+def _llama4(name: str, numbers: Numbers, config: Any) -> Iterator[tuple[str, Numbers]]:
+    turned = numbers.swapaxes(1, 2) if ".experts." in name else numbers
+    yield from _mixer(name, turned, config)
+
+
 FAMILIES: Final[Mapping[str, tuple[str, Callable[[Any], Keys], Rewrite]]] = {
     "Mamba2": ("mamba2", _mamba2_keys, _mixer),
     "FalconH1": ("falcon-h1", _falcon_h1_keys, _falcon_h1),
@@ -295,6 +312,7 @@ FAMILIES: Final[Mapping[str, tuple[str, Callable[[Any], Keys], Rewrite]]] = {
     "Jamba": ("jamba", _jamba_keys, _mixer),
     "Lfm2": ("lfm2", _lfm2_keys, _lfm2),
     "Lfm2Moe": ("lfm2moe", _lfm2_keys, _lfm2),
+    "Llama4": ("llama4", _llama4_keys, _llama4),
     "Qwen3Next": ("qwen3next", _delta_keys, _delta),
     "Qwen3_5": ("qwen35", _delta_keys, _tiled_delta),
     "Qwen3_5Moe": ("qwen35moe", _delta_keys, _tiled_delta),

@@ -75,6 +75,7 @@ class Row:
     turns: bool = True  # whether queries and keys turn with their positions
     attention: str = "eager"  # which of the reference's: Falcon's eager one adds slopes twice
     own_eps: bool = True  # whether its files say by how much norms are kept from dividing by 0
+    recorded: bool = True  # whether its steps can be: chunks are attended by lengths that the host reads
 
     @property
     def _rope_type(self) -> str:
@@ -96,7 +97,7 @@ class Row:
     @property
     def mixed(self) -> bool:
         """Whether its layers are experts."""
-        return "experts" in str(self.settings)
+        return "experts" in str(self.settings) and self.settings.get("num_local_experts") != 0
 
     @property
     def windowed(self) -> bool:
@@ -261,6 +262,7 @@ _LFM2: Final = {
     "tie_word_embeddings": True,
 }
 _RECURRENT_GEMMA: Final = {
+    "rms_norm_eps": 0.1,
     "num_key_value_heads": 1,
     "intermediate_size": 192,
     "lru_width": 96,
@@ -472,7 +474,7 @@ ROWS: Final = (
     ),
     Row("jamba", "Jamba", _JAMBA, gguf=False, light=True, turns=False),
     Row("recurrent-gemma", "RecurrentGemma", _RECURRENT_GEMMA, gguf=False, light=True),
-    Row("llama4", "Llama4", _LLAMA4, gguf=False, light=True, config="Llama4TextConfig"),
+    Row("llama4", "Llama4", _LLAMA4, gguf=False, light=True, config="Llama4TextConfig", recorded=False),
     Row(
         "llama4-unnormed",
         "Llama4",
@@ -480,9 +482,9 @@ ROWS: Final = (
         gguf=False,
         light=True,
         config="Llama4TextConfig",
+        recorded=False,
     ),
     Row("olmoe-clipped", "Olmoe", {**_OLMOE, "clip_qkv": 0.8}, gguf=False, light=True),
-    Row("internlm3", "Llama", {"head_dim": 24, "attention_bias": True, **_rope("default", 50_000_000.0)}, light=True),
     Row("deepseek-llm", "Llama", {"num_key_value_heads": 4, **_rope("linear", factor=4.0)}, light=True),
     Row("rwkv4", "Rwkv", _RWKV4, gguf=False, light=True, turns=False),
     Row("lfm2", "Lfm2", _LFM2, gguf=False, light=True),

@@ -241,7 +241,14 @@ def test_a_snapshot_is_a_row_that_nobody_writes_until_it_is_taken_back() -> None
     rows.check([second])
 
 
-@pytest.fixture(scope="module", params=[pytest.param("mamba", marks=pytest.mark.slow), "falcon-mamba"])
+SLOW = (
+    *("mamba", "mamba2", "falcon-h1", "granite4", "recurrent-gemma", "lfm2", "lfm2-moe"),
+    *("qwen3-next", "qwen3.5", "rwkv4", "llama4"),
+)
+REAL = ["falcon-mamba", "jamba", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+
+
+@pytest.fixture(scope="module", params=REAL)
 def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Model]:
     folder: Path = tmp_path_factory.mktemp(request.param)
     return request.param, load_model(save(reference(BY_NAME[request.param]), folder), PLACE)

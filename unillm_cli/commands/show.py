@@ -73,11 +73,23 @@ def _tell_architectures(session: Session) -> None:
     """What unillm computes, by the names that files have for it."""
     rows = known_architectures()
     if session.json:
-        listed = [{"name": one.name, "family": one.family, "formats": list(one.formats)} for one in rows]
+        listed = [
+            {
+                "name": one.name,
+                "family": one.family,
+                "formats": list(one.formats),
+                "models": one.known.title,
+                "cache": one.known.cache,
+                "reference": one.known.reference,
+                "lacking": one.known.lacking,
+            }
+            for one in rows
+        ]
         session.output.data({"architectures": listed})
         return
-    head = ["ARCHITECTURE", "FAMILY", "FORMATS"]
-    session.output.table(head, [[one.name, one.family, ", ".join(one.formats)] for one in rows])
+    head = ["ARCHITECTURE", "FAMILY", "FORMATS", "CACHE", "HELD TO"]
+    shown = [[one.name, one.family, ", ".join(one.formats), one.known.cache, one.known.reference] for one in rows]
+    session.output.table(head, shown)
 
 
 def find_shown(installed: Installed, model: str) -> Shown:

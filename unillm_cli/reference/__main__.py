@@ -1,9 +1,9 @@
-"""Write the completions and the man pages into a checkout."""
+"""Write the completions, the man pages and README's table of models into a checkout."""
 
 import sys
 from pathlib import Path
 
-from . import bash, fish, internals, zsh
+from . import architectures, bash, fish, internals, zsh
 from .describe import commands
 from .roff import pages
 
@@ -18,7 +18,8 @@ def files() -> dict[str, str]:
         "completions/_unillm": zsh.script(listed),
         "completions/unillm.fish": fish.script(listed),
     }
-    manual = {**pages(listed), "unillm-internals.7": internals.page(SOURCE)}
+    sevens = {"unillm-internals.7": internals.page(SOURCE), "unillm-models.7": architectures.page()}
+    manual = {**pages(listed), **sevens}
     return completions | {f"man/{name}": text for name, text in manual.items()}
 
 
@@ -31,6 +32,9 @@ def write(root: Path) -> None:
                 there.unlink()
     for name, text in wanted.items():
         (root / name).write_text(text, "utf-8")
+    readme = root / "README.md"
+    if readme.is_file():
+        readme.write_text(architectures.with_table(readme.read_text("utf-8")), "utf-8")
 
 
 if __name__ == "__main__":

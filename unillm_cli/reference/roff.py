@@ -34,7 +34,7 @@ def _main_page(commands: list[Command]) -> str:
             section("COMMANDS", "".join(map(_listed, commands))),
             section("OPTIONS", "".join(map(_option, (VERSION, HELP)))),
             section("SETTINGS", _settings()),
-            section("EXIT STATUS", "".join(_item(f"\\fB{code}\\fR", _ENDINGS[code]) for code in Exit)),
+            section("EXIT STATUS", "".join(item(f"\\fB{code}\\fR", _ENDINGS[code]) for code in Exit)),
             _see_also(commands, "unillm"),
         ]
     )
@@ -42,7 +42,7 @@ def _main_page(commands: list[Command]) -> str:
 
 def _page(command: Command, commands: list[Command]) -> str:
     also = "".join(f"Also called as \\fBunillm {_plain(name)}\\fR.\n" for name in command.verb.aliases)
-    arguments = "".join(_item(f"\\fI{_plain(one.wants)}\\fR", _told(one)) for one in command.arguments)
+    arguments = "".join(item(f"\\fI{_plain(one.wants)}\\fR", _told(one)) for one in command.arguments)
     return "".join(
         [
             head(f"unillm-{command.name}", command.verb.summary.rstrip(".").lower()),
@@ -101,19 +101,19 @@ def _line(text: str) -> str:
 def _option(option: Parameter) -> str:
     names = ", ".join(f"\\fB{_plain(flag)}\\fR" for flag in option.flags)
     value = f" \\fI{_plain(option.metavar)}\\fR" if option.metavar else ""
-    return _item(names + value, _told(option))
+    return item(names + value, _told(option))
 
 
 def _told(parameter: Parameter) -> str:
     return parameter.help + (f" Default: {parameter.default}." if parameter.default is not None else "")
 
 
-def _item(term: str, text: str) -> str:
+def item(term: str, text: str) -> str:
     return f".TP\n{term}\n{_lines(text)}"
 
 
 def _listed(command: Command) -> str:
-    return _item(f"\\fB{_plain(command.name)}\\fR", command.verb.summary)
+    return item(f"\\fB{_plain(command.name)}\\fR", command.verb.summary)
 
 
 def _settings() -> str:
@@ -125,7 +125,7 @@ def _settings() -> str:
         ".B UNILLM_CONFIG\npoints.\n"
     )
     rows: Mapping[str, str] = {f"\\fB{name}\\fR, \\fB{key.variable}\\fR": key.purpose for name, key in KEYS.items()}
-    return head + "".join(_item(term, f"{text[0].upper()}{text[1:]}.") for term, text in rows.items())
+    return head + "".join(item(term, f"{text[0].upper()}{text[1:]}.") for term, text in rows.items())
 
 
 def _see_also(commands: list[Command], own: str) -> str:

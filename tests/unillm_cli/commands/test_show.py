@@ -1,6 +1,7 @@
 """`unillm show`: what is broken ends it with the reason, and `--architectures` lists what runs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -70,12 +71,13 @@ def test_an_installed_model_whose_file_shrank_is_shown_and_is_an_error(environ: 
 def test_the_architectures_are_a_table(environ: dict[str, str]) -> None:
     ran = show(environ, "--architectures")
     assert ran.code == 0
-    rows = [line.split(maxsplit=2) for line in ran.out.splitlines()]
-    assert rows[0] == ["ARCHITECTURE", "FAMILY", "FORMATS"]
-    assert ["LlamaForCausalLM", "Llama", "safetensors, pytorch"] in rows
+    rows = [re.split(" {2,}", line.strip()) for line in ran.out.splitlines()]
+    assert rows[0] == ["ARCHITECTURE", "FAMILY", "FORMATS", "CACHE", "HELD TO"]
+    assert ["LlamaForCausalLM", "Llama", "safetensors, pytorch", "pages", "transformers, llama.cpp"] in rows
     assert {row[0] for row in rows[1:]} == {*HF, *GGUF}
     listed = json.loads(show(environ, "--architectures", "--json").out)["architectures"]
-    assert {"name": "qwen3", "family": "Qwen3", "formats": ["gguf"]} in listed
+    (found,) = [one for one in listed if one["name"] == "qwen3"]
+    assert (found["family"], found["formats"], found["models"]) == ("Qwen3", ["gguf"], "Qwen 3")
 
 
 def test_a_model_or_the_architectures(environ: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from unillm.unillm_cli.app import COMMANDS
+from unillm.unillm_cli.reference import architectures
 from unillm.unillm_cli.reference.__main__ import files, write
 from unillm.unillm_cli.reference.describe import commands
 
@@ -17,6 +18,12 @@ SHOWN = [verb for verb in COMMANDS if not verb.hidden]
 def test_the_files_in_the_repository_are_current() -> None:
     stale = [name for name, text in files().items() if not (ROOT / name).is_file() or (ROOT / name).read_text() != text]
     assert not stale, "run `make docs`"
+
+
+def test_the_table_of_models_in_the_readme_is_current() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert architectures.BEGIN in text
+    assert architectures.with_table(text) == text, "run `make docs`"
 
 
 def test_nothing_else_lies_beside_them() -> None:

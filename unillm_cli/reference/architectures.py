@@ -1,0 +1,75 @@
+"""unillm-models(7) and README's table: which architectures run, as models/table.py lists them."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from ...models.families import FAMILIES, Family
+from ...models.table import Architecture, architectures
+from .roff import head, item, paragraph, section
+
+BEGIN: Final = "<!-- models: written by `make docs` -->"
+END: Final = "<!-- models end -->"
+
+_INTRODUCTION: Final = (
+    "Files say which architecture they hold: in config.json those of safetensors and PyTorch, in a key those of GGUF. "
+    "Any model whose files name one of these runs, whoever made it. A name that is not here is refused, with the names "
+    "that are near.",
+    "All computing is checked against code that others wrote, on tiny models of random weights, however a text is cut "
+    "and batched; what each is held to stands in its line.",
+)
+_CACHES: Final = (
+    ("pages", "Keys and values of every token."),
+    ("windows", "Those of the last tokens alone, in some layers or in all that attend."),
+    ("chunks", "Those of the current stretch of some length, in some layers."),
+    ("latents", "One vector of every token, from which all heads take keys and values."),
+    ("states", "Numbers of a fixed count for each sequence, however long it is."),
+)
+
+
+def page() -> str:
+    return "".join(
+        [
+            head("unillm-models", "the architectures that run", 7),
+            section("DESCRIPTION", "".join(map(paragraph, _INTRODUCTION))),
+            section("WHAT IS KEPT OF A SEQUENCE", "".join(item(name, text) for name, text in _CACHES)),
+            section("ARCHITECTURES", "".join(item(family.title, _told(family, names)) for family, names in _listed())),
+            section("SEE ALSO", ".BR unillm (1),\n.BR unillm-show (1)\n"),
+        ]
+    )
+
+
+def table() -> str:
+    """In Markdown."""
+    lines = ["| models | names in files | kept | held to | not there |", "|---|---|---|---|---|"]
+    for family, names in _listed():
+        said = ", ".join(f"`{name}`" for name in _named(names))
+        lines.append(f"| {family.title} | {said} | {family.cache} | {family.reference} | {family.lacking} |")
+    return "\n".join(lines)
+
+
+def with_table(readme: str) -> str:
+    """The text with its table as it is now; as it is where it has no place for one."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    return f"{before}{begin}\n{table()}\n{end}{after}" if begin and end else readme
+
+
+def _listed() -> list[tuple[Family, list[Architecture]]]:
+    """Each family with its names, by title."""
+    rows: dict[str, list[Architecture]] = {}
+    for row in architectures():
+        rows.setdefault(row.family, []).append(row)
+    return sorted(((FAMILIES[name], names) for name, names in rows.items()), key=lambda pair: pair[0].title.lower())
+
+
+def _named(names: Iterable[Architecture]) -> list[str]:
+    return sorted({one.name for one in names}, key=lambda name: (name.lower(), name))
+
+
+def _told(family: Family, names: list[Architecture]) -> str:
+    kinds = {kind: [one.name for one in names if kind in one.formats] for kind in ("safetensors", "gguf")}
+    lines = [f"safetensors, PyTorch: {', '.join(kinds['safetensors'])}."] if kinds["safetensors"] else []
+    lines += [f"GGUF: {', '.join(kinds['gguf'])}."] if kinds["gguf"] else []
+    lines += [f"Keeps {family.cache}.", f"Held to {family.reference}."]
+    lines += [f"Not there: {family.lacking}."] if family.lacking else []
+    return " ".join(lines)
