@@ -10,12 +10,13 @@ export function announce(text) {
   while (place.childElementCount > KEPT) place.firstChild.remove();
 }
 
-// Reads an answer aloud as it grows in `place`; `finish` reads what is left.
+// Reads an answer aloud as it grows in `place`, from the block that it is at; `finish` reads what is left.
 export class Reader {
-  #read = 0;
+  #read;
 
   constructor(place) {
     this.place = place;
+    this.#read = Math.max(place.childElementCount - 1, 0);
   }
 
   grown() {

@@ -8,10 +8,10 @@ import { count, seconds, visible } from "./text.js";
 
 const STEPS = {
   too_long: ["Leave out the oldest", "forget"],
-  missing: ["Choose a model", "choose"],
+  not_found: ["Choose a model", "choose"],
   key: ["Type in the key", "retry"],
   invalid: ["Settings", "settings"],
-  memory: ["Choose a model", "choose"],
+  no_memory: ["Choose a model", "choose"],
 };
 
 // `act` carries out what buttons ask for: retry, forget, choose, settings, turnTo(place).
@@ -35,8 +35,8 @@ export class AnswerView {
       this.problem,
       this.foot,
     );
-    this.reader = answer.state === "live" ? new Reader(this.text) : null;
     this.update();
+    this.reader = answer.state === "live" ? new Reader(this.text) : null;
   }
 
   // At most once a frame: pieces may come faster than anybody sees.

@@ -49,7 +49,7 @@ export function messages(conversation) {
 
 // How many tokens the model has read and written, as the last answer that counted them says.
 export function tokensUsed(conversation) {
-  const stats = shownAnswer(conversation.turns.at(-1) ?? { answers: [] })?.stats;
+  const stats = conversation.turns.map(shownAnswer).findLast((answer) => answer?.stats)?.stats;
   return stats ? stats.prompt + stats.tokens : 0;
 }
 

@@ -12,11 +12,11 @@ const SENTENCES = {
   lost: () => ["The connection broke in the middle of the answer.", "What came is kept. Try again for a whole one."],
   closed: () => ["The page was closed in the middle of this answer.", "What came is kept. Try again for a whole one."],
   key: () => ["This server needs a key.", "Whoever runs it has one. Try again to type it in."],
-  origin: ({ detail }) => [
+  forbidden: ({ detail }) => [
     `The server refused this page: ${detail}.`,
     `Open it under the machine's address, or start the server with --cors ${location.origin}.`,
   ],
-  missing: ({ model }) => [`${model} is not here.`, "Choose another model, or get this one from the list of models."],
+  not_found: ({ model }) => [`${model} is not here.`, "Choose another model, or get this one from the list of models."],
   too_long: () => [
     "This conversation is longer than the model can read at once.",
     "Leave its oldest messages out, or begin a new conversation.",
@@ -25,7 +25,7 @@ const SENTENCES = {
     "Others are waiting for this model, and the line is full.",
     `Try again${after ? ` in about ${after} seconds` : " in a moment"}.`,
   ],
-  memory: ({ detail }) => [
+  no_memory: ({ detail }) => [
     "There is no room for this model in memory.",
     `${sentence(detail)} Choose a smaller one, or stop one that is loaded.`,
   ],

@@ -2,7 +2,8 @@
 
 const KEY = "unillm.key";
 
-// `kind` is what is to be said of it; `detail` are the server's own words, `after` the seconds it asks us to wait.
+// `kind` is the server's name for it, or one of ours: unreachable, lost, broken, key, pull. `detail` are the server's own
+// words, `after` the seconds it asks us to wait.
 export class Problem extends Error {
   constructor(kind, detail = "", { after = null, hint = "" } = {}) {
     super(detail || kind);
@@ -76,20 +77,11 @@ async function newKey(wrong) {
   sessionStorage.setItem(KEY, key);
 }
 
-// Ollama's dialect says an error as text, ours as an object with a hint.
+// Ollama's dialect says an error as text, ours as an object with a hint; its kind stands in a header in all of them.
 async function refused(response) {
   const body = await response.json().catch(() => ({}));
   const error = body.error ?? "";
   const detail = typeof error === "string" ? error : (error.message ?? "");
   const after = Number(response.headers.get("Retry-After")) || null;
-  return new Problem(kindOf(response.status, detail), detail, { after, hint: error.hint ?? "" });
-}
-
-function kindOf(status, detail) {
-  if (status === 404) return "missing";
-  if (status === 403) return "origin";
-  if (status === 400 && detail.startsWith("the input length exceeds")) return "too_long";
-  if (status === 503 && detail.startsWith("server busy")) return "busy";
-  if (status === 503) return /needs .* of memory|memory ran out/.test(detail) ? "memory" : "unavailable";
-  return status < 500 ? "invalid" : "internal";
+  return new Problem(response.headers.get("X-Error-Kind") ?? "internal", detail, { after, hint: error.hint ?? "" });
 }

@@ -18,7 +18,11 @@ export class Sidebar {
     find("#open-side").addEventListener("click", () => this.toggle(true));
     find("#close-side").addEventListener("click", () => this.toggle(false));
     find("#shade").addEventListener("click", () => this.toggle(false));
-    this.aside.addEventListener("keydown", (event) => event.key === "Escape" && NARROW.matches && this.toggle(false));
+    this.aside.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !NARROW.matches) return;
+      event.preventDefault(); // it means the list here, not the answer
+      this.toggle(false);
+    });
     NARROW.addEventListener("change", () => this.toggle(false, { focus: false }));
     this.toggle(false, { focus: false });
   }

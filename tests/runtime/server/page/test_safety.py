@@ -7,7 +7,7 @@ from threading import Thread
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import APIResponse, Browser, Page, expect
 
 from unillm.registry.settings import RegistrySettings
 from unillm.runtime.server.guard import Rules
@@ -230,7 +230,7 @@ def test_a_foreign_site_gets_nothing_and_does_nothing(browser: Browser, host: Sc
     assert host.asked == []
 
 
-def _from(page: Page, port: str) -> object:
+def _from(page: Page, port: str) -> APIResponse:
     return page.request.get(f"http://127.0.0.1:{port}/")
 
 
