@@ -5,7 +5,6 @@ sequences are, the kernels read from these inputs. What cannot be recorded runs 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NoReturn, TypeAlias
 
@@ -49,7 +48,7 @@ class _Recording:
 
 
 class Replays:
-    """The recorded steps of `model`, whose page tables are at most `width` pages wide.
+    """The recorded steps of `model` over one pool, whose page tables are at most `width` pages wide.
 
     `replayed` counts the steps that were; `refused` says why others were not, and how often.
     """
@@ -64,7 +63,6 @@ class Replays:
         self._workspace = Workspace()
         self._tables: dict[Place, Tensor] = {}
         self._kept: OrderedDict[tuple[int, ...], _Recording] = OrderedDict()
-        self._pages: list[Tensor] = []
         self._unable: str | None = None
 
     def run(self, batch: Batch) -> Tensor | None:
@@ -74,7 +72,6 @@ class Replays:
         if self._unable is not None:
             self.refused[self._unable] += 1
             return None
-        self._follow_pool(batch)
         known = self._kept.get(batch.queries)
         if known is None:
             return self._record(batch)
@@ -91,16 +88,6 @@ class Replays:
             for name, nanoseconds in recording.tape.take_times().items():
                 times[name] = times.get(name, 0) + nanoseconds
         return times
-
-    def forget(self) -> None:
-        """Record anew: addresses have changed."""
-        self._kept.clear()
-
-    def _follow_pool(self, batch: Batch) -> None:
-        pages = [tensor for view in batch.cache for tensor in _pool_of(view)]
-        if len(pages) != len(self._pages) or any(a is not b for a, b in zip(pages, self._pages, strict=True)):
-            self.forget()
-            self._pages = pages
 
     def _record(self, batch: Batch) -> Tensor | None:
         """Compute a step, and keep how."""
@@ -164,10 +151,6 @@ def _places(batch: Batch) -> list[Place]:
 def _changing(view: PagedView | StateView) -> tuple[str, ...]:
     """The fields that differ between steps; the others are the pool's own."""
     return ("table", "slots") if isinstance(view, PagedView) else ("sources", "targets", "fresh")
-
-
-def _pool_of(view: PagedView | StateView) -> Iterable[Tensor]:
-    return (view.keys,) if isinstance(view, PagedView) else view.tensors.values()
 
 
 def _on(batch: Batch, inputs: dict[Place, Tensor]) -> Batch:

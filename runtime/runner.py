@@ -23,6 +23,29 @@ from .scheduler import Chunk
 from .sequence import Sequence
 
 
+class _Views(Many[PagedView]):
+    """The pages of each layer, with the table and the slots of its group; made when they are asked for, for a step that
+    is replayed asks for few.
+    """
+
+    def __init__(self, pool: KVPool, groups: Many[int], tables: Many[Tensor], slots: Many[Tensor]) -> None:
+        self._pool, self._groups, self._tables, self._slots = pool, groups, tables, slots
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, layer: Any) -> Any:
+        pool, group = self._pool, self._groups[layer]
+        return PagedView(
+            pool.keys[layer],
+            pool.values[layer],
+            self._tables[group],
+            self._slots[group],
+            pool.key_scales[layer],
+            pool.value_scales[layer],
+        )
+
+
 class Runner:
     """Runs `model` over the pages of `pool`, for up to `sequences` sequences of up to `context` tokens at once."""
 
@@ -75,21 +98,11 @@ class Runner:
             wide += _state_rows(chunks)
         ids, places, rows, *more = self._to_device(*wide)
         starts, shown, flat = self._to_device(_from_zero(ends), lengths, tables.reshape(-1), dtype=np.int32)
-        paged = self._views(list(flat.view(tables.shape)), more[: len(slots)])
+        paged = _Views(self.pool, self._group_of, flat.view(tables.shape).unbind(), more[: len(slots)])
         views = paged if self.states is None else self._with_states(paged, self.states, more[len(slots) :])
         return Batch(ids, places, rows, tuple(queries), tuple(contexts), starts, shown, views)
 
-    def _views(self, tables: list[Tensor], slots: list[Tensor]) -> list[PagedView]:
-        """The pages of each layer, with the table and the slots of its group."""
-        pool = self.pool
-        return [
-            PagedView(keys, values, tables[group], slots[group], key_scales, value_scales)
-            for keys, values, key_scales, value_scales, group in zip(
-                pool.keys, pool.values, pool.key_scales, pool.value_scales, self._group_of, strict=True
-            )
-        ]
-
-    def _with_states(self, paged: list[PagedView], states: StatePool, rows: list[Tensor]) -> list[Any]:
+    def _with_states(self, paged: Many[PagedView], states: StatePool, rows: list[Tensor]) -> list[Any]:
         """The view of every layer, in their order."""
         sources, targets, fresh = rows[0], rows[1], rows[2].bool()
         pages, recurrent = iter(paged), iter(states.tensors)
