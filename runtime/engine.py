@@ -76,12 +76,13 @@ class Engine:
         self.device = str(model.place.device)
         self.weight_bytes = sum(weight.nbytes for weight in model.weights())
         self.kernels = None if model.place.kernels is None else model.place.kernels.name
+        grammars = Grammars(name, tokenizer, vocabulary)
         if chosen.faults:
             faults = Faults(chosen.faults)
             faults.into_engine(wheel, desk)
+            faults.into_grammars(grammars)
             tokenizer = None if tokenizer is None else faults.into_tokenizer(tokenizer)
             template = None if template is None else faults.into_template(template)
-        grammars = Grammars(name, tokenizer, vocabulary)
         prompting = Prompting(name, tokenizer, template, context, system, messages)
         self._intake = Intake(prompting, vocabulary, defaults or {}, ends, grammars)
         self._open_desk: Desk | None = desk

@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the door reads faults before it loads torch
     from torch import Tensor
 
     from .desk import Desk, Entry
+    from .grammar.compiler import Grammars
     from .scheduler import Chunk
     from .text.template import ChatTemplate
     from .text.tokenizer import Tokenizer
@@ -31,6 +32,8 @@ Place: TypeAlias = Literal[
     "render",
     "decode",
     "callback",
+    "compile",
+    "mask",
     "plan",
     "forward",
     "logits",
@@ -144,6 +147,9 @@ class Faults:
         self._before(faulty, "render", "render", lambda *_, **__: ())
         return faulty
 
+    def into_grammars(self, grammars: "Grammars") -> None:
+        self._before(grammars, "guide", "compile", lambda *_: ())
+
     def _into_wheel(self, wheel: "Wheel") -> None:
         self._before(wheel.scheduler, "next_step", "plan", lambda *_: ())
         self._before(wheel.runner, "run", "forward", self._computing)
@@ -161,8 +167,10 @@ class Faults:
         @wraps(plain)
         def faulty(entries: "Iterable[Entry]") -> None:
             entries = list(entries)
-            for asker, _ in entries:
+            for asker, chooser in entries:
                 self._watch(asker)
+                if chooser is not None and chooser.guide is not None:
+                    self._before(chooser.guide, "end", "mask", _of(asker.sequence.number))
             plain(entries)
 
         _put(desk, "hand_in", faulty)
@@ -221,6 +229,10 @@ class Faults:
 
     def _at(self, place: Place) -> list[_Armed]:
         return [armed for armed in self._armed if armed.fault.place == place]
+
+
+def _of(number: int) -> Callable[..., Iterable[int]]:
+    return lambda *_: (number,)
 
 
 def _put(part: object, method: str, faulty: Callable[..., Any]) -> None:

@@ -5,10 +5,12 @@ is each request's choice, and the library need not know.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 from llguidance import LLTokenizer, TokenizerWrapper
 
+from ..text.errors import TokenizerFault
 from ..text.tokenizer import Tokenizer
 
 _END: Final = b"<|end of the answer|>"
@@ -30,14 +32,39 @@ class TokenBytes(TokenizerWrapper):
         self.bos_token_id, self.eos_token_id = None, size
         self.is_tokenizer_wrapper = True  # by which the library knows what it may ask of this
         self._tokenizer = tokenizer
-        self._table = table
 
     def __call__(self, text: str | bytes) -> list[int]:
-        """How the tokenizer would cut `text` in the midst of an answer; nothing where it would add to it."""
-        plain = text.decode(errors="replace") if isinstance(text, bytes) else text
-        ids = self._tokenizer.encode(plain, bos=False)
-        spelt = b"".join(self._table[token] for token in ids if token < len(self._table))
-        return ids if spelt == plain.encode() else []
+        """How `text` is cut that must follow in the midst of an answer: as the model saw it cut in training, where its
+        tokenizer puts nothing of its own around it; else into as few tokens as will do, more or less.
+        """
+        wanted = text.encode() if isinstance(text, str) else text
+        try:
+            ids = self._tokenizer.encode(wanted.decode(), bos=False)
+        except (TokenizerFault, UnicodeDecodeError):
+            return self._longest_first(wanted)
+        spelt = b"".join(self.tokens[token] for token in ids if token < self.eos_token_id)
+        return ids if spelt == wanted else self._longest_first(wanted)
+
+    @cached_property
+    def _by_bytes(self) -> dict[bytes, int]:
+        steering = set(self.special_token_ids)
+        return {data: token for token, data in enumerate(self.tokens) if data and token not in steering}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self._by_bytes))
+
+    def _longest_first(self, wanted: bytes) -> list[int]:
+        ids: list[int] = []
+        start = 0
+        while start < len(wanted):
+            stops = range(min(start + self._longest, len(wanted)), start, -1)
+            stop = next((stop for stop in stops if wanted[start:stop] in self._by_bytes), None)
+            if stop is None:  # this model cannot write it
+                return ids
+            ids.append(self._by_bytes[wanted[start:stop]])
+            start = stop
+        return ids
 
 
 def library_tokens(tokenizer: Tokenizer, size: int) -> LLTokenizer:
