@@ -62,7 +62,10 @@ class Terminal:
     def wait(self, wanted: str | Callable[[], bool]) -> "Terminal":
         """Until this stands on the screen, or is so."""
         until = monotonic() + PATIENCE
-        reached = (lambda: wanted in self.text) if isinstance(wanted, str) else wanted
+
+        def reached() -> bool:
+            return wanted in self.text if isinstance(wanted, str) else wanted()
+
         while not reached():
             assert monotonic() < until, f"{wanted!r} does not come; the screen shows:\n{self.text}"
             assert not self._ended, f"{wanted!r} has not come; at the end the screen shows:\n{self.text}"

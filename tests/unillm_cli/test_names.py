@@ -35,7 +35,7 @@ NAMES = [
     "*",
     "sha256:0",
 ]
-COMMANDS = [["show"], ["rm"], ["cp", "source"], ["pull"], ["generate", "Hi", "--model"]]
+COMMANDS = [["show"], ["rm"], ["cp", "source"], ["pull"], ["generate", "Hi", "--model"], ["shell", "--local"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])

@@ -14,6 +14,8 @@ import pytest
 FAKE = [sys.executable, "-m", "unillm.tests.unillm_cli.fakes"]
 ENVIRON = {**os.environ, "UNILLM_CONFIG": "/nowhere/config.toml", "PYTHONDONTWRITEBYTECODE": "1"}
 
+TALK = ["run", "fake:1b", "Hi", "--local"]
+
 
 def on_terminal(*words: str, until: bytes = b"", then: Callable[[int, int], None] | None = None) -> tuple[int, bytes]:
     """Run `unillm` on a terminal of its own; once `until` appears, do `then(child, terminal)`."""
@@ -70,7 +72,9 @@ def test_no_escape_code_of_a_model_reaches_a_terminal() -> None:
     assert shown.decode() == "red \\u000d\\u202eend\r\n"
 
 
-@pytest.mark.parametrize("args", [["--help"], ["generate", "--help"], ["generate", "Hi"], ["generate", "Hi", "--json"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["generate", "--help"], ["generate", "Hi"], ["generate", "Hi", "--json"], TALK]
+)
 def test_a_full_disk_is_an_error_of_one_line(args: list[str]) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
@@ -80,7 +84,7 @@ def test_a_full_disk_is_an_error_of_one_line(args: list[str]) -> None:
     assert ran.stderr == "error: cannot write to standard output: No space left on device\n"
 
 
-@pytest.mark.parametrize("args", [["generate", "Hi"], ["--help"]])
+@pytest.mark.parametrize("args", [["generate", "Hi"], ["--help"], TALK])
 def test_a_reader_who_leaves_is_not_complained_of(args: list[str]) -> None:
     command, pipe = [*FAKE, *["word\\n"] * 30, "--", *args], subprocess.PIPE
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=ENVIRON, text=True) as child:
@@ -101,6 +105,15 @@ def test_closed_streams_end_in_a_code_and_not_in_a_traceback() -> None:
         command = ["sh", "-c", f"{script} {redirection}", sys.executable]
         ran = subprocess.run(command, capture_output=True, text=True, env=ENVIRON, stdin=subprocess.DEVNULL)
         assert (ran.returncode, ran.stderr) == (code, err), redirection
+
+
+@pytest.mark.parametrize("more", [{"HOME": ""}, {"HOME": "/proc"}, {"LC_ALL": "C", "TERM": ""}, {"NO_COLOR": "1"}])
+def test_the_shell_needs_little_of_its_surroundings(more: dict[str, str], tmp_path: Path) -> None:
+    environ = {**ENVIRON, "XDG_STATE_HOME": "" if "HOME" in more else str(tmp_path), **more}
+    command = [*FAKE, "yes", "--", "shell", "--local"]
+    ran = subprocess.run(command, capture_output=True, text=True, env=environ, input="Hi\n")
+    assert (ran.returncode, ran.stdout) == (0, "yes\n")
+    assert "Traceback" not in ran.stderr
 
 
 def test_an_ascii_locale_shows_other_letters_as_numbers() -> None:

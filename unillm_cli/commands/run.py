@@ -68,7 +68,7 @@ def run(
         "local": local,
         "verbose": verbose,
     }
-    forms = {"schema": schema, "regex": regex, "choice": choice, "grammar": grammar}
+    forms: dict[str, Any] = {"schema": schema, "regex": regex, "choice": choice, "grammar": grammar}
     given = [name for name, value in forms.items() if value]
     if words or not is_typed_at(session.stdin):
         generate(session, words, model=model, **forms, **common)

@@ -81,7 +81,7 @@ class Keyboard:
 
     def read(self) -> str:
         self._pastes.clear()
-        text = self._prompt.prompt(PROMPT, prompt_continuation=MORE)
+        text = self._prompt.prompt(PROMPT, prompt_continuation=_continuation)
         whole = re.sub(r"\[pasted text (\d+): [\d,]+ letters\]", self._pasted, text)
         return whole.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
@@ -127,6 +127,11 @@ def _prompt_session(
         tempfile_suffix=".md",
     )
     return made
+
+
+def _continuation(_width: int, _line: int, wrapped: bool | int) -> str:
+    """What stands before further lines; a line that only goes on below has nothing before it."""
+    return "" if wrapped else MORE
 
 
 def _keys(take_paste: Callable[[str], str]) -> "KeyBindings":

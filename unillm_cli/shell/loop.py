@@ -11,6 +11,7 @@ from . import library, slash
 from .conversation import Conversation
 from .keyboard import Keyboard, Lines, Reader, unquoted
 from .modes import quiet
+from .stopping import deaf, hearing
 from .store import NoSuchConversation, NowhereToKeep, Store, state_folder
 from .talk import Talk, tell_error
 from .views import NARROWEST
@@ -54,24 +55,24 @@ def open_shell(session: Session, wanted: Wanted) -> None:
 
 
 def _loop(talk: Talk, reader: Reader) -> None:
-    while not talk.leaves:
-        try:
-            text = reader.read()
-        except EOFError:
-            return
-        except KeyboardInterrupt:
-            talk.output.note(_LEAVE)
-            continue
-        _heed(talk, text)
+    with deaf():
+        while not talk.leaves:
+            try:
+                with hearing():
+                    text = reader.read()
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                talk.output.note(_LEAVE)
+                continue
+            _heed(talk, text)
 
 
 def _heed(talk: Talk, text: str) -> None:
     """Do what was typed; what goes wrong is told."""
     try:
-        if slash.is_command(text.strip()):
-            slash.dispatch(talk, text.strip())
-        elif said := unquoted(text).strip():
-            talk.ask(said)
+        with hearing():
+            _do(talk, text)
     except (OutputFailed, ReaderLeft):
         raise  # nobody hears us any more
     except KeyboardInterrupt:
@@ -79,6 +80,13 @@ def _heed(talk: Talk, text: str) -> None:
         talk.output.note("interrupted")
     except Exception as error:  # a door: the shell goes on after any failure of one line
         tell_error(talk, error)
+
+
+def _do(talk: Talk, text: str) -> None:
+    if slash.is_command(text.strip()):
+        slash.dispatch(talk, text.strip())
+    elif said := unquoted(text).strip():
+        talk.ask(said)
 
 
 def _is_steered(session: Session) -> bool:

@@ -6,7 +6,7 @@ What is typed while an answer comes is not shown among it, and comes to the next
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Any, TextIO
 
 if sys.platform != "win32":
     import termios
@@ -41,7 +41,7 @@ def usual(terminal: TextIO | None) -> Iterator[None]:
 
 
 @contextmanager
-def _set(terminal: TextIO, modes: list[object], before: list[object]) -> Iterator[None]:
+def _set(terminal: TextIO, modes: list[Any], before: list[Any]) -> Iterator[None]:
     if sys.platform != "win32":
         termios.tcsetattr(terminal, termios.TCSADRAIN, modes)
         try:

@@ -93,7 +93,7 @@ def _set_parameter(talk: Talk, text: str) -> None:
 def _set_context(talk: Talk, context: int) -> None:
     if context < 1:
         raise NotInShell("num_ctx is a whole number above 0")
-    talk.voice.context = context
+    talk.voice.context, talk.used = context, 0
     talk.voice.close()
 
 

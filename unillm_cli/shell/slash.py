@@ -94,6 +94,7 @@ def _load(talk: Talk, text: str) -> None:
     if not text:
         raise NotInShell("/load takes the name of a model", "/models lists those that are here")
     talk.voice.load(text)
+    talk.used = 0
     talk.speaker()
     talk.output.say(f"{text} answers now")
 

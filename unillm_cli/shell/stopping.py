@@ -6,6 +6,7 @@ which comes with the next turn; only one long after it breaks in.
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import Final, Self
@@ -14,6 +15,26 @@ from ...runtime.results import Update
 from ..speaking import Answer
 
 _PATIENCE: Final = 3.0  # seconds
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Ctrl-C does nothing, but where somebody is `hearing`: between two things it would end the program."""
+    before = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def hearing() -> Iterator[None]:
+    """Ctrl-C is a `KeyboardInterrupt`."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Stoppable:

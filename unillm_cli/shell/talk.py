@@ -60,6 +60,8 @@ class Talk:
         """Whoever answers, loaded where it is not; a name that nobody gave is known then."""
         speaker = self.voice.speaker()
         self.conversation.model = self.voice.model or speaker.name
+        if not self.used and self.conversation.messages and speaker.converses:
+            self.used = min(speaker.count(self.conversation.read) or speaker.context, speaker.context)
         return speaker
 
     def ask(self, text: str) -> None:

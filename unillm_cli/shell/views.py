@@ -85,6 +85,8 @@ class Painted:
             self._thinks = True
 
     def write(self, chunk: str) -> None:
+        if not chunk:
+            return
         self._end_thought()
         self._text += self._filter.push(chunk)
         if monotonic() >= self._next:

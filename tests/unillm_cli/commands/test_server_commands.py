@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 
+from unillm import Client, Engine
 from unillm.tests.support.serving import Serving, free_port, serving
 from unillm.tests.support.talking import talking_model
 from unillm.tests.unillm_cli.doors import run
@@ -71,3 +72,28 @@ def test_where_nobody_named_a_server_none_is_needed(monkeypatch: pytest.MonkeyPa
     assert (ran.code, json.loads(ran.out)) == (Exit.OK, {"server": None, "models": []})
     assert "no server runs here" in ran.err
     assert run("stop", "x").code == Exit.NETWORK
+
+
+def test_the_shell_talks_by_a_server_as_alone(served: Serving, tmp_path: Path) -> None:
+    lines = "Hi\nAnd?\n/tokens\n/retry\n/show info\n/show template\n/models\n/load no-such-model\n/save ../x\n"
+    flags = ("-t", "0", "-n", "5")
+    places = {"UNILLM_STATE": str(tmp_path / "state"), "UNILLM_HOME": str(tmp_path)}
+    there = run("shell", served.model, *flags, "--host", served.url, stdin=lines, environ=places)
+    alone = run("shell", str(served.folder), *flags, "--local", stdin=lines, environ=places)
+    assert (there.code, alone.code) == (Exit.OK, Exit.OK), there.err + alone.err
+    assert "the last answer: " in there.out
+    assert before_speeds(there.out) == before_speeds(alone.out)
+    assert f"server              {served.url}" in there.out
+    assert there.err.count("error: ") == alone.err.count("error: ") == 2
+
+
+def before_speeds(out: str) -> str:
+    """The two answers, and how many tokens the conversation has then."""
+    return out.partition("the last answer")[0]
+
+
+def test_a_count_of_tokens_is_the_same_by_a_server_as_alone(served: Serving) -> None:
+    said = [{"role": "user", "content": "Hi"}]
+    with Client(served.url) as client, Engine.load(served.folder) as engine:
+        assert client.count(said, model=served.model) == engine.count(said)
+        assert client.show(served.model).template

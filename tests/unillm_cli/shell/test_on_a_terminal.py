@@ -16,6 +16,7 @@ from unillm.tests.support.talking import talking_model
 from unillm.tests.support.terminal import Terminal
 
 ASK = "Send a message"
+EDITS = b"\x1b[?2004h"  # what the line editor begins with: the terminal shall mark what is pasted
 Starter = Callable[..., Terminal]
 
 
@@ -69,9 +70,9 @@ def test_ctrl_c_stops_an_answer_and_the_shell_goes_on(start: Starter) -> None:
     assert monotonic() - began < 10  # the fake says a word every tenth of a second, three hundred of them
     assert shell.text.count("word") < 100
     shell.send("\x03")
-    shell.wait("Ctrl-D or /bye leaves")
+    shell.wait("Ctrl-D or /bye leaves").wait(lambda: shell.raw.count(EDITS) == 3)
     shell.send("forget this\x03")
-    shell.wait(lambda: shell.text.count("leaves") == 2)
+    shell.wait(lambda: shell.text.count("leaves") == 2).wait(lambda: shell.raw.count(EDITS) == 4)
     shell.send("/bye\r")
     assert shell.end() == 0
     assert shell.echoes
@@ -146,6 +147,7 @@ def test_a_conversation_goes_on_where_it_was(start: Starter, tmp_path: Path) -> 
     assert [one["content"] for one in said(tmp_path)] == ["A question", "another"]
 
 
+@pytest.mark.slow
 def test_two_shells_in_one_conversation_do_not_write_over_each_other(start: Starter, tmp_path: Path) -> None:
     first = start("one").wait(ASK)
     first.send("First\r")
@@ -160,7 +162,7 @@ def test_two_shells_in_one_conversation_do_not_write_over_each_other(start: Star
     assert sorted(len(one["messages"]) for one in kept) == [2, 4]
 
 
-@pytest.mark.parametrize("columns", [3, 24, 79])
+@pytest.mark.parametrize("columns", [3, pytest.param(24, marks=pytest.mark.slow), 79])
 def test_any_width_will_do_and_wide_letters(start: Starter, columns: int) -> None:
     shell = start("漢字仮名" * 12, " 🙂 ", "a" * 90, columns=columns)
     shell.wait(lambda: b">>> " in shell.raw)
@@ -171,6 +173,7 @@ def test_any_width_will_do_and_wide_letters(start: Starter, columns: int) -> Non
     assert shell.end() == 0
 
 
+@pytest.mark.slow
 def test_the_terminal_may_change_its_size_while_an_answer_comes(start: Starter) -> None:
     shell = start(*["word "] * 30, "\n\nlast line").wait(ASK)
     shell.send("Hi\r")
@@ -241,7 +244,7 @@ def test_a_real_model_talks(tmp_path: Path) -> None:
     shell.send("/set parameter num_predict 4\r")
     shell.wait("num_predict is 4")
     shell.send("And?\r")
-    shell.wait(lambda: shell.raw.count(b"\x1b[?2004h") >= 4)
+    shell.wait(lambda: shell.raw.count(EDITS) >= 4)
     shell.send("/tokens\r")
     shell.wait("4 tokens at")
     shell.send("/load nowhere/at/all\r")

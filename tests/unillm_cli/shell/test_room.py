@@ -1,5 +1,7 @@
 """How a conversation is made to fit: nothing goes while there is room, then the oldest turns, never the question."""
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,7 +23,7 @@ class Counting:
     def answer(self, said: Said, params: SamplingParams, *, raw: bool = False) -> Answer:
         raise AssertionError("nobody asks")
 
-    def count(self, said: list[Message]) -> int | None:  # type: ignore[override]
+    def count(self, said: Sequence[Message]) -> int | None:
         count = sum(len(one["content"]) for one in said)
         return count if count <= self.context else None
 
