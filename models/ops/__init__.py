@@ -106,7 +106,7 @@ def experts(x: Tensor, weight: Matrices, chosen: Tensor, kernels: Kernels | None
     [rows, choices, out]. For a second projection, of choices that differ, flatten: [rows * choices, in] with [.., 1].
     """
     if isinstance(weight, tuple) and any(isinstance(one, QuantizedTensor) for one in weight):
-        return reference.experts(x, weight, chosen, lambda some, one: linear(some, (one,), (None,), kernels))
+        return reference.experts(x, weight, chosen, lambda some, one: linear(some, (weight[one],), (None,), kernels))
     kind = DENSE if isinstance(weight, tuple) else kind_of(weight)
     return _EXPERTS.choose(kind, place_of(x, kernels), x.shape[0])(kernels, x, weight, chosen)
 

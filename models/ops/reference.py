@@ -6,7 +6,7 @@ a mapped weight stays mapped and a packed one packed.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,7 @@ from .operands import Matrices, Norm, Rotation
 _TILE: Final = 600_000
 _TILE_ELSEWHERE: Final = 16_000_000
 
-Product: TypeAlias = Callable[[Tensor, Any], Tensor]  # of x [rows, in] and a matrix [out, in]
+Product: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # of x [rows, in] and a matrix [out, in]
 
 
 def _product(x: Tensor, tile: Tensor) -> Tensor:
@@ -96,10 +96,12 @@ def packed_embedding(ids: Tensor, table: QuantizedTensor, dtype: torch.dtype) ->
     return table.rows(ids).to(dtype)
 
 
-def experts(x: Tensor, weight: Matrices, chosen: Tensor, product: Product | None = None) -> Tensor:
+def experts(
+    x: Tensor, weight: Matrices, chosen: Tensor, product: Callable[[Tensor, int], Tensor] | None = None
+) -> Tensor:
     """x [rows, in] times the matrices of `weight` [experts, out, in] that `chosen` [rows, choices] names. One expert
-    after another is read, and only if somebody chose it: which, is read on the host. `product` multiplies by matrices
-    that are apart.
+    after another is read, and only if somebody chose it: which, is read on the host. `product` multiplies rows by the
+    matrix of an expert; None: in plain torch.
     """
     flat = chosen.flatten()
     order = flat.argsort(stable=True)
@@ -109,15 +111,16 @@ def experts(x: Tensor, weight: Matrices, chosen: Tensor, product: Product | None
     for expert, choices in enumerate(torch.split(order, counts)):
         if len(choices):
             some = x[choices // chosen.shape[1]]
-            out[choices] = product(some, weight[expert]) if product else _of_expert(some, weight, expert)
+            out[choices] = product(some, expert) if product else _of_expert(some, weight, expert)
     return out.view(*chosen.shape, -1)
 
 
 def _of_expert(x: Tensor, weight: Matrices, expert: int) -> Tensor:
-    if not isinstance(weight, QuantizedTensor):
-        return _dense(x, weight[expert], None)
-    one = weight.part(Part(0, expert, expert + 1))
-    return _packed(x, replace(one, shape=one.shape[1:]), None)
+    if isinstance(weight, QuantizedTensor):
+        stack = weight.part(Part(0, expert, expert + 1))
+        return _packed(x, replace(stack, shape=stack.shape[1:]), None)
+    one = weight[expert]
+    return _dense(x, one, None) if isinstance(one, Tensor) else _packed(x, one, None)
 
 
 def rms_norm(x: Tensor, norm: Norm) -> Tensor:

@@ -21,7 +21,7 @@ _WORD = 8  # outputs
 
 def _outputs(words: Tensor) -> Tensor:
     """[n, words] -> uint8 [n, outputs], in their order."""
-    return fields(words, _BITS).unflatten(-1, (-1, 2, _WORD // 2)).transpose(-1, -2).flatten(-3)
+    return fields(words, _BITS).view(*words.shape, 2, _WORD // 2).transpose(-1, -2).flatten(1)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -18,6 +18,6 @@ def fields(packed: Tensor, bits: int) -> Tensor:
 
 def _threes(data: Tensor) -> Tensor:
     """Eight numbers in three bytes."""
-    first, second, third = data.unflatten(-1, (-1, 3)).to(torch.int32).unbind(-1)
+    first, second, third = data.view(len(data), -1, 3).to(torch.int32).unbind(-1)
     word = first | second << 8 | third << 16
     return torch.stack([word >> shift & 7 for shift in range(0, 24, 3)], -1).flatten(-2).to(torch.uint8)

@@ -43,8 +43,9 @@ class ChosenTensor(QuantizedTensor):
         return max(2, self.group)
 
     def rows(self, taken: slice | Tensor, out: Tensor | None = None) -> Tensor:
-        places = fields(self.data[taken], 4).unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-        found, scales = self.side["table"][places.int()], self.side["scales"][taken]
+        halves, scales = fields(self.data[taken], 4), self.side["scales"][taken]
+        places = halves.view(len(halves), -1, 2).flip(-1).flatten(-2)
+        found = self.side["table"][places.int()]
         grouped = found.view(*scales.shape, self.group)
         grouped.mul_(scales[..., None])
         return found if out is None else out.copy_(found)

@@ -152,5 +152,5 @@ def _mxfp4(stored: Stored, packed: Tensor) -> QuantizedTensor:
     if columns % mxfp4.BLOCK:
         raise WeightsError(f"{stored.name}: rows of {columns} numbers are no whole blocks of MXFP4")
     stored.expect("weight_scale", (rows, columns // mxfp4.BLOCK))
-    data = mxfp4.blocks(packed.unflatten(-1, (-1, mxfp4.BLOCK // 2)), powers)
+    data = mxfp4.blocks(packed.view(rows, -1, mxfp4.BLOCK // 2), powers)
     return QuantizedTensor(mxfp4.KIND, (rows, columns), data.flatten(1))
