@@ -12,6 +12,7 @@ from .formats.json_file import read_json_object
 from .formats.safetensors import read_safetensors
 from .formats.view import TensorView
 from .manifest import Details
+from .packing import read_packing
 
 _LONGEST_TEMPLATE = 1 << 20
 
@@ -21,14 +22,16 @@ def read_details(files: ModelFiles, quant: str | None = None) -> Details:
     if files.format == "gguf":
         return _of_gguf(files.weights, quant)
     config = read_json_object(files.files["config.json"]) if "config.json" in files.files else {}
-    tensors = _tensors(files.format, files.weights)
+    tensors, packing = _tensors(files.format, files.weights), read_packing(config)
     text = config.get("text_config")
     inner: Mapping[str, object] = text if isinstance(text, dict) else config
     return Details(
         architecture=_first_text(config.get("architectures")) or _text(config.get("model_type")),
-        parameters=sum(one.num_elements for one in tensors) or None,
+        parameters=(packing.parameters(tensors) if packing else sum(one.num_elements for one in tensors)) or None,
         context=_whole(inner.get("max_position_embeddings")),
-        quantisation=_commonest(tensors) or _text(inner.get("torch_dtype") or inner.get("dtype")),
+        quantisation=packing.label
+        if packing
+        else _commonest(tensors) or _text(inner.get("torch_dtype") or inner.get("dtype")),
         chat_template=_template(files.files),
     )
 
