@@ -14,15 +14,13 @@ from ..results import Completion, Update
 from . import wire
 from .wire import About, InstalledModel, Offered, PullStatus, Reading, ShownModel
 
-_TO_CONNECT = 5.0  # seconds
-
 
 class AsyncClient:
     """As `Client`; what streams there is an asynchronous iterator here."""
 
     def __init__(self, host: str | None = None, *, key: str | None = None) -> None:
         self.url = wire.base_url(host)
-        timeout = httpx.Timeout(None, connect=_TO_CONNECT)
+        timeout = httpx.Timeout(None, connect=wire.TO_CONNECT)
         self._http = httpx.AsyncClient(base_url=self.url, headers=wire.headers(key), timeout=timeout, trust_env=False)
 
     async def __aenter__(self) -> Self:
@@ -36,7 +34,7 @@ class AsyncClient:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def about(self, *, within: float = _TO_CONNECT) -> About:
+    async def about(self, *, within: float = wire.TO_CONNECT) -> About:
         about = wire.read_about(await self._asked("GET", "/about", timeout=within))
         if about is None:
             raise ServerUnreachable(self.url, "another program answers there")
@@ -123,7 +121,7 @@ class AsyncClient:
         try:
             response = await self._http.request(method, path, json=body, **how)
         except httpx.HTTPError as error:
-            raise ServerUnreachable(self.url, _reason(error)) from error
+            raise ServerUnreachable(self.url, wire.reason(error)) from error
         if response.status_code != 200:
             raise wire.refusal(response.status_code, response.content)
         return response.content
@@ -136,8 +134,4 @@ class AsyncClient:
                     raise wire.refusal(response.status_code, await response.aread())
                 yield (line async for line in response.aiter_lines() if line)
         except httpx.HTTPError as error:
-            raise ServerUnreachable(self.url, _reason(error)) from error
-
-
-def _reason(error: httpx.HTTPError) -> str:
-    return str(error) or type(error).__name__
+            raise ServerUnreachable(self.url, wire.reason(error)) from error

@@ -14,8 +14,6 @@ from ..results import Completion, Update
 from . import wire
 from .wire import About, InstalledModel, Offered, PullStatus, Reading, ShownModel
 
-_TO_CONNECT = 5.0  # seconds; an answer may take as long as it likes
-
 
 class Client:
     """Asks the server at `host` (UNILLM_HOST where not said), with `key` (UNILLM_API_KEY) where it wants one.
@@ -25,7 +23,7 @@ class Client:
 
     def __init__(self, host: str | None = None, *, key: str | None = None) -> None:
         self.url = wire.base_url(host)
-        timeout = httpx.Timeout(None, connect=_TO_CONNECT)
+        timeout = httpx.Timeout(None, connect=wire.TO_CONNECT)
         self._http = httpx.Client(base_url=self.url, headers=wire.headers(key), timeout=timeout, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -39,7 +37,7 @@ class Client:
     def close(self) -> None:
         self._http.close()
 
-    def about(self, *, within: float = _TO_CONNECT) -> About:
+    def about(self, *, within: float = wire.TO_CONNECT) -> About:
         """Which version it is. Raises `ServerUnreachable` too where another program answers."""
         about = wire.read_about(self._asked("GET", "/about", timeout=within))
         if about is None:
@@ -135,7 +133,7 @@ class Client:
         try:
             response = self._http.request(method, path, json=body, **how)
         except httpx.HTTPError as error:
-            raise ServerUnreachable(self.url, _reason(error)) from error
+            raise ServerUnreachable(self.url, wire.reason(error)) from error
         if response.status_code != 200:
             raise wire.refusal(response.status_code, response.content)
         return response.content
@@ -148,13 +146,9 @@ class Client:
                     raise wire.refusal(response.status_code, response.read())
                 yield (line for line in response.iter_lines() if line)
         except httpx.HTTPError as error:
-            raise ServerUnreachable(self.url, _reason(error)) from error
+            raise ServerUnreachable(self.url, wire.reason(error)) from error
 
 
 def _whole(updates: Iterator[Update]) -> Completion:
     ended = {update.choice: update.completion for update in updates if update.completion is not None}
     return Reading("", completions=ended).completion()
-
-
-def _reason(error: httpx.HTTPError) -> str:
-    return str(error) or type(error).__name__

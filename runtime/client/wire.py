@@ -17,6 +17,7 @@ from ..params import SamplingParams
 from ..results import Completion, TokenLogprob, ToolCall, Update
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
+TO_CONNECT = 5.0  # seconds; an answer may take as long as it likes
 _KINDS = {400: "invalid", 401: "forbidden", 403: "forbidden", 404: "not_found", 499: "cancelled", 503: "unavailable"}
 NOT_SENT = ("stop_token_ids", "prompt_logprobs")  # of `SamplingParams`: they are for who holds the tokens
 
@@ -87,6 +88,11 @@ class _Error(msgspec.Struct):
 
 class _Refusal(msgspec.Struct):
     error: _Error | str
+
+
+def reason(error: Exception) -> str:
+    """Why a server was not reached."""
+    return str(error) or type(error).__name__
 
 
 def base_url(host: str | None = None, environ: Mapping[str, str] = os.environ) -> str:

@@ -100,8 +100,10 @@ def test_who_leaves_ends_its_request_and_its_pages_are_free_again(hosted: Hosted
     until(is_quiet, 10)
 
 
-def test_sixteen_streams_at_once_say_what_an_engine_alone_says(hosted: Hosted, folder: Path) -> None:
-    prompts = [f"{'word ' * place}number {place}" for place in range(16)]
+@pytest.mark.parametrize("count", [16, pytest.param(64, marks=pytest.mark.slow)])
+def test_streams_at_once_say_what_an_engine_alone_says(hosted: Hosted, folder: Path, count: int) -> None:
+    """SV-17"""
+    prompts = [f"{'word ' * place}number {place}" for place in range(count)]
 
     async def all_of_them() -> list[str]:
         return list(await asyncio.gather(*(_text(hosted, prompt) for prompt in prompts)))
