@@ -88,7 +88,7 @@ class Terminal:
     def end(self) -> int:
         """Wait until the program has ended; its exit code, negative for a signal."""
         until = monotonic() + PATIENCE
-        done = 0
+        done = status = 0
         while not done:
             assert monotonic() < until, f"it does not end; the screen shows:\n{self.text}"
             self._read(0.05)

@@ -2,7 +2,6 @@
 
 from .. import options as of
 from ..session import Session
-from ..shell.loop import Wanted, open_shell
 
 
 def shell(
@@ -46,6 +45,8 @@ def shell(
       unillm shell qwen3:0.6b --system "Answer in French"
       unillm shell --continue
     """
+    from ..shell.loop import Wanted, open_shell  # late: help need not wait for all that a shell has
+
     sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
     own = {
         "context": context,

@@ -6,8 +6,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 
 from ..escapes import visible
-
-MODELS = "MODEL"  # among the words after a command: any name of a model
+from .slash import MODELS
 
 
 class CommandCompleter(Completer):

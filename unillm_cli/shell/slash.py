@@ -12,11 +12,11 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from . import library, setting
-from .completion import MODELS
 from .keyboard import QUOTES
 from .modes import usual
 from .talk import NotInShell, Talk
 
+MODELS = "MODEL"  # among the words that may follow a command: any name of a model
 _KEYS = (
     ("Ctrl-C", "stop the answer, or forget the line"),
     ("Ctrl-D", "leave, at an empty line"),

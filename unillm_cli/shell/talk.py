@@ -150,6 +150,8 @@ class Talk:
             return
         if completion.error is not None:
             raise completion.error
+        if stopped and not completion.usage.completion_tokens:
+            return
         self.last = completion
         self.used = completion.usage.prompt_tokens + completion.usage.completion_tokens
         if completion.finish_reason == "length" and params.max_tokens is None:

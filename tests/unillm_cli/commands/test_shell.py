@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -254,3 +256,9 @@ def test_a_working_directory_that_is_gone_is_no_matter(
     gone.rmdir()
     assert shell("Hi") == (0, "Gravity.\n", "")
     os.chdir(tmp_path)
+
+
+def test_help_imports_no_line_editor_and_no_engine() -> None:
+    script = "import sys; from unillm.unillm_cli.app import main; main(['run', '--help']); print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torch", "prompt_toolkit", "rich.markdown", "httpx"} & set(ran.stdout.splitlines()[-1].split())
