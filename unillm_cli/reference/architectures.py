@@ -24,6 +24,21 @@ _CACHES: Final = (
     ("latents", "One vector of every token, from which all heads take keys and values."),
     ("states", "Numbers of a fixed count for each sequence, however long it is."),
 )
+_PACKED: Final = (
+    ("GPTQ", "2, 3, 4 and 8 bits, both versions, inputs in any order; AutoRound's files of this layout too."),
+    ("AWQ", "4 bits, as AutoAWQ writes them for its gemm; AutoRound's files of this layout too."),
+    ("FP8", "Scales of blocks, of rows, or one; as DeepSeek, FBGEMM, Model Optimizer and others write it."),
+    ("bitsandbytes", "nf4 and fp4, nested or not, and LLM.int8."),
+    ("compressed-tensors", "Words of 4 and 8 bits, int8, fp8 and MXFP4. Not there: NVFP4 and sparse layouts."),
+    ("MXFP4", "The experts of gpt-oss."),
+)
+_KEPT: Final = (
+    "Matrices in safetensors stay packed. Whole numbers of up to 4 bits, and of 8 bits with zeros in the middle, "
+    "become blocks that the CPU kernels take, where these hold the same numbers exactly. All else is unpacked a tile at "
+    "a time in every step, which is slower: FP8, nf4, fp4, inputs in another order, scales that half precision does not "
+    "hold. What a file says of activations and of the cache is passed by. Ranks divide matrices at the borders of "
+    "groups.",
+)
 
 
 def page() -> str:
@@ -31,11 +46,16 @@ def page() -> str:
         [
             head("unillm-models", "the architectures that run", 7),
             section("DESCRIPTION", "".join(map(paragraph, _INTRODUCTION))),
-            section("WHAT IS KEPT OF A SEQUENCE", "".join(item(name, text) for name, text in _CACHES)),
+            section("WHAT IS KEPT OF A SEQUENCE", "".join(_items(_CACHES))),
+            section("WEIGHTS THAT OTHER TOOLS HAVE PACKED", "".join([*map(paragraph, _KEPT), *_items(_PACKED)])),
             section("ARCHITECTURES", "".join(item(family.title, _told(family, names)) for family, names in _listed())),
             section("SEE ALSO", ".BR unillm (1),\n.BR unillm-show (1)\n"),
         ]
     )
+
+
+def _items(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    return [item(name, text) for name, text in pairs]
 
 
 def table() -> str:

@@ -161,6 +161,10 @@ FORMATS: Final[Mapping[str, tuple[Mapping[str, Any], Packer]]] = {
         _section("fp8", weight_block_size=[_TILE, _TILE], activation_scheme="dynamic"),
         lambda weight: float8(weight, tile=(_TILE, _TILE)),
     ),
+    "fp8-small-blocks": (
+        _section("fp8", weight_block_size=[8, 8], activation_scheme="dynamic"),
+        lambda weight: float8(weight, tile=(8, 8)),
+    ),
     "fp8-whole": (
         _section("fp8", activation_scheme="static"),
         lambda weight: float8(weight, tile=(1 << 20, 1 << 20), end="weight_scale"),

@@ -38,6 +38,7 @@ _KINDS: Final = {
     "gptq-3-bits": "Q4_0",
     "awq": "Q5_0",
     "fp8-blocks": "FP8",
+    "fp8-small-blocks": "FP8",
     "fp8-whole": "FP8",
     "nf4": "NF4",
     "llm-int8": "INT8",
@@ -99,6 +100,11 @@ def test_a_packed_model_computes_what_the_reference_does(name: str, tmp_path: Pa
 )
 def test_a_packed_mixture_computes_what_the_reference_does(name: str, tmp_path: Path) -> None:
     held(MIXTRAL, name, tmp_path)
+
+
+def test_latents_come_from_packed_matrices(tmp_path: Path) -> None:
+    """As DeepSeek publishes its third version."""
+    held(zoo.BY_NAME["deepseek-v3"], "fp8-small-blocks", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["gptq", "fp8-blocks"])
