@@ -174,6 +174,12 @@ def refuse_quantized(keys: Keys) -> None:
         raise keys.error("quantization_config", f"weights quantised by {_shown(method)} cannot be read")
 
 
+def of_text(keys: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The keys of the text model, where a file's config is of one for images too."""
+    inner = keys.get("text_config")
+    return {**keys, **inner} if isinstance(inner, Mapping) else keys
+
+
 def divides(keys: Keys, whole: tuple[str, int], part: tuple[str, int]) -> None:
     """Raise unless the second named value divides the first."""
     if whole[1] % part[1]:

@@ -31,6 +31,7 @@ class Family:
 
 
 _IMAGES: Final = "files that see images too"
+_SEEING: Final = "images, which the same files may see"
 _RANKS: Final = "states are computed whole on every rank"
 
 FAMILIES: Final[Mapping[str, Family]] = {
@@ -70,7 +71,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "LFM2": Family("LFM2", BOTH, _CPP, _RANKS),
     "LFM2MoE": Family("LFM2-MoE", BOTH, _CPP, _RANKS),
     "Llama": Family("Llama 1 to 3.2, CodeLlama, Yi, TinyLlama, SmolLM 1 and 2, Falcon 3, DeepSeek LLM", PAGES, _CPP),
-    "Llama4": Family("Llama 4, text", "pages, chunks", _CPP, f"{_IMAGES}; CPU kernels for chunks"),
+    "Llama4": Family("Llama 4, text", "pages, chunks", _CPP, f"{_SEEING}; CPU kernels for chunks"),
     "Mamba": Family("Mamba", STATES, _OURS, f"files of its authors' own layout; {_RANKS}"),
     "Mamba2": Family("Mamba-2, Codestral Mamba", STATES, _CPP, f"files of its authors' own layout; {_RANKS}"),
     "MiniCPM": Family("MiniCPM 1 and 2", PAGES, _OURS),
@@ -92,8 +93,8 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "Qwen2": Family("Qwen 2 and 2.5, QwQ", WINDOWS, _CPP),
     "Qwen2MoE": Family("Qwen2-MoE, Qwen1.5-MoE", WINDOWS, _CPP),
     "Qwen3": Family("Qwen 3", WINDOWS, _CPP),
-    "Qwen35": Family("Qwen 3.5, text", BOTH, _CPP, f"{_IMAGES}; {_RANKS}"),
-    "Qwen35MoE": Family("Qwen 3.5 MoE, text", BOTH, _CPP, f"{_IMAGES}; {_RANKS}"),
+    "Qwen35": Family("Qwen 3.5, text", BOTH, _CPP, f"{_SEEING}; {_RANKS}"),
+    "Qwen35MoE": Family("Qwen 3.5 MoE, text", BOTH, _CPP, f"{_SEEING}; {_RANKS}"),
     "Qwen3MoE": Family("Qwen3-MoE", WINDOWS, _CPP),
     "Qwen3Next": Family("Qwen3-Next", BOTH, _CPP, _RANKS),
     "RecurrentGemma": Family("RecurrentGemma", "windows, states", _OURS, _RANKS),

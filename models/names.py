@@ -3,7 +3,7 @@
 Model code speaks Hugging Face's names. A family whose names differ says so at the foot of its own file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -58,6 +58,15 @@ class Names:
         number, _, inner = rest.partition(".")
         whole = self.tensors.get(f"{inner}.{kind}") or f"{self.stems.get(inner, inner)}.{kind}"
         return f"{self.layers}.{number}.{whole}"
+
+    def moved(self, old: str, new: str) -> Callable[[str], str]:
+        """The same, where names begin with `new` instead of `old`."""
+
+        def name_of(name: str) -> str:
+            found = self(name)
+            return new + found.removeprefix(old) if found.startswith(old) else found
+
+        return name_of
 
     def but(self, stems: Mapping[str, str], tensors: Mapping[str, str] | None = None) -> "Names":
         """The same, with other stems for some, and other names."""

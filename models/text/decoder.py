@@ -211,6 +211,8 @@ class Decoder(Model):
     hf_names: ClassVar[Names] = Names("model.layers")
     gguf_names: ClassVar[Names] = gguf_name
     ignored: ClassVar[tuple[str, ...]] = ("rotary_emb.inv_freq",)
+    within: ClassVar[tuple[str, str] | None] = None  # what names begin with, and with what where images are seen too
+    beside: ClassVar[tuple[str, ...]] = ()  # what the names of tensors begin with that are not of the text model
 
     config: Any
 
@@ -267,11 +269,17 @@ class Decoder(Model):
     @classmethod
     def is_spare(cls, name: str, config: Any) -> bool:  # noqa: ARG003
         """Whether a file may have a tensor that nothing here computes with."""
-        return name.endswith(cls.ignored)
+        return name.endswith(cls.ignored) or name.startswith(cls.beside)
 
     @classmethod
     def names(cls, weights: WeightLoader) -> Callable[[str], str]:
-        return cls.gguf_names if weights.metadata.format == "gguf" else cls.hf_names
+        if weights.metadata.format == "gguf":
+            return cls.gguf_names
+        if cls.within is not None:
+            moved = cls.hf_names.moved(*cls.within)
+            if weights.has_tensor(moved("model.embed_tokens.weight")):
+                return moved
+        return cls.hf_names
 
     @classmethod
     def entrance_of(cls, trunk: Checkpoint, config: Any) -> Entrance:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
-from ..config import LONGEST, MOST_LAYERS, WIDEST, Keys, ModelConfig
+from ..config import LONGEST, MOST_LAYERS, WIDEST, Keys, ModelConfig, of_text
 from ..contract import AttentionSpec
 from ..names import Names
 from ..parts.attention import Attention
@@ -53,7 +53,7 @@ class Llama4Config(DecoderConfig):
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
-        spelled = cls._keys(keys)
+        spelled = cls._keys(of_text(keys))
         fields = cls._hf_fields(spelled)
         layers = fields["layers"]
         return cls(
@@ -131,6 +131,8 @@ class Llama4(Mixing):
             **{f"mlp.{each}_proj": f"feed_forward.{each}_proj" for each in ("gate", "up", "down")},
         },
     )
+    within: ClassVar[tuple[str, str] | None] = ("", "language_model.")
+    beside: ClassVar[tuple[str, ...]] = ("vision_model.", "multi_modal_projector.")
     homes: ClassVar[tuple[str, ...]] = ("feed_forward",)
     routers: ClassVar[tuple[str, ...]] = ("router",)
     shared: ClassVar[str] = "shared_expert"

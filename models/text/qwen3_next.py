@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Self
 
 from torch import nn
 
-from ..config import MOST_LAYERS, WIDEST, Keys, ModelConfig, divides
+from ..config import MOST_LAYERS, WIDEST, Keys, ModelConfig, divides, of_text
 from ..names import Names, gguf_name
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
@@ -50,7 +50,7 @@ class Qwen35Config(DecoderConfig):
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
-        spelled = cls._keys(keys)
+        spelled = cls._keys(of_text(keys))
         fields = cls._hf_fields(spelled)
         layers = fields["layers"]
         attending = _attending(spelled, "full_attention_interval", layers)
@@ -139,6 +139,8 @@ class Qwen3NextConfig(Qwen35MoEConfig):
 
 class Qwen35MoE(Hybrid, Qwen2MoE):
     Config: ClassVar[type[ModelConfig]] = Qwen35MoEConfig
+    within: ClassVar[tuple[str, str] | None] = ("model.", "model.language_model.")
+    beside: ClassVar[tuple[str, ...]] = ("mtp.", "model.visual.")
     hf_names: ClassVar[Names] = hf_mixer_names("linear_attn", _STEMS)
     gguf_names: ClassVar[Names] = gguf_name.but(
         {**_STEMS, "post_attention_layernorm": "post_attention_norm"}, MIXER_TENSORS
@@ -166,10 +168,6 @@ class Qwen35MoE(Hybrid, Qwen2MoE):
     @classmethod
     def recurrent(cls, place: Checkpoint, config: Any) -> nn.Module:
         return DeltaNet(place, config.sizes)
-
-    @classmethod
-    def is_spare(cls, name: str, config: Any) -> bool:
-        return super().is_spare(name, config) or name.startswith("mtp.")
 
 
 class Qwen3Next(Qwen35MoE):

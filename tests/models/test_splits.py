@@ -87,6 +87,26 @@ def test_experts_are_divided(name: str, tmp_path: Path) -> None:
     check(row, zoo.save(zoo.reference(row), tmp_path), 2)
 
 
+CARRYING = (
+    "mamba2",
+    "falcon-h1",
+    "granite4",
+    "recurrent-gemma",
+    "lfm2-moe",
+    "qwen3-next",
+    "qwen3.5",
+    "rwkv4",
+    "llama4",
+)
+
+
+@pytest.mark.parametrize("name", ["jamba", *(pytest.param(name, marks=pytest.mark.slow) for name in CARRYING)])
+def test_states_are_computed_by_every_rank(name: str, tmp_path: Path) -> None:
+    """What stands beside them, or between, is divided."""
+    row = zoo.BY_NAME[name]
+    check(row, zoo.save(zoo.reference(row), tmp_path), 2)
+
+
 def test_packed_experts_are_divided_at_their_blocks(tmp_path: Path) -> None:
     row = replace(zoo.BY_NAME["mixtral"], name="even", settings={**zoo.BY_NAME["mixtral"].settings, "head_dim": 32})
     check(row, write_gguf(row, tmp_path, "Q8_0").files, 2)

@@ -75,6 +75,7 @@ class Row:
     turns: bool = True  # whether queries and keys turn with their positions
     attention: str = "eager"  # which of the reference's: Falcon's eager one adds slopes twice
     own_eps: bool = True  # whether its files say by how much norms are kept from dividing by 0
+    rare: bool = False  # whether all of its tests are slow: a variant of a row that is not
     recorded: bool = True  # whether its steps can be: chunks are attended by lengths that the host reads
 
     @property
@@ -467,10 +468,16 @@ ROWS: Final = (
     Row("dbrx", "Dbrx", _DBRX, gguf=False, light=True, own_eps=False),
     Row("mamba2", "Mamba2", _MAMBA2, gguf=False, light=True, turns=False),
     Row("falcon-h1", "FalconH1", {**_H1, "mamba_rms_norm": True}, gguf=False, light=True),
-    Row("falcon-h1-unnormed", "FalconH1", _H1, gguf=False, light=True),
+    Row("falcon-h1-unnormed", "FalconH1", _H1, gguf=False, light=True, rare=True),
     Row("granite4", "GraniteMoeHybrid", _GRANITE4, gguf=False, light=True, turns=False),
     Row(
-        "granite4-dense", "GraniteMoeHybrid", {**_GRANITE4, "num_local_experts": 0}, gguf=False, light=True, turns=False
+        "granite4-dense",
+        "GraniteMoeHybrid",
+        {**_GRANITE4, "num_local_experts": 0},
+        gguf=False,
+        light=True,
+        rare=True,
+        turns=False,
     ),
     Row("jamba", "Jamba", _JAMBA, gguf=False, light=True, turns=False),
     Row("recurrent-gemma", "RecurrentGemma", _RECURRENT_GEMMA, gguf=False, light=True),
@@ -481,14 +488,15 @@ ROWS: Final = (
         {**_LLAMA4, "use_qk_norm": False, "interleave_moe_layer_step": 2, "num_experts_per_tok": 2},
         gguf=False,
         light=True,
+        rare=True,
         config="Llama4TextConfig",
         recorded=False,
     ),
-    Row("olmoe-clipped", "Olmoe", {**_OLMOE, "clip_qkv": 0.8}, gguf=False, light=True),
-    Row("deepseek-llm", "Llama", {"num_key_value_heads": 4, **_rope("linear", factor=4.0)}, light=True),
+    Row("olmoe-clipped", "Olmoe", {**_OLMOE, "clip_qkv": 0.8}, gguf=False, light=True, rare=True),
+    Row("deepseek-llm", "Llama", {"num_key_value_heads": 4, **_rope("linear", factor=4.0)}, light=True, rare=True),
     Row("rwkv4", "Rwkv", _RWKV4, gguf=False, light=True, turns=False),
     Row("lfm2", "Lfm2", _LFM2, gguf=False, light=True),
-    Row("lfm2-moe", "Lfm2Moe", {**_LFM2, **_EXPERTS, "num_dense_layers": 1}, gguf=False, light=True),
+    Row("lfm2-moe", "Lfm2Moe", {**_LFM2, **_EXPERTS, "num_dense_layers": 1}, gguf=False, light=True, rare=True),
     Row(
         "qwen3-next",
         "Qwen3Next",
@@ -503,6 +511,7 @@ ROWS: Final = (
         {**_DELTA, **_EXPERTS, "shared_expert_intermediate_size": 48},
         gguf=False,
         light=True,
+        rare=True,
         config="Qwen3_5MoeTextConfig",
     ),
     Row("qwen2-moe", "Qwen2Moe", {**_EXPERTS, "shared_expert_intermediate_size": 64}, light=True),
@@ -512,7 +521,8 @@ ROWS: Final = (
 def rows(*, light: bool = True) -> list[Any]:
     """Every row as a parameter of a test; where it is not a `light` one, those that ask for it are slow."""
     slow = () if light else (pytest.mark.slow,)
-    return [pytest.param(row, id=row.name, marks=slow if row.light else ()) for row in ROWS]
+    always = (pytest.mark.slow,)
+    return [pytest.param(row, id=row.name, marks=always if row.rare else slow if row.light else ()) for row in ROWS]
 
 
 BY_NAME: Final = {row.name: row for row in ROWS}
