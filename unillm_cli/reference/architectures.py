@@ -34,10 +34,10 @@ _PACKED: Final = (
 )
 _KEPT: Final = (
     "Matrices in safetensors stay packed. Whole numbers of up to 4 bits, and of 8 bits with zeros in the middle, "
-    "become blocks that the CPU kernels take, where these hold the same numbers exactly. All else is unpacked a tile at "
-    "a time in every step, which is slower: FP8, nf4, fp4, inputs in another order, scales that half precision does not "
-    "hold. What a file says of activations and of the cache is passed by. Ranks divide matrices at the borders of "
-    "groups.",
+    "become blocks that the CPU kernels take, where these hold the same numbers exactly. All else is unpacked a "
+    "tile at a time in every step, which is slower: FP8, nf4, fp4, inputs in another order, scales that half "
+    "precision does not hold. What a file says of activations and of the cache is passed by. Ranks divide "
+    "matrices at the borders of groups.",
 )
 
 
