@@ -6,6 +6,7 @@ import { worded } from "./problems.js";
 import { show } from "./prose.js";
 import { count, seconds, visible } from "./text.js";
 
+const NOTED = 0.5; // seconds of loading that are worth a word
 const STEPS = {
   too_long: ["Leave out the oldest", "forget"],
   not_found: ["Choose a model", "choose"],
@@ -127,7 +128,8 @@ function facts({ stats, state }) {
   if (!stats) return spaced(told);
   if (stats.seconds && stats.tokens > 1) told.push(`${rounded((stats.tokens - 1) / stats.seconds)} tokens/s`);
   told.push(`${count(stats.tokens)} ${stats.tokens === 1 ? "token" : "tokens"}`);
-  told.push(`first after ${seconds(stats.first)}`);
+  const loading = stats.load > NOTED ? `, ${seconds(stats.load)} of it to load the model` : "";
+  told.push(`first after ${seconds(stats.first)}${loading}`);
   if (stats.reason === "length") told.push("ended at the longest length");
   if (stats.truncated) told.push(`${count(stats.truncated)} old tokens left out`);
   return spaced(told);

@@ -96,6 +96,20 @@ def test_another_answer_stands_beside_the_first(page: Page, host: ScriptedHost) 
     assert [one["content"] for one in host.asked[-1].messages or ()] == ["Go", "First.", "On"]
 
 
+def test_answers_messages_and_code_are_copied_as_they_were_written(
+    page: Page, context: BrowserContext, host: ScriptedHost
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    answer = "Do **so**:\n\n```python\nx = '<b>'\n\ny = 2\n```\n"
+    host.says(answer)
+    send(page, "How *then*?")
+    expect(page.locator(".stats")).to_contain_text("tokens")
+    for name, text in (("Copy code", "x = '<b>'\n\ny = 2"), ("Copy answer", answer), ("Copy message", "How *then*?")):
+        page.get_by_role("button", name=name).click()
+        expect(page.get_by_role("button", name=name.replace("Copy ", "").capitalize() + " copied")).to_be_visible()
+        assert page.evaluate("() => navigator.clipboard.readText()") == text
+
+
 @pytest.mark.slow
 def test_a_message_is_edited_and_what_was_cut_comes_back(page: Page) -> None:
     send(page, "One")
