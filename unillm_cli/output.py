@@ -94,6 +94,11 @@ class Output:
         """Whether standard error understands escape codes."""
         return _is_terminal(self._stderr) and self._environ.get("TERM") != "dumb"
 
+    def dimmed(self, text: str) -> str:
+        """`text` as standard output shows what matters less."""
+        plain = self._environ.get("NO_COLOR") or self._environ.get("TERM", "") in ("", "dumb")
+        return text if plain or not self.answers_terminal else f"\x1b[2m{text}\x1b[0m"
+
     def raw(self, text: str) -> None:
         """Text on standard output, as it is."""
         if self._stdout is None:
@@ -125,9 +130,21 @@ class AnswerStream:
     def __init__(self, output: Output) -> None:
         self._output = output
         self._filter = TerminalText() if output.answers_terminal else None
+        self._thoughts = TerminalText()
+        self._thinks = False
         self._ended_line = True
 
+    def think(self, chunk: str) -> None:
+        """What is thought before the answer: on a terminal, dim where it can be; an answer in a pipe has none of it."""
+        shown = self._thoughts.push(chunk) if self._filter else ""
+        if shown:
+            self._thinks = True
+            self._put(self._output.dimmed(shown))
+
     def write(self, chunk: str) -> None:
+        if self._thinks and chunk:
+            self._thinks = False
+            self._put("\n\n")
         self._put(self._filter.push(chunk) if self._filter else chunk)
 
     def finish(self) -> None:

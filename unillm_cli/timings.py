@@ -51,6 +51,7 @@ def as_data(completion: Completion, model: str, load_seconds: float) -> dict[str
     return {
         "model": model,
         "response": completion.text,
+        **({"thinking": completion.thought} if completion.thought else {}),
         "done": True,
         "done_reason": completion.finish_reason,
         "total_duration": _nanoseconds(load_seconds + timings.total),

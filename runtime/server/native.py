@@ -20,9 +20,11 @@ from .limits import (
     Alternatives,
     Answers,
     Bias,
+    Choices,
     Count,
     Penalty,
     Positive,
+    Schema,
     Seed,
     Share,
     Stops,
@@ -31,6 +33,7 @@ from .limits import (
     TopK,
 )
 from .own import OWN
+from .reading import as_plain
 from .streaming import stream
 
 # How people's chat programs sample where nobody says anything of it.
@@ -55,17 +58,29 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     logprobs: Alternatives | None = None
     n: Answers | None = None
     ignore_eos: bool | None = None
+    schema: Schema | str | None = None
+    regex: str | None = None
+    choice: Choices | None = None
+    grammar: str | None = None
 
 
-class Spoken(msgspec.Struct, forbid_unknown_fields=True):
+class Spoken(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A message; `tool_calls` are those that the model made, written as OpenAI writes them."""
+
     role: str
-    content: str
+    content: str = ""
+    reasoning_content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
 
 
 class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Either `text` or `messages`; `text` is a conversation's first words unless it is `raw`.
 
-    `usual`: where neither the question nor the model says how to sample, it is as chat programs do.
+    `usual`: where neither the question nor the model says how to sample, it is as chat programs do. `tools` are written
+    as OpenAI writes them; `tool_choice` is none, auto, required, or a tool's name. `think` is for models that can be
+    told whether to.
     """
 
     model: str
@@ -76,6 +91,10 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     usual: bool = False
     keep_alive: float | None = None
     context: Positive | None = None
+    tools: list[dict[str, Any]] = []
+    tool_choice: str = "auto"
+    parallel_calls: bool = True
+    think: bool | None = None
 
 
 class Counted(msgspec.Struct):
@@ -137,7 +156,7 @@ def _ask(body: Question) -> Ask:
     """What is asked. Raises `Refused` and `InvalidParameter`."""
     if (body.text is None) == (body.messages is None):
         raise invalid("text", "either text or messages must be there, not both")
-    said = None if body.messages is None else [{"role": one.role, "content": one.content} for one in body.messages]
+    said = None if body.messages is None else [{"content": "", **as_plain(one)} for one in body.messages]
     if body.text is not None and not body.raw:
         said = [{"role": "user", "content": body.text}]
     return Ask(
@@ -145,6 +164,10 @@ def _ask(body: Question) -> Ask:
         text=body.text,
         messages=said,
         raw=body.raw,
+        tools=body.tools,
+        tool_choice=body.tool_choice,
+        parallel_calls=body.parallel_calls,
+        variables={} if body.think is None else {"enable_thinking": body.think},
         params=_params(body.params),
         keep_alive=body.keep_alive,
         context=body.context,

@@ -16,8 +16,21 @@ TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
+# As Llama 3.2 has it: tools are offered, a call is JSON and nothing else; and it can be told to think.
+CALLING = (
+    "{{ bos_token }}{% if tools %}<|system|>{{ tools|tojson }} Respond in the format "
+    '{"name": function name, "parameters": dictionary of argument name and its value}.</s>{% endif %}'
+    "{% for message in messages %}<|{{ message.role }}|>"
+    "{% if message.reasoning_content %}<think>{{ message.reasoning_content }}</think>{% endif %}"
+    '{% for call in message.tool_calls or [] %}{"name": "{{ call.function.name }}", '
+    '"parameters": {{ call.function.arguments|tojson }}}{% endfor %}{{ message.content }}</s>{% endfor %}'
+    "{% if add_generation_prompt %}<|assistant|>{% if enable_thinking %}<think>{% endif %}{% endif %}"
+)
 
-def talking_model(folder: Path, *, seed: int = 0, context: int = 512, layers: int = 2, width: int = 32) -> Path:
+
+def talking_model(
+    folder: Path, *, seed: int = 0, context: int = 512, layers: int = 2, width: int = 32, template: str = TEMPLATE
+) -> Path:
     """`folder`, with such a model in it. Another `seed` is another model of the same shape."""
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {**{name: i for i, name in enumerate(SPECIAL)}, **_bytes(len(SPECIAL))}
@@ -27,7 +40,7 @@ def talking_model(folder: Path, *, seed: int = 0, context: int = 512, layers: in
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": TEMPLATE}
+    settings = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": template}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 

@@ -51,6 +51,21 @@ def test_a_streamed_answer_ends_its_line_once() -> None:
     assert out.getvalue() == "no newline\na newline\n"
 
 
+def test_thoughts_are_dim_on_a_terminal_and_no_part_of_an_answer_in_a_pipe() -> None:
+    for terminal, environ, shown in (
+        (True, {"TERM": "xterm"}, "\x1b[2mHm\x1b[0m\n\nYes\n"),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, "Hm\n\nYes\n"),
+        (False, {"TERM": "xterm"}, "Yes\n"),
+    ):
+        output, out, _ = outputs(terminal=terminal, environ=environ)
+        stream = output.stream()
+        stream.think("Hm")
+        stream.think("")
+        stream.write("Yes")
+        stream.finish()
+        assert out.getvalue() == shown
+
+
 def test_a_word_between_has_a_line_of_its_own_on_a_terminal_only() -> None:
     for terminal, shown in ((True, "half\n an answer\n"), (False, "half an answer\n")):
         output, out, err = outputs(terminal=terminal)

@@ -136,6 +136,7 @@ def _answered(session: Session, updates: Iterator[Update], *, verbose: bool) -> 
     try:
         for update in updates:
             if not session.json:
+                stream.think(update.thought)
                 stream.write(update.text)
             if verbose and update.finish_reason is None:
                 pace.count(len(update.token_ids))

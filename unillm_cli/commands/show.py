@@ -136,6 +136,7 @@ def _of_entry(entry: Entry) -> Shown:
         ("source", str(manifest.origin)),
         ("variant", f"{manifest.variant}: {manifest.reason}"),
         ("template", _template_text(template)),
+        ("can", _abilities(template)),
         *((name, str(value)) for name, value in manifest.parameters.items()),
         ("system", manifest.system),
         *(("message", f"{one.role}: {one.content}") for one in manifest.messages),
@@ -179,6 +180,7 @@ def _in_place(installed: Installed, model: str) -> Shown:
         ("format", found.format),
         *_details(details),
         ("template", _template_text(template)),
+        ("can", _abilities(template)),
         *((name, str(value)) for name, value in found.parameters.items()),
         ("system", found.system),
     ]
@@ -258,6 +260,15 @@ def _place(repo: str | None, size: int | None) -> str | None:
     if repo is None:
         return None
     return f"{repo} ({bytes_text(size)})" if size else repo
+
+
+def _abilities(template: str | None) -> str | None:
+    """What the chat template shows that the model can besides talk."""
+    if not template:
+        return None
+    from ...runtime.text.abilities import Abilities  # late: it brings what reads templates
+
+    return ", ".join(Abilities.shown_by({"default": template}, "model").names) or None
 
 
 def _template_text(template: str | None) -> str | None:

@@ -8,7 +8,8 @@ from ..app import json_response
 from ..asked import naming
 from ..endpoint import Endpoint, Server
 from ..streaming import gather, stream
-from .messages import ANTHROPIC, NAMES, MessageScribe, to_ask, to_count, whole
+from .events import MessageScribe
+from .messages import ANTHROPIC, NAMES, to_ask, to_count, whole
 from .results import Counted, Message
 from .types import CountBody, MessagesBody
 

@@ -1,17 +1,17 @@
-"""/v1/messages: from its body to what is asked, and from the pieces of the answer to its words and events."""
+"""/v1/messages: from its body to what is asked, and from the pieces of the answer to a whole message."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...hosting.asking import Ask, Fault, Piece
 from ..asked import sampling, seconds
 from ..endpoint import invalid
-from ..sse import MEDIA_TYPE, event
 from .results import Message as Answer
-from .results import Reason, Text, Usage
-from .types import Block, Conversation, CountBody, Message, MessagesBody
+from .results import Reason, Text, Thinking, ToolUse, Usage
+from .tools import in_history, offered, tool_use
+from .types import Conversation, CountBody, MessagesBody
 
-NAMES = {"prompt": "messages", "stop": "stop_sequences"}
+NAMES = {"prompt": "messages", "stop": "stop_sequences", "schema": "output_config.format.schema", "grammar": "tools"}
 ERRORS: Mapping[str, str] = {
     "invalid": "invalid_request_error",
     "too_long": "invalid_request_error",
@@ -41,6 +41,7 @@ def to_ask(body: MessagesBody) -> Ask:
     return Ask(
         model=body.model,
         messages=conversation(body),
+        **offered(body),
         variables=thinking(body),
         params=sampling(
             max_tokens=body.max_tokens,
@@ -49,6 +50,7 @@ def to_ask(body: MessagesBody) -> Ask:
             top_k=body.top_k,
             min_p=body.min_p,
             stop=body.stop_sequences,
+            schema=_schema(body),
         ),
         fit=True,
         priority=body.priority or 0,
@@ -59,7 +61,7 @@ def to_ask(body: MessagesBody) -> Ask:
 
 def to_count(body: CountBody) -> Ask:
     """The prompt whose tokens are to be counted. Raises `Refused`."""
-    return Ask(model=body.model, messages=conversation(body), variables=thinking(body))
+    return Ask(model=body.model, messages=conversation(body), variables=thinking(body), **offered(body))
 
 
 def conversation(body: Conversation) -> list[dict[str, Any]]:
@@ -68,7 +70,7 @@ def conversation(body: Conversation) -> list[dict[str, Any]]:
         raise invalid("messages", "messages ends with the assistant's; continuing its words is not supported")
     system = body.system if isinstance(body.system, str) else "\n".join(block.text for block in body.system or ())
     before = [{"role": "system", "content": system}] if system else []
-    return [*before, *(_plain(message, place) for place, message in enumerate(body.messages))]
+    return [*before, *(one for place, message in enumerate(body.messages) for one in in_history(message, place))]
 
 
 def thinking(body: Conversation) -> dict[str, Any]:
@@ -87,88 +89,37 @@ def whole(pieces: Sequence[Piece], body: MessagesBody, number: str) -> Answer:
     return Answer(
         id=f"msg_{number}",
         model=body.model,
-        content=[Text(last.text)],
-        stop_reason=_reason(last, body.max_tokens),
+        content=_blocks(last),
+        stop_reason=reason(last, body.max_tokens, called=bool(last.calls)),
         stop_sequence=last.stop,
-        usage=_usage(last),
+        usage=usage_of(last),
     )
 
 
-class MessageScribe:
-    """The message in events: it begins, its text begins, grows and ends, and last the reason why it ended."""
-
-    media_type = MEDIA_TYPE
-
-    def __init__(self, body: MessagesBody, number: str) -> None:
-        self._body = body
-        self._number = number
-
-    def write(self, piece: Piece) -> Iterator[bytes]:
-        if piece.prompt_tokens is not None:
-            yield from self._begin(len(piece.prompt_tokens))
-            return
-        if piece.text:
-            delta = {"type": "text_delta", "text": piece.text}
-            yield _event("content_block_delta", index=0, delta=delta)
-        if piece.finish_reason is not None:
-            yield _event("content_block_stop", index=0)
-            ended = {"stop_reason": _reason(piece, self._body.max_tokens), "stop_sequence": piece.stop}
-            yield _event("message_delta", delta=ended, usage=_usage(piece))
-            yield _event("message_stop")
-
-    def end(self) -> Iterator[bytes]:
-        return iter(())
-
-    def broke(self, fault: Fault) -> Iterator[bytes]:
-        yield event(ANTHROPIC.error(fault, 500, f"req_{self._number}"), "error")
-
-    def _begin(self, prompt: int) -> Iterator[bytes]:
-        message = Answer(
-            id=f"msg_{self._number}",
-            model=self._body.model,
-            content=[],
-            stop_reason=None,
-            stop_sequence=None,
-            usage=Usage(prompt, 0, 0),  # what the cache had of it is known at the end
-        )
-        yield _event("message_start", message=message)
-        yield _event("content_block_start", index=0, content_block=Text(""))
-        yield _event("ping")
+def _schema(body: Conversation) -> dict[str, Any] | None:
+    form = None if body.output_config is None else body.output_config.format
+    return None if form is None else form.schema
 
 
-def _plain(message: Message, place: int) -> dict[str, Any]:
-    if isinstance(message.content, str):
-        return {"role": message.role, "content": message.content}
-    where = f"messages[{place}].content"
-    said = [_words(block.text, f"{where}[{i}].text") for i, block in _of("text", message.content)]
-    thought = [_words(block.thinking, f"{where}[{i}].thinking") for i, block in _of("thinking", message.content)]
-    told = {"role": message.role, "content": "\n".join(said)}
-    return {**told, "reasoning_content": "\n".join(thought)} if thought else told
+def _blocks(piece: Piece) -> list[Text | Thinking | ToolUse]:
+    """The parts of a whole message; one that says nothing says so."""
+    thought = [Thinking(piece.thought)] if piece.thought else []
+    said = [Text(piece.text)] if piece.text or not piece.calls else []
+    return [*thought, *said, *(tool_use(call) for call in piece.calls)]
 
 
-def _of(kind: str, blocks: Sequence[Block]) -> list[tuple[int, Block]]:
-    return [(place, block) for place, block in enumerate(blocks) if block.type == kind]
-
-
-def _words(text: str | None, field: str) -> str:
-    if text is None:
-        raise invalid(field, f"{field} is missing")
-    return text
-
-
-def _reason(piece: Piece, most: int) -> Reason:
+def reason(piece: Piece, most: int, *, called: bool) -> Reason:
+    """Why a message ended; `called`: it wants tools called."""
     if piece.finish_reason == "length":
         made = 0 if piece.usage is None else piece.usage.completion_tokens
         return "max_tokens" if made >= most else "model_context_window_exceeded"
-    return "end_turn" if piece.stop is None else "stop_sequence"
+    if piece.stop is not None:
+        return "stop_sequence"
+    return "tool_use" if called else "end_turn"
 
 
-def _usage(piece: Piece) -> Usage:
+def usage_of(piece: Piece) -> Usage:
     if piece.usage is None:
         return Usage(0, 0, 0)
     cached = piece.usage.cached_tokens
     return Usage(piece.usage.prompt_tokens - cached, cached, piece.usage.completion_tokens)
-
-
-def _event(kind: str, **what: Any) -> bytes:
-    return event({"type": kind, **what}, kind)

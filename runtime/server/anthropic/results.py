@@ -2,15 +2,29 @@
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-Reason = Literal["end_turn", "max_tokens", "stop_sequence", "model_context_window_exceeded"]
+Reason = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
 
 
-class Text(Struct):
+class Text(Struct, tag_field="type", tag="text"):
     text: str
-    type: Literal["text"] = "text"
     citations: None = None
+
+
+class Thinking(Struct, tag_field="type", tag="thinking"):
+    """What the model thought. There is nothing to sign: it may come back as it is."""
+
+    thinking: str
+    signature: str = ""
+
+
+class ToolUse(Struct, tag_field="type", tag="tool_use"):
+    """A tool that the model wants called; `input` is an object."""
+
+    id: str
+    name: str
+    input: Raw
 
 
 class Usage(Struct):
@@ -27,7 +41,7 @@ class Message(Struct, kw_only=True):
     type: Literal["message"] = "message"
     role: Literal["assistant"] = "assistant"
     model: str
-    content: list[Text]
+    content: list[Text | Thinking | ToolUse]
     stop_reason: Reason | None
     stop_sequence: str | None
     usage: Usage

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from ..limits import NoItems, Nothing, Positive, Priority, Share, Stops, Temperature, TopK
+from ..limits import NoItems, Nothing, Positive, Priority, Schema, Share, Stops, Temperature, TopK
 
 IGNORED = (
     "metadata",
@@ -17,6 +17,9 @@ IGNORED = (
     "system[].cache_control",
     "messages[].content[].cache_control",
     "messages[].content[].signature",
+    "messages[].content[].caller",
+    "tools[].cache_control",
+    "tools[].strict",
     "thinking.budget_tokens",
     "thinking.display",
 )
@@ -39,12 +42,23 @@ class TextBlock(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Block(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A part of a message: text, or what the model thought before. Images, documents and tools are not supported."""
+    """A part of a message: text, what the model thought before, a tool that it called, or what that gave.
 
-    type: Literal["text", "thinking"]
+    Thoughts that are not for reading are left out. Images and documents are not supported.
+    """
+
+    type: Literal["text", "thinking", "redacted_thinking", "tool_use", "tool_result"]
     text: str | None = None
     thinking: str | None = None
     signature: str | None = None
+    data: str | None = None
+    id: str | None = None
+    name: str | None = None
+    input: dict[str, Any] | None = None
+    tool_use_id: str | None = None
+    content: str | list[TextBlock] | None = None
+    is_error: bool | None = None
+    caller: dict[str, Any] | None = None
     cache_control: CacheControl | None = None
     citations: NoItems | None = None
 
@@ -62,11 +76,37 @@ class Thinking(Struct, kw_only=True, forbid_unknown_fields=True):
     display: str | None = None
 
 
+class JsonFormat(Struct, kw_only=True, forbid_unknown_fields=True):
+    """JSON of that schema."""
+
+    type: Literal["json_schema"]
+    schema: Schema
+
+
 class OutputConfig(Struct, kw_only=True, forbid_unknown_fields=True):
-    """`effort` reaches the chat template as `reasoning_effort`."""
+    """`effort` reaches the chat template as `reasoning_effort`; `format` says what the answer must look like."""
 
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
-    format: Nothing = None
+    format: JsonFormat | None = None
+
+
+class Tool(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the model may call. Where it must, its input is held to the schema, `strict` or not."""
+
+    name: Annotated[str, Meta(min_length=1)]
+    input_schema: dict[str, Any]
+    description: str | None = None
+    type: Literal["custom"] | None = None
+    strict: bool | None = None
+    cache_control: CacheControl | None = None
+
+
+class ToolChoice(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Whether a tool must be called: any, or the one that is named."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
 
 
 class Conversation(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -79,8 +119,8 @@ class Conversation(Struct, kw_only=True, forbid_unknown_fields=True):
     output_config: OutputConfig | None = None
     cache_control: CacheControl | None = None
 
-    tools: NoItems | None = None
-    tool_choice: Nothing = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None
     mcp_servers: NoItems | None = None
 
 

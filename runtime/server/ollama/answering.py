@@ -14,11 +14,10 @@ from ..app import json_response
 from ..asked import naming, seconds
 from ..endpoint import Refused, Server, invalid
 from ..streaming import gather, stream
-from .asking import chat_ask, check_chat, check_generate, embed_inputs, generate_ask
-from .known import Known, known_of
+from .asking import chat_ask, check_asked, check_generate, embed_inputs, generate_ask
+from .known import known_of
 from .options import NAMES, read_options
 from .results import DebugReply, EmbeddingsReply, EmbedReply, Rendered
-from .thinking import BEGIN, Thoughts
 from .types import Asked, ChatBody, EmbedBody, EmbeddingsBody, GenerateBody
 from .wording import Lines, Wording, empty, moment, nanoseconds
 
@@ -31,18 +30,18 @@ async def generate(server: Server, body: GenerateBody, request: Request) -> Resp
         if not body.prompt and not body.suffix:
             return await _loaded(server.host, body, is_chat=False)
         known = await known_of(server.catalogue, body.model)
-        return await _answered(server, generate_ask(body, known), body, known, request)
+        return await _answered(server, generate_ask(body, known), body, request)
 
 
 async def chat(server: Server, body: ChatBody, request: Request) -> Response:
     if not body.model:
         raise invalid("model", "model is required")
     with naming({**_GENERATE, "prompt": "messages"}), about(body.model):
-        check_chat(body)
+        check_asked(body)
         if not body.messages:
             return await _loaded(server.host, body, is_chat=True)
         known = await known_of(server.catalogue, body.model)
-        return await _answered(server, chat_ask(body, known), body, known, request)
+        return await _answered(server, chat_ask(body, known), body, request)
 
 
 @contextmanager
@@ -56,10 +55,12 @@ def about(model: str) -> Iterator[None]:
             raise Refused(Fault("not_found", f"model '{model}' not found", fault.hint, field="model")) from None
         if fault.field == "suffix" and "does not support insert" in fault.message:
             raise Refused(msgspec.structs.replace(fault, message=f'"{model}" does not support insert')) from None
+        if fault.field == "tools" and "does not support tools" in fault.message:
+            raise Refused(msgspec.structs.replace(fault, message=f'"{model}" does not support tools')) from None
         raise
 
 
-async def _answered(server: Server, ask: Ask, body: Asked, known: Known, request: Request) -> Response:
+async def _answered(server: Server, ask: Ask, body: Asked, request: Request) -> Response:
     is_chat = isinstance(body, ChatBody)
     if body.render_only:
         prompt = await server.host.render(ask)
@@ -70,20 +71,11 @@ async def _answered(server: Server, ask: Ask, body: Asked, known: Known, request
         model=body.model,
         is_chat=is_chat,
         keeps=not is_chat and not ask.raw,
-        thoughts=await _thoughts(server.host, ask, known),
         tells_thoughts=body.think is not False,
     )
     if body.stream is False:
         return json_response(wording.whole(await gather(server.host, [ask], request)))
     return await stream(server.host, [ask], request, Lines(wording))
-
-
-async def _thoughts(host: Host, ask: Ask, known: Known) -> Thoughts | None:
-    """How the answer's thoughts are told apart; the prompt may have opened the first."""
-    if not known.thinks or ask.messages is None:
-        return None
-    prompt = await host.render(msgspec.structs.replace(ask, messages=ask.messages[-1:], before=[]))
-    return Thoughts(inside=prompt.rstrip().endswith(BEGIN))
 
 
 async def _loaded(host: Host, body: Asked, *, is_chat: bool) -> Response:

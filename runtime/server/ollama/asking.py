@@ -6,10 +6,11 @@ from typing import Any
 from ....registry.go_templates import is_go, known_jinja
 from ...hosting.asking import Ask
 from ...params import SamplingParams
-from ..asked import sampling, seconds
-from ..endpoint import Refused, invalid
+from ..asked import ANY_OBJECT, sampling, seconds
+from ..endpoint import invalid
 from .known import Known
 from .options import USUAL, read_options
+from .tools import in_history, offered
 from .types import Asked, ChatBody, ChatMessage, GenerateBody, Think
 
 MOST_ALTERNATIVES = 20
@@ -31,7 +32,8 @@ def generate_ask(body: GenerateBody, known: Known) -> Ask:
 
 
 def chat_ask(body: ChatBody, known: Known) -> Ask:
-    return Ask(**_common(body, known), messages=[_message(body, one) for one in body.messages or ()])
+    messages = [_message(body, one) for one in body.messages or ()]
+    return Ask(**_common(body, known), messages=messages, tools=offered(body.tools))
 
 
 def check_generate(body: GenerateBody) -> None:
@@ -45,15 +47,9 @@ def check_generate(body: GenerateBody) -> None:
     check_asked(body)
 
 
-def check_chat(body: ChatBody) -> None:
-    if body.tools:
-        raise _no_tools(body.model)
-    check_asked(body)
-
-
 def check_asked(body: Asked) -> None:
-    if body.format not in (None, ""):
-        raise invalid("format", "format is not supported: answers are free text")
+    if isinstance(body.format, str) and body.format not in ("", "json"):
+        raise invalid("format", f'invalid format: "{body.format[:60]}"; expected "json" or a valid JSON Schema object')
     if body.top_logprobs is not None and not 0 <= body.top_logprobs <= MOST_ALTERNATIVES:
         raise invalid("top_logprobs", f"top_logprobs must be between 0 and {MOST_ALTERNATIVES}")
 
@@ -76,7 +72,8 @@ def _common(body: Asked, known: Known) -> dict[str, Any]:
 
 def _params(wanted: Mapping[str, Any], body: Asked) -> SamplingParams:
     logprobs = (body.top_logprobs or 0) if body.logprobs else None
-    return sampling(**wanted, logprobs=logprobs)
+    schema = ANY_OBJECT if body.format == "json" else None if body.format == "" else body.format
+    return sampling(**wanted, logprobs=logprobs, schema=schema)
 
 
 def _variables(think: Think | None, known: Known, model: str) -> dict[str, Any]:
@@ -106,14 +103,8 @@ def _message(body: ChatBody, message: ChatMessage) -> dict[str, Any]:
     role = message.role.lower()
     if message.images:
         raise invalid("messages.images", f'"{body.model}" does not support images')
-    if message.tool_calls or message.tool_name or message.tool_call_id or role == "tool":
-        raise _no_tools(body.model)
-    said = {"role": role, "content": message.content or ""}
+    said = {"role": role, "content": message.content or "", **in_history(message)}
     return {**said, "thinking": message.thinking} if message.thinking else said
-
-
-def _no_tools(model: str) -> Refused:
-    return invalid("tools", f'"{model}" does not support tools')
 
 
 def embed_inputs(given: str | Sequence[str] | None) -> list[str]:

@@ -20,7 +20,6 @@ from ....registry.names import Kind, ModelRef
 from ....registry.settings import RegistrySettings
 from ....registry.shelf import Entry, Shelf
 from ...text.defaults import generation_defaults
-from ...text.template_files import stored_templates
 from ..catalogue import Catalogue
 from .known import Known
 from .options import NAMES
@@ -90,7 +89,8 @@ def find_entry(name: str, settings: RegistrySettings) -> Entry | None:
 def show(catalogue: Catalogue, name: str, *, verbose: bool) -> ShownModel:
     """All that is known of a model. Raises `RegistryError`."""
     files, told = catalogue.files(name), describe(catalogue, name)
-    template = files.template if files.template is not None else stored_templates(files).get("default", "")
+    known = Known.of(files)
+    template = known.template or ""
     parameters = parameters_text(_parameters(files))
     return ShownModel(
         license=told.licence,
@@ -101,7 +101,7 @@ def show(catalogue: Catalogue, name: str, *, verbose: bool) -> ShownModel:
         details=details(told),
         messages=[{"role": one.role, "content": one.content} for one in files.messages],
         model_info=_info(files, told, verbose=verbose),
-        capabilities=["completion", *(["thinking"] if Known(template).thinks else [])],
+        capabilities=["completion", *known.abilities.names],
         modified_at=moment(told.modified),
         **({"tensors": _tensors(files)} if verbose else {}),
     )

@@ -1,33 +1,40 @@
-"""What a model's files say that decides how a request to it is read: its chat template, and whether it thinks.
+"""What a model's files say that decides how a request to it is read: its chat template, and what that knows.
 
 Looked up in a thread, and remembered for some seconds: a chat need not read the files once a turn.
 """
 
 import asyncio
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
+from typing import Self
 
 from ....registry.errors import RegistryError
+from ....registry.files import ModelFiles
 from ...hosting.asking import HostError
 from ...hosting.faults import fault_of
+from ...text.abilities import Abilities
 from ...text.template_files import stored_templates
 from ..catalogue import Catalogue
 
 _FRESH = 5.0  # seconds
 _MOST = 256  # names
-_THINKS = re.compile(r"</?think>|enable_thinking")
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The model's chat template, where it has one; `thinks`: it knows how to think before it speaks."""
+    """The model's chat template, where it has one, and what that shows that the model can."""
 
     template: str | None = None
+    abilities: Abilities = field(default_factory=Abilities)
+
+    @classmethod
+    def of(cls, files: ModelFiles) -> Self:
+        sources = {"default": files.template} if files.template is not None else stored_templates(files)
+        return cls(sources.get("default"), Abilities.shown_by(sources, files.name))
 
     @property
     def thinks(self) -> bool:
-        return self.template is not None and _THINKS.search(self.template) is not None
+        return self.abilities.thinking
 
 
 async def known_of(catalogue: Catalogue, name: str) -> Known:
@@ -52,5 +59,4 @@ def forget(catalogue: Catalogue) -> None:
 
 
 def _read(catalogue: Catalogue, name: str) -> Known:
-    files = catalogue.files(name)
-    return Known(files.template if files.template is not None else stored_templates(files).get("default"))
+    return Known.of(catalogue.files(name))

@@ -28,7 +28,10 @@ _SAMPLING = {
     "num_predict": "max_tokens",
     "stop": "stop",
 }
-NAMES: Names = {ours: f"options.{theirs}" for theirs, ours in _SAMPLING.items()} | {"context": "options.num_ctx"}
+NAMES: Names = {ours: f"options.{theirs}" for theirs, ours in _SAMPLING.items()} | {
+    "context": "options.num_ctx",
+    "schema": "format",
+}
 
 
 def _is_whole(value: object) -> bool:

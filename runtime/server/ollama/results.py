@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 
 class TokenScore(Struct, kw_only=True):
@@ -44,10 +44,24 @@ class GenerateReply(Reply, kw_only=True):
     context: list[int] | UnsetType = UNSET
 
 
+class CalledFunction(Struct):
+    """A tool that the model wants called; `arguments` are an object."""
+
+    index: int
+    name: str
+    arguments: Raw
+
+
+class Called(Struct):
+    id: str
+    function: CalledFunction
+
+
 class Said(Struct, kw_only=True):
     role: str = "assistant"
     content: str
     thinking: str | UnsetType = UNSET
+    tool_calls: list[Called] | UnsetType = UNSET
 
 
 class ChatReply(Reply, kw_only=True):

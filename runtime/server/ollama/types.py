@@ -42,11 +42,11 @@ class Asked(Body, kw_only=True):
     """What `generate` and `chat` share.
 
     `shift` has no effect: an answer that fills the context ends there, with `done_reason` length. `top_logprobs` has
-    none without `logprobs`. `format` and `images` are refused where they ask for something.
+    none without `logprobs`. `format` is "json" or a schema. `images` are refused where they ask for something.
     """
 
     stream: bool | None = None
-    format: Unused = None
+    format: dict[str, Any] | str | None = None
     keep_alive: KeepAlive | None = None
     options: dict[str, Any] | None = None
     think: Think | None = None
@@ -69,21 +69,46 @@ class GenerateBody(Asked, kw_only=True):
     images: Unused = None
 
 
+class Function(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What the model called. `index` is its place among the calls of one answer, and tells nothing."""
+
+    name: str
+    arguments: dict[str, Any] | None = None
+    index: int | None = None
+    description: str | None = None
+
+
+class Call(Struct, forbid_unknown_fields=True, kw_only=True):
+    function: Function
+    id: str | None = None
+    type: str | None = None
+
+
+class Tool(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What the model may call. `items` are of a schema and have no effect here."""
+
+    function: dict[str, Any]
+    type: str = "function"
+    items: Any = None
+
+
 class ChatMessage(Struct, forbid_unknown_fields=True, kw_only=True):
-    """One message; `thinking` is what the model thought before it said the rest."""
+    """One message; `thinking` is what the model thought before it said the rest. What a tool gave names its call by
+    `tool_call_id`, or the tool by `tool_name`, or is the next that is missing.
+    """
 
     role: str
     content: str | None = None
     thinking: str | None = None
     images: Unused = None
-    tool_calls: Unused = None
-    tool_name: Unused = None
-    tool_call_id: Unused = None
+    tool_calls: list[Call] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
 
 
 class ChatBody(Asked, kw_only=True):
     messages: list[ChatMessage] | None = None
-    tools: Unused = None
+    tools: list[Tool] | None = None
 
 
 class EmbedBody(Body, kw_only=True):

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from ...hosting.asking import Fault, Piece
 from ...results import TokenLogprob
 from .results import ChatReply, GenerateReply, Reply, Said, Score, TokenScore
-from .thinking import Thoughts
+from .tools import told
 
 NDJSON = "application/x-ndjson"
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
@@ -55,17 +55,17 @@ def nanoseconds(seconds: float) -> int:
 class Wording:
     """One answer, from its pieces to replies.
 
-    `thoughts` is there for models that think; `tells_thoughts` False: what they think is kept from the client.
+    `tells_thoughts` False: what the model thinks is kept from the client.
     `keeps` says that the last reply has the tokens of prompt and answer, to go on from.
     """
 
     model: str
     is_chat: bool
     keeps: bool = False
-    thoughts: Thoughts | None = None
     tells_thoughts: bool = True
     _prompt: Piece = field(default_factory=Piece, init=False)
     _tokens: list[int] = field(default_factory=list, init=False)
+    _calls: int = field(default=0, init=False)
 
     def take(self, piece: Piece) -> Iterator[Reply]:
         """What there is to say of `piece`."""
@@ -73,10 +73,10 @@ class Wording:
             self._prompt = piece
             return
         self._tokens += piece.token_ids
-        thinking, text = self._told(piece)
+        thought = piece.thought if self.tells_thoughts else ""
         scores = UNSET if piece.logprobs is None else [score(one) for one in piece.logprobs]
-        if text or thinking or scores:
-            yield self._reply(text, thinking, scores)
+        if piece.text or thought or piece.calls or scores:
+            yield self._reply(piece, thought, scores)
         if piece.finish_reason is not None:
             yield self._last(piece)
 
@@ -84,27 +84,21 @@ class Wording:
         """All of it in one reply."""
         replies = [reply for piece in pieces for reply in self.take(piece)]
         last = replies[-1]
-        texts = [_spoken(reply) for reply in replies]
         scores = [one for reply in replies if reply.logprobs is not UNSET for one in reply.logprobs]
-        _speak(last, "".join(said for said, _ in texts), "".join(thought for _, thought in texts))
+        _join(last, replies)
         if any(reply.logprobs is not UNSET for reply in replies):
             last.logprobs = scores
         return last
 
-    def _told(self, piece: Piece) -> tuple[str, str]:
-        """What is thought, and what is said."""
-        if self.thoughts is None:
-            return "", piece.text
-        thinking, text = self.thoughts.push(piece.text)
-        if piece.finish_reason is not None:
-            more_thinking, more_text = self.thoughts.finish()
-            thinking, text = thinking + more_thinking, text + more_text
-        return thinking if self.tells_thoughts else "", text
-
-    def _reply(self, text: str, thinking: str, scores: list[Score] | UnsetType) -> Reply:
+    def _reply(self, piece: Piece, thought: str, scores: list[Score] | UnsetType) -> Reply:
         reply = empty(self.model, is_chat=self.is_chat)
         reply.logprobs = scores
-        _speak(reply, text, thinking)
+        if isinstance(reply, GenerateReply):
+            reply.response, reply.thinking = piece.text, thought or UNSET
+        elif isinstance(reply, ChatReply):
+            calls = told(piece.calls, self._calls)
+            self._calls += len(calls)
+            reply.message = Said(content=piece.text, thinking=thought or UNSET, tool_calls=calls or UNSET)
         return reply
 
     def _last(self, piece: Piece) -> Reply:
@@ -155,19 +149,18 @@ def _token(logprob: TokenLogprob) -> dict[str, Any]:
     return {"token": data.decode("utf-8", "replace"), "logprob": logprob.logprob, "bytes": list(data)}
 
 
-def _speak(reply: Reply, text: str, thinking: str) -> None:
-    if isinstance(reply, ChatReply):
-        reply.message.content = text
-        reply.message.thinking = thinking or UNSET
-    elif isinstance(reply, GenerateReply):
-        reply.response = text
-        reply.thinking = thinking or UNSET
-
-
-def _spoken(reply: Reply) -> tuple[str, str]:
-    if isinstance(reply, ChatReply):
-        return reply.message.content, reply.message.thinking or ""
-    return (reply.response, reply.thinking or "") if isinstance(reply, GenerateReply) else ("", "")
+def _join(last: Reply, replies: Sequence[Reply]) -> None:
+    """Have the last reply say what all of them do."""
+    if isinstance(last, ChatReply):
+        messages = [reply.message for reply in replies if isinstance(reply, ChatReply)]
+        calls = [call for message in messages for call in message.tool_calls or ()]
+        last.message.content = "".join(message.content for message in messages)
+        last.message.thinking = "".join(message.thinking or "" for message in messages) or UNSET
+        last.message.tool_calls = calls or UNSET
+    elif isinstance(last, GenerateReply):
+        several = [reply for reply in replies if isinstance(reply, GenerateReply)]
+        last.response = "".join(reply.response for reply in several)
+        last.thinking = "".join(reply.thinking or "" for reply in several) or UNSET
 
 
 def _count(reply: Reply, piece: Piece, load_seconds: float) -> None:

@@ -1,16 +1,19 @@
 """From what OpenAI's bodies share to ours: sampling, and what a template may see of a wish to think."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...params import SamplingParams
-from ..asked import sampling
+from ..asked import ANY_OBJECT, sampling
 from ..endpoint import invalid
-from .types import Asked, Effort
+from .types import Asked, Effort, FlatSchema, JsonObject, JsonSchema, PlainText
 
 
 def sampled(body: Asked, **more: Any) -> SamplingParams:
     """The sampling that `body` asks for, with what only some endpoints have. Raises `InvalidParameter`."""
+    schema = more.pop("schema", None)
+    if schema is not None and body.schema is not None:
+        raise invalid("schema", "schema says what the answer must look like, and so does another field; give one")
     return sampling(
         temperature=body.temperature,
         top_p=body.top_p,
@@ -25,8 +28,22 @@ def sampled(body: Asked, **more: Any) -> SamplingParams:
         repetition_penalty=body.repetition_penalty,
         stop_token_ids=body.stop_token_ids,
         ignore_eos=body.ignore_eos,
+        schema=body.schema if schema is None else schema,
+        regex=body.regex,
+        choice=body.choice,
+        grammar=body.grammar,
         **more,
     )
+
+
+def schema_of(form: PlainText | JsonObject | JsonSchema | FlatSchema | None) -> Mapping[str, Any] | None:
+    """The schema of the answer that is asked for; None where it may be any text."""
+    if form is None or isinstance(form, PlainText):
+        return None
+    if isinstance(form, JsonObject):
+        return ANY_OBJECT
+    named = form.json_schema if isinstance(form, JsonSchema) else form
+    return ANY_OBJECT if named.schema is None else named.schema
 
 
 def thinking(effort: Effort | None) -> dict[str, Any]:

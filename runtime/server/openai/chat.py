@@ -1,34 +1,53 @@
 """/v1/chat/completions: from its body to what is asked, and from the pieces of the answer to its words."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from msgspec import UNSET
 
 from ...hosting.asking import Ask, Piece
-from ..asked import seconds, variables
+from ..asked import Names, seconds, variables
 from ..endpoint import invalid
 from ..sse import event
-from .asking import sampled, thinking
+from . import tools
+from .asking import sampled, schema_of, thinking
 from .results import Answer, ChatCompletion, Choice, Chunk, ChunkChoice, Delta
+from .tools import CallDelta, Called, Function
 from .types import ChatBody, Message
 from .wording import DONE, EventScribe, Head, Tally, counted, finish, scores
 
-NAMES = {"prompt": "messages"}
+FORMAT = "response_format"
 
 
 def to_ask(body: ChatBody) -> Ask:
     """What `body` asks. Raises `Refused` and `InvalidParameter`."""
-    params = sampled(body, max_tokens=_most_tokens(body), n=body.n, logprobs=_alternatives(body))
+    params = sampled(
+        body,
+        max_tokens=_most_tokens(body),
+        n=body.n,
+        logprobs=_alternatives(body),
+        schema=schema_of(body.response_format),
+    )
     return Ask(
         model=body.model,
         messages=[plain(message, place) for place, message in enumerate(body.messages)],
         variables={**thinking(body.reasoning_effort), **variables(body.chat_template_kwargs)},
+        tools=tools.offered(body.tools),
+        tool_choice=tools.choice(body.tool_choice),
+        parallel_calls=body.parallel_tool_calls is not False,
         params=params,
         priority=body.priority or 0,
         keep_alive=seconds(body.keep_alive),
         watched=bool(body.stream),
     )
+
+
+def names(body: ChatBody) -> Names:
+    """What the fields are called here."""
+    formed = {} if body.response_format is None else {"schema": FORMAT}
+    called = {} if body.tools is None or body.grammar is not None else {"grammar": "tools"}
+    return {"prompt": "messages", **formed, **called}
 
 
 def plain(message: Message, place: int) -> dict[str, Any]:
@@ -39,8 +58,9 @@ def plain(message: Message, place: int) -> dict[str, Any]:
     role = "system" if message.role == "developer" else message.role
     said = {"role": role, "content": content if isinstance(content, str) else "\n".join(p.text for p in content or ())}
     reasoning = message.reasoning_content if message.reasoning_content is not None else message.reasoning
-    more = {"name": message.name, "reasoning_content": reasoning}
-    return {**said, **{name: text for name, text in more.items() if text is not None}}
+    more = {"name": message.name, "reasoning_content": reasoning, "tool_call_id": message.tool_call_id}
+    calls = {"tool_calls": tools.in_history(message.tool_calls)} if message.tool_calls else {}
+    return {**said, **{name: text for name, text in more.items() if text is not None}, **calls}
 
 
 def whole(pieces: Sequence[Piece], head: Head) -> ChatCompletion:
@@ -51,19 +71,28 @@ def whole(pieces: Sequence[Piece], head: Head) -> ChatCompletion:
         created=head.created,
         model=head.model,
         system_fingerprint=head.fingerprint,
-        choices=[Choice(one.choice, Answer(one.text), finish(one), scores(one)) for one in choices],
+        choices=[Choice(one.choice, _answer(one), finish(one, called=bool(one.calls)), scores(one)) for one in choices],
         usage=counted(pieces, len(choices)),
     )
 
 
+def _answer(piece: Piece) -> Answer:
+    calls = [Called(id=one.id, function=Function(one.name, one.arguments)) for one in piece.calls]
+    thought = piece.thought or UNSET
+    return Answer(piece.text if piece.text or not calls else None, "assistant", None, thought, thought, calls or UNSET)
+
+
 class ChatScribe(EventScribe):
-    """The answer in chunks: the role, the text, the reason it ended, and where it was asked for the tokens."""
+    """The answer in chunks: the role, what is thought, said and called, the reason it ended, and where it was asked for
+    the tokens.
+    """
 
     def __init__(self, head: Head, answers: int, *, include_usage: bool) -> None:
         self._head = head
         self._answers = answers
         self._include_usage = include_usage
         self._tally = Tally(answers)
+        self._calls: Counter[int] = Counter()  # told so far, of each choice
 
     def write(self, piece: Piece) -> Iterator[bytes]:
         self._tally.add(piece)
@@ -71,11 +100,25 @@ class ChatScribe(EventScribe):
             for choice in range(self._answers):
                 yield self._chunk(ChunkChoice(choice, Delta("assistant", "")))
             return
+        if piece.thought:
+            thought = Delta(reasoning=piece.thought, reasoning_content=piece.thought)
+            yield self._chunk(ChunkChoice(piece.choice, thought))
         scored = scores(piece)
         if piece.text or (scored is not None and scored.content):
             yield self._chunk(ChunkChoice(piece.choice, Delta(content=piece.text), scored))
+        if piece.calls:
+            yield self._chunk(ChunkChoice(piece.choice, Delta(tool_calls=self._called(piece))))
         if piece.finish_reason is not None:
-            yield self._chunk(ChunkChoice(piece.choice, Delta(), finish_reason=finish(piece)))
+            ended = finish(piece, called=self._calls[piece.choice] > 0)
+            yield self._chunk(ChunkChoice(piece.choice, Delta(), finish_reason=ended))
+
+    def _called(self, piece: Piece) -> list[CallDelta]:
+        before = self._calls[piece.choice]
+        self._calls[piece.choice] += len(piece.calls)
+        return [
+            CallDelta(index=place, id=one.id, function=Function(one.name, one.arguments))
+            for place, one in enumerate(piece.calls, start=before)
+        ]
 
     def end(self) -> Iterator[bytes]:
         if self._include_usage:

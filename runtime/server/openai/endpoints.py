@@ -15,13 +15,15 @@ from ..streaming import gather, stream
 from . import chat, completions, responses
 from .embeddings import embeddings, inputs
 from .models import models, named
+from .response_events import ResponseScribe
+from .response_items import whole
 from .results import ChatCompletion, Embeddings, Model, Models, TextCompletion
 from .types import ChatBody, CompletionBody, EmbeddingBody, ResponseBody
 from .wording import OPENAI, Head
 
 
 async def chat_completions(server: Server, body: ChatBody, request: Request) -> Response:
-    with naming(chat.NAMES):
+    with naming(chat.names(body)):
         ask, head = chat.to_ask(body), _head(server, request, body.model)
         if body.stream:
             usage = body.stream_options is not None and bool(body.stream_options.include_usage)
@@ -44,11 +46,11 @@ async def text_completions(server: Server, body: CompletionBody, request: Reques
 
 
 async def make_response(server: Server, body: ResponseBody, request: Request) -> Response:
-    with naming(responses.NAMES):
+    with naming(responses.names(body)):
         ask, head = responses.to_ask(body), _head(server, request, body.model)
         if body.stream:
-            return await stream(server.host, [ask], request, responses.ResponseScribe(body, head))
-        return json_response(responses.whole(await gather(server.host, [ask], request), body, head))
+            return await stream(server.host, [ask], request, ResponseScribe(body, head))
+        return json_response(whole(await gather(server.host, [ask], request), body, head))
 
 
 async def embed(server: Server, body: EmbeddingBody, _request: Request) -> Response:

@@ -4,7 +4,9 @@ from typing import Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-Finish = Literal["stop", "length"]
+from .tools import CallDelta, Called
+
+Finish = Literal["stop", "length", "tool_calls"]
 
 
 class Spelled(Struct):
@@ -40,9 +42,14 @@ class Usage(Struct):
 
 
 class Answer(Struct):
-    content: str
+    """`content` is None of an answer that only calls. What was thought goes by both names that clients look for."""
+
+    content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: None = None
+    reasoning: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[Called] | UnsetType = UNSET
 
 
 class Choice(Struct):
@@ -65,6 +72,9 @@ class ChatCompletion(Struct, kw_only=True):
 class Delta(Struct, omit_defaults=True):
     role: Literal["assistant"] | None = None
     content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[CallDelta] | None = None
 
 
 class ChunkChoice(Struct):

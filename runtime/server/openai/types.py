@@ -13,11 +13,13 @@ from ..limits import (
     Alternatives,
     Answers,
     Bias,
+    Choices,
     Count,
     NoItems,
     Nothing,
     Penalty,
     Priority,
+    Schema,
     Seed,
     Share,
     Stop,
@@ -39,7 +41,13 @@ IGNORED = (
     "prompt_cache_key",
     "prompt_cache_retention",
     "prediction",
-    "parallel_tool_calls",
+    "tools[].strict",
+    "response_format.json_schema.name",
+    "response_format.json_schema.description",
+    "response_format.json_schema.strict",
+    "text.format.name",
+    "text.format.description",
+    "text.format.strict",
     "stream_options.include_obfuscation",
 )
 
@@ -63,6 +71,10 @@ class Asked(Struct, kw_only=True, forbid_unknown_fields=True):
     repetition_penalty: Above | None = None
     stop_token_ids: list[Token] | None = None
     ignore_eos: bool | None = None
+    schema: Schema | str | None = None
+    regex: str | None = None
+    choice: Choices | None = None
+    grammar: str | None = None
     priority: Priority | None = None
     keep_alive: float | str | None = None
 
@@ -89,10 +101,51 @@ class TextPart(Struct, forbid_unknown_fields=True):
     text: str
 
 
-class Message(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A message of a conversation. `developer` is another word for `system`."""
+class CalledFunction(Struct, forbid_unknown_fields=True):
+    """`arguments` are JSON."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    name: str
+    arguments: str
+
+
+class CalledBefore(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A tool that the model called in an earlier answer. `index` comes back from streams, and tells nothing."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: int | None = None
+
+
+class ToolFunction(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A function that the model may call. Where it must, its `parameters` are held to their schema, `strict` or not."""
+
+    name: Name
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Struct, kw_only=True, forbid_unknown_fields=True):
+    type: Literal["function"]
+    function: ToolFunction
+
+
+class FunctionName(Struct, forbid_unknown_fields=True):
+    name: Name
+
+
+class NamedTool(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The tool that must be called."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+class Message(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A message of a conversation. `developer` is another word for `system`; of `tool` it is what a call gave."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     name: str | None = None
     reasoning_content: str | None = None
@@ -101,13 +154,35 @@ class Message(Struct, kw_only=True, forbid_unknown_fields=True):
     annotations: NoItems | None = None
     audio: Nothing = None
     function_call: Nothing = None
-    tool_calls: NoItems | None = None
+    tool_calls: list[CalledBefore] | None = None
+    tool_call_id: str | None = None
 
 
-class PlainText(Struct, forbid_unknown_fields=True):
+class PlainText(Struct, tag_field="type", tag="text", forbid_unknown_fields=True):
     """The form of an answer: text."""
 
-    type: Literal["text"]
+
+class JsonObject(Struct, tag_field="type", tag="json_object", forbid_unknown_fields=True):
+    """The form of an answer: any JSON object."""
+
+
+class NamedSchema(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Every answer is held to its schema, `strict` or not; `name` and `description` are for who asks."""
+
+    name: str
+    schema: Schema | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class JsonSchema(Struct, tag_field="type", tag="json_schema", forbid_unknown_fields=True):
+    """The form of an answer: JSON of that schema."""
+
+    json_schema: NamedSchema
+
+
+class FlatSchema(NamedSchema, tag_field="type", tag="json_schema", kw_only=True, forbid_unknown_fields=True):
+    """The same, as responses write it."""
 
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
@@ -127,12 +202,12 @@ class ChatBody(Asked, kw_only=True, forbid_unknown_fields=True):
     chat_template_kwargs: dict[str, Any] | None = None
 
     prediction: dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
 
-    response_format: PlainText | None = None
+    response_format: PlainText | JsonObject | JsonSchema | None = None
     modalities: list[Literal["text"]] | None = None
-    tools: NoItems | None = None
-    tool_choice: Literal["none", "auto"] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
     functions: NoItems | None = None
     function_call: Literal["none", "auto"] | None = None
     audio: Nothing = None
@@ -155,23 +230,45 @@ class CompletionBody(Asked, kw_only=True, forbid_unknown_fields=True):
 
 
 class SaidPart(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A part of a message of a response, as input or as output of an earlier one."""
+    """A part of what was said or thought, as input or as output of an earlier response."""
 
-    type: Literal["input_text", "output_text"]
+    type: Literal["input_text", "output_text", "summary_text", "reasoning_text"]
     text: str
     annotations: NoItems | None = None
     logprobs: list[Any] | None = None
 
 
 class Item(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A message. `id`, `status` and `phase` of an earlier answer may come back with it."""
+    """A message; or a call of an earlier answer, what it gave, or what the model thought before it.
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[SaidPart]
-    type: Literal["message"] = "message"
+    `id`, `status` and `phase` of an earlier answer may come back with it.
+    """
+
+    type: Literal["message", "function_call", "function_call_output", "reasoning"] = "message"
+    role: Literal["system", "developer", "user", "assistant"] | None = None
+    content: str | list[SaidPart] | None = None
+    call_id: str | None = None
+    name: str | None = None
+    arguments: str | None = None
+    output: str | list[SaidPart] | None = None
+    summary: list[SaidPart] | None = None
+    encrypted_content: Nothing = None
     id: str | None = None
     status: str | None = None
     phase: str | None = None
+
+
+class FlatTool(ToolFunction, kw_only=True, forbid_unknown_fields=True):
+    """A function that the model may call, as responses write it."""
+
+    type: Literal["function"]
+
+
+class OneTool(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The tool that must be called, as responses write it."""
+
+    type: Literal["function"]
+    name: Name
 
 
 class Reasoning(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -183,9 +280,9 @@ class Reasoning(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class TextForm(Struct, kw_only=True, forbid_unknown_fields=True):
-    """The form of an answer: text."""
+    """The form of an answer."""
 
-    format: PlainText | None = None
+    format: PlainText | JsonObject | FlatSchema | None = None
     verbosity: Nothing = None
 
 
@@ -207,10 +304,9 @@ class ResponseBody(Asked, kw_only=True, forbid_unknown_fields=True):
     text: TextForm | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
+    tools: list[FlatTool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | OneTool | None = None
     parallel_tool_calls: bool | None = None
-
-    tools: NoItems | None = None
-    tool_choice: Literal["none", "auto"] | None = None
     max_tool_calls: Nothing = None
     previous_response_id: Nothing = None
     conversation: Nothing = None

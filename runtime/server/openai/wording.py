@@ -94,9 +94,11 @@ def counted(pieces: Sequence[Piece], answers: int = 1) -> Usage:
     return tally.usage
 
 
-def finish(piece: Piece) -> Finish:
-    """Why it ended, in OpenAI's words."""
-    return "length" if piece.finish_reason == "length" else "stop"
+def finish(piece: Piece, *, called: bool = False) -> Finish:
+    """Why it ended, in OpenAI's words. `called`: the answer wants tools called."""
+    if piece.finish_reason == "length":
+        return "length"
+    return "tool_calls" if called else "stop"
 
 
 def spoken(piece: Piece) -> Sequence[TokenLogprob]:

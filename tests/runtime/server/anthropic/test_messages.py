@@ -12,7 +12,7 @@ from anthropic import AsyncAnthropic
 from unillm.runtime.engine import Engine
 from unillm.runtime.hosting.asking import Fault, Piece
 from unillm.runtime.params import SamplingParams
-from unillm.runtime.server.anthropic.messages import MessageScribe
+from unillm.runtime.server.anthropic.events import MessageScribe
 from unillm.runtime.server.anthropic.types import Message, MessagesBody
 from unillm.tests.support.serving import Serving
 
@@ -54,8 +54,8 @@ def test_the_events_come_in_order(server: Serving) -> None:
     deltas = kinds.count("content_block_delta")
     assert kinds == [
         "message_start",
-        "content_block_start",
         "ping",
+        "content_block_start",
         *["content_block_delta"] * deltas,
         "content_block_stop",
         "message_delta",
@@ -126,7 +126,7 @@ REFUSED: list[tuple[str, Any]] = [
     ("messages", [{"role": "tool", "content": "x"}]),
     ("messages", [{"role": "user", "content": [{"type": "image", "source": {}}]}]),
     ("messages", [{"role": "user", "content": [{"type": "text"}]}]),
-    ("messages", [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a"}]}]),
+    ("messages", [{"role": "user", "content": [{"type": "tool_result", "content": "a"}]}]),
     ("system", [{"type": "image"}]),
     ("temperature", -1),
     ("top_p", 2),

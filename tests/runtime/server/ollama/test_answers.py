@@ -194,8 +194,13 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [  # A38
     ("/api/generate", {"prompt": "x", "think": True}, 400, '"{}" does not support thinking'),
     ("/api/generate", {"prompt": "x", "suffix": "y"}, 400, '"{}" does not support insert'),
     ("/api/generate", {"prompt": "x", "images": ["aGk="]}, 400, '"{}" does not support images'),
-    ("/api/chat", {"messages": SAID, "tools": [{"type": "function"}]}, 400, '"{}" does not support tools'),
-    ("/api/chat", {"messages": SAID, "format": "json"}, 400, "format is not supported: answers are free text"),
+    ("/api/chat", {"messages": SAID, "tools": [{"function": {"name": "f"}}]}, 400, '"{}" does not support tools'),
+    (
+        "/api/chat",
+        {"messages": SAID, "format": "yaml"},
+        400,
+        'invalid format: "yaml"; expected "json" or a valid JSON Schema object',
+    ),
     ("/api/generate", {"prompt": "x", "top_logprobs": 21}, 400, "top_logprobs must be between 0 and 20"),
     (
         "/api/generate",

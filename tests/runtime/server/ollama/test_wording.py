@@ -6,20 +6,19 @@ import pytest
 from unillm.runtime.hosting.asking import Fault, Piece
 from unillm.runtime.results import Timings, TokenLogprob, Usage
 from unillm.runtime.server.ollama.results import ChatReply, GenerateReply
-from unillm.runtime.server.ollama.thinking import Thoughts
 from unillm.runtime.server.ollama.wording import BUSY, Lines, Wording, sentence
 
 TIMINGS = Timings(queued=0.25, first_token=0.75, total=2.75, prompt_tokens_per_second=6, tokens_per_second=1)
 PIECES = [
     Piece(prompt_tokens=[1, 2, 3], truncated=4, load_seconds=1.5),
-    Piece(text="<think>Hm", token_ids=[4, 5]),
-    Piece(text=".</think> 18", token_ids=[6, 7]),
+    Piece(thought="Hm", token_ids=[4, 5]),
+    Piece(thought=".", text="18", token_ids=[6, 7]),
     Piece(text="0", token_ids=[8], finish_reason="stop", usage=Usage(3, 5, 1), timings=TIMINGS),
 ]
 
 
 def test_a_whole_answer_has_its_thoughts_apart_and_its_counts() -> None:
-    reply = Wording("m", is_chat=True, thoughts=Thoughts()).whole(PIECES)
+    reply = Wording("m", is_chat=True).whole(PIECES)
     assert isinstance(reply, ChatReply)
     assert (reply.message.thinking, reply.message.content) == ("Hm.", "180")
     assert (reply.done, reply.done_reason, reply.truncated) == (True, "stop", 4)
@@ -29,7 +28,7 @@ def test_a_whole_answer_has_its_thoughts_apart_and_its_counts() -> None:
 
 
 def test_thoughts_that_nobody_wants_are_kept_back() -> None:
-    reply = Wording("m", is_chat=True, thoughts=Thoughts(), tells_thoughts=False).whole(PIECES)
+    reply = Wording("m", is_chat=True, tells_thoughts=False).whole(PIECES)
     assert isinstance(reply, ChatReply)
     assert (reply.message.thinking, reply.message.content) == (msgspec.UNSET, "180")
 
@@ -37,7 +36,7 @@ def test_thoughts_that_nobody_wants_are_kept_back() -> None:
 def test_a_stream_has_a_line_for_each_piece_and_ends_with_the_tokens_to_go_on_from() -> None:
     scribe = Lines(Wording("m", is_chat=False, keeps=True))
     lines = [msgspec.json.decode(line, type=GenerateReply) for piece in PIECES for line in scribe.write(piece)]
-    assert [one.response for one in lines] == ["<think>Hm", ".</think> 18", "0", ""]
+    assert [one.response for one in lines] == ["", "18", "0", ""]
     assert [one.done for one in lines] == [False, False, False, True]
     assert lines[-1].context == [1, 2, 3, 4, 5, 6, 7, 8]
 
