@@ -161,7 +161,7 @@ class There:
         from ..runtime.client.wire import Reading, question  # late: it brings what talks to servers
 
         asked = question(self.name, said, params, raw=raw, usual=True)
-        reading = _Interruptible(self.client.read(asked, Reading("")))
+        reading = Interruptible(self.client.read(asked, Reading("")))
         return Answer(reading, reading.stop, reading.close)
 
     def count(self, said: Sequence[Message]) -> int | None:
@@ -192,7 +192,7 @@ class _Left(BaseException):
     """Nobody wants the rest. Nothing that reads from a server mistakes it for an error of its own."""
 
 
-class _Interruptible(Iterator[Update]):
+class Interruptible(Iterator[Update]):
     """A server's updates, until `stop`: nothing of ours is in the midst of anything while they are waited for."""
 
     def __init__(self, updates: Generator[Update, None, None]) -> None:
