@@ -4,11 +4,10 @@ This file knows tensors and the C structures; which call it serves is for the ta
 made by whoever loads a model and reaches the operations through the model's layers.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from ctypes import Array, Structure, byref, c_int64
+from collections.abc import Sequence
+from ctypes import c_int64
 from dataclasses import replace
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from ...quantized import FILE, TILE_ROWS, TILED, QuantizedTensor
 from .. import reference
 from ..operands import Norm, Rotation
 from . import library as c
+from .calls import Caller
 from .tape import NotRecordable
 
 NUMBERS: Final = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 30}
@@ -47,32 +47,8 @@ _SILU: Final = 0
 _Strides: Final = c_int64 * 3
 
 
-class Tape(Protocol):
-    """Where calls are noted: `tape.py`."""
-
-    def add(self, function: Any, operands: Structure) -> None: ...
-
-
-class Kernels:
-    """The kernels with their threads. `exact`: products take activations as they are, not rounded to 8 bits."""
-
-    def __init__(self, context: c.Context, name: str, *, exact: bool = False) -> None:
-        self.name, self.exact = name, exact
-        self._context, self._library = context, context.library
-        self._tape: Tape | None = None
-
-    @classmethod
-    def open(cls, threads: int, *, exact: bool = False, instruction_set: str | None = None) -> Self | None:
-        """None where the package was built without them, or for another machine."""
-        path = c.library_file()
-        if path is None:
-            return None
-        try:
-            loaded = c.library(path)
-        except OSError:
-            return None
-        name = instruction_set or c.instruction_sets(loaded)[0]
-        return cls(c.Context(loaded, threads, name), name, exact=exact)
+class Kernels(Caller):
+    """The operations that the library has. What it returns is new, unless it says otherwise."""
 
     def packs(self, weight: QuantizedTensor) -> bool:
         return len(weight.shape) in (2, 3) and weight.layout == FILE and self._packed_bytes(weight) > 0
@@ -384,25 +360,6 @@ class Kernels:
         )
         self._call(self._library.unillm_attend, call)
         return out
-
-    def _call(self, function: Any, operands: Structure) -> None:
-        """The one way to a kernel of a forward pass, so that a recorded step holds all of them."""
-        if self._tape is not None:
-            self._tape.add(function, operands)
-        function(self._context.handle, byref(operands))
-
-    @contextmanager
-    def recording(self, tape: Tape) -> Iterator[None]:
-        """Calls are made, and noted on `tape` too."""
-        self._tape = tape
-        try:
-            yield
-        finally:
-            self._tape = None
-
-    def replay(self, steps: "Array[c.Step]", nanoseconds: "Array[c_int64] | None" = None) -> None:
-        """Make recorded calls again; what each takes is added to `nanoseconds`."""
-        self._library.unillm_replay(self._context.handle, steps, len(steps), nanoseconds)
 
     def _packed_bytes(self, weight: QuantizedTensor) -> int:
         kind = _KINDS.get(weight.kind)
