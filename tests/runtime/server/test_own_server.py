@@ -76,7 +76,10 @@ def test_the_context_of_a_request_counts_before_that_of_the_recipe(
 ) -> None:
     """A42: what a request says, else what the model's recipe says, else what the model was made for."""
     name, _ = pulled
-    loaded = lambda: {one.model or "": one.context_length for one in client.ps().models}  # noqa: E731 - asked twice
+
+    def loaded() -> dict[str, int | None]:
+        return {one.model or "": one.context_length for one in client.ps().models}
+
     client.generate(model=name, prompt=" abc", options=GREEDY)
     assert 128 in loaded().values()
     client.generate(model=name, prompt=" abc", options={**GREEDY, "num_ctx": 256})
@@ -131,9 +134,10 @@ def _text_processes(own: Serving) -> list[psutil.Process]:
 
 def _words(process: psutil.Process) -> list[str]:
     try:
-        return process.cmdline()
+        words: list[str] = process.cmdline()
     except psutil.Error:
         return []
+    return words
 
 
 def test_the_log_has_no_folder_in_it(own: Serving) -> None:

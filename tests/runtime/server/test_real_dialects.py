@@ -73,7 +73,7 @@ def test_anthropics_client_gets_the_same(smol: Serving) -> None:
             asking["messages"] = [{"role": "user", "content": SKY}]
             whole = await client.messages.create(**asking)
             async with client.messages.stream(**asking) as stream:
-                return whole.content[0].text, await stream.get_final_text()  # type: ignore[union-attr]
+                return whole.content[0].text, await stream.get_final_text()
 
     assert set(asyncio.run(asked())) == {_by_ollama(smol)}
 

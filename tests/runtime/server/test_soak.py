@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from statistics import linear_regression
 from time import monotonic, sleep
 
 import httpx
@@ -199,6 +200,4 @@ def _look(processes: list[psutil.Process], at: float) -> Look:
 
 def _slope(points: list[tuple[float, float]]) -> float:
     """Of the straight line with the least squares."""
-    xs, ys = zip(*points, strict=True)
-    x, y = sum(xs) / len(xs), sum(ys) / len(ys)
-    return sum((a - x) * (b - y) for a, b in points) / sum((a - x) ** 2 for a in xs)
+    return linear_regression(*zip(*points, strict=True)).slope
