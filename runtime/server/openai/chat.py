@@ -55,6 +55,8 @@ def plain(message: Message, place: int) -> dict[str, Any]:
     content = message.content if message.content is not None else message.refusal
     if content is None and message.role != "assistant":
         raise invalid(f"messages[{place}].content", f"messages[{place}].content is missing")
+    if message.role == "tool" and message.tool_call_id is None:
+        raise invalid(f"messages[{place}].tool_call_id", f"messages[{place}].tool_call_id is missing")
     role = "system" if message.role == "developer" else message.role
     said = {"role": role, "content": content if isinstance(content, str) else "\n".join(p.text for p in content or ())}
     reasoning = message.reasoning_content if message.reasoning_content is not None else message.reasoning

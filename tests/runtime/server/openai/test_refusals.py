@@ -39,6 +39,11 @@ EVERYWHERE: list[tuple[str, Any]] = [
     ("stop", ["a"] * 65),
     ("stop_token_ids", [-1]),
     ("ignore_eos", "yes"),
+    ("schema", {"type": "nothing"}),
+    ("schema", "nothing"),
+    ("regex", "("),
+    ("choice", []),
+    ("grammar", "start: nothing"),
     ("priority", "high"),
     ("keep_alive", "soon"),
     ("stream", "yes"),
@@ -71,7 +76,9 @@ OWN: dict[str, list[tuple[str, Any]]] = {
         ("chat_template_kwargs", {"big": 2**70}),
         ("tools", [{"type": "function"}]),
         ("tool_choice", "required"),
-        ("response_format", {"type": "json_object"}),
+        ("response_format", {"type": "xml"}),
+        ("response_format", {"type": "json_schema"}),
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "nothing"}}}),
         ("functions", [{}]),
         ("audio", {}),
         ("modalities", ["audio"]),
@@ -98,7 +105,7 @@ OWN: dict[str, list[tuple[str, Any]]] = {
     RESPONSES: [
         ("input", []),
         ("input", 3),
-        ("input", [{"type": "function_call_output", "call_id": "a", "output": "b"}]),
+        ("input", [{"type": "function_call_output", "output": "b"}]),
         ("input", [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]),
         ("max_output_tokens", -1),
         ("previous_response_id", "resp_1"),
@@ -107,7 +114,7 @@ OWN: dict[str, list[tuple[str, Any]]] = {
         ("prompt", {"id": "x"}),
         ("truncation", "sometimes"),
         ("include", ["file_search_call.results"]),
-        ("text", {"format": {"type": "json_object"}}),
+        ("text", {"format": {"type": "json_schema", "name": "x", "schema": {"type": "nothing"}}}),
         ("reasoning", {"summary": "auto"}),
         ("max_tool_calls", 1),
         ("tools", [{"type": "web_search"}]),
@@ -132,7 +139,7 @@ def test_what_cannot_be_is_refused_by_name(server: Serving) -> None:
     passed = []
     for path, field, value in CASES:
         answer = server.post(path, **{**USUAL[path], field: value})
-        error = answer.json().get("error", {})
+        error = answer.json().get("error") or {}
         named = (error.get("param") or "").startswith(field) or field == "max_completion_tokens"
         if answer.status_code != 400 or not named or error["type"] != "invalid_request_error":
             passed.append((path, field, value, answer.status_code, answer.text[:200]))
