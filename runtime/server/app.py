@@ -94,7 +94,7 @@ async def _answered(server: Server, endpoint: Endpoint, request: Request) -> Res
 
 def refusal(dialect: Dialect, fault: Fault, status: int, request_id: str) -> Response:
     """`fault` in the words of a dialect, with what its clients go by."""
-    headers = {"X-Error-Kind": fault.kind}
+    headers: dict[str, str] = {"X-Error-Kind": fault.kind}
     if fault.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(fault.retry_after)))
     if fault.kind == "busy" and "waiting" in fault.numbers:

@@ -12,7 +12,7 @@ from unillm.runtime.errors import NonFiniteLogits
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.request import Request
 from unillm.runtime.results import Completion
-from unillm.runtime.sampler import Row, Sample, sample
+from unillm.runtime.sampler import Row, Sample, Unsampled, sample
 from unillm.runtime.wheel import Outcome
 from unillm.tests.runtime.engines import engine_over, greedy
 from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
@@ -104,7 +104,7 @@ def test_what_a_failed_request_computed_is_never_reused() -> None:
 
 
 def test_an_exception_in_the_sampler_fails_the_guilty_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(logits: Tensor, rows: Sequence[Row]) -> list[Sample | NonFiniteLogits]:
+    def failing(logits: Tensor, rows: Sequence[Row]) -> list[Sample | Unsampled]:
         if any(row.chooser.seed == 13 and row.place == 5 for row in rows):
             raise Guilty("on purpose")
         return sample(logits, rows)

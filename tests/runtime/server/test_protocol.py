@@ -7,7 +7,7 @@ import re
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
 
@@ -224,7 +224,7 @@ def test_numbers_of_any_length_are_read_where_anything_may_stand(server: Serving
     assert httpx.post(f"{server.url}/api/generate", content=body, timeout=30).status_code in (200, 400, 404)
 
 
-MAKING = {
+MAKING: dict[str, Callable[[str], dict[str, object]]] = {
     "pull": lambda name: {"model": name, "stream": False},
     "create": lambda name: {"model": name, "from": "nobody", "stream": False},
     "create from": lambda name: {"model": "made", "from": name, "stream": False},

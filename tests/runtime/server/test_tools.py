@@ -210,7 +210,7 @@ def test_our_own_client_and_the_engine_give_calls_and_thoughts(calling: Serving)
 
 def test_what_cannot_be_called_is_refused(calling: Serving) -> None:
     asked: dict[str, Any] = {"messages": [USER], "max_tokens": 4}
-    wrong = [
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "nobody"}}}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools"),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from unillm.runtime.hosting.asking import Fault, Piece
 from unillm.runtime.server.openai.chat import ChatScribe
 from unillm.runtime.server.openai.completions import Echo, TextScribe
-from unillm.runtime.server.openai.responses import ResponseScribe
+from unillm.runtime.server.openai.response_events import ResponseScribe
 from unillm.runtime.server.openai.types import CompletionBody, ResponseBody
 from unillm.runtime.server.openai.wording import Head
 
