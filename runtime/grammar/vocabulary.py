@@ -13,6 +13,7 @@ from llguidance import LLTokenizer, TokenizerWrapper
 from ..text.errors import TokenizerFault
 from ..text.tokenizer import Tokenizer
 
+MOST_KNOWN: Final = 1024  # texts
 _END: Final = b"<|end of the answer|>"
 
 
@@ -32,12 +33,20 @@ class TokenBytes(TokenizerWrapper):
         self.bos_token_id, self.eos_token_id = None, size
         self.is_tokenizer_wrapper = True  # by which the library knows what it may ask of this
         self._tokenizer = tokenizer
+        self._known: dict[bytes, list[int]] = {}  # the keys of a schema must follow again and again
 
     def __call__(self, text: str | bytes) -> list[int]:
         """How `text` is cut that must follow in the midst of an answer: as the model saw it cut in training, where its
         tokenizer puts nothing of its own around it; else into as few tokens as will do, more or less.
         """
         wanted = text.encode() if isinstance(text, str) else text
+        if wanted not in self._known:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            self._known[wanted] = self._cut(wanted)
+        return self._known[wanted]
+
+    def _cut(self, wanted: bytes) -> list[int]:
         try:
             ids = self._tokenizer.encode(wanted.decode(), bos=False)
         except (TokenizerFault, UnicodeDecodeError):
