@@ -1,5 +1,6 @@
 """Random JSON schemas of every kind that is supported, the same ones for the same seed."""
 
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -22,7 +23,7 @@ def random_schema(seed: int) -> Schema:
 
 
 def _any(chance: Random, depth: int) -> Schema:
-    kinds = [_text, _integer, _number, _enum, _plain]
+    kinds: list[Callable[[Random, int], Schema]] = [_text, _integer, _number, _enum, _plain]
     if depth > 0:
         kinds += [_object, _list, _tuple, _either, _both]
     return chance.choice(kinds)(chance, depth)
