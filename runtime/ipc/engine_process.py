@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _MEASURED_EVERY = 0.25  # seconds: how old what is told of a busy engine may be
 _PREPARERS = 2
+_TOLD_EVERY = 0.02  # seconds: nobody sees tokens come in less, and telling them costs as much as each takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,28 @@ class Prepared:
 
 
 class Peer:
-    """Somebody connected: the requests that came from there, and what is to be told at the end of a turn."""
+    """Somebody connected: the requests that came from there, and what is to be told of them.
+
+    While steps are fast what several of them did is told at once, unless an answer has ended.
+    """
 
     def __init__(self, connection: Any, process: "EngineProcess") -> None:
         self.ids: dict[int, tuple[str, ...]] = {}
         self.preparing: set[int] = set()
-        self.fresh: list[Tokens] = []
+        self._fresh: dict[tuple[int, int], Tokens] = {}
+        self._told = 0.0
         self.channel: Channel[ToEngine] = Channel(connection, ToEngine, lambda message: process.hear(self, message))
 
-    def flush(self) -> None:
-        if self.fresh:
-            self.channel.send(Step(self.fresh))
-            self.fresh = []
+    def add(self, new: Tokens) -> None:
+        answer = (new.number, new.choice)
+        before = self._fresh.get(answer)
+        self._fresh[answer] = new if before is None else before.and_then(new)
+
+    def flush(self, *, now: bool) -> None:
+        """Tell what is fresh, if it is time or must be `now`."""
+        if self._fresh and (now or monotonic() - self._told >= _TOLD_EVERY):
+            self.channel.send(Step(list(self._fresh.values())))
+            self._fresh, self._told = {}, monotonic()
 
 
 class EngineProcess:
@@ -125,7 +136,7 @@ class EngineProcess:
                     self._measure(engine)
                 peer, message = self._inbox.get(block=not self._askers)
                 self._do(engine, peer, message)
-                self._hand_out(engine)
+                self._hand_out(engine, now=True)  # what was asked for may take its time
 
     def _measure(self, engine: "Engine") -> None:
         self._stats, self._measured = asdict(engine.stats()), monotonic()
@@ -176,7 +187,7 @@ class EngineProcess:
 
     def _refuse(self, peer: Peer, number: int, error: Exception) -> None:
         _log_unforeseen(error)
-        peer.fresh.append(Tokens(number, 0, [], finish_reason="error", fault=fault_of(error)))
+        peer.add(Tokens(number, 0, [], finish_reason="error", fault=fault_of(error)))
 
     def _abort(self, engine: "Engine", peer: Peer, asked: Abort) -> None:
         peer.preparing.discard(asked.number)
@@ -201,17 +212,18 @@ class EngineProcess:
             for known in ids:
                 engine.abort(known)
 
-    def _hand_out(self, engine: "Engine") -> None:
+    def _hand_out(self, engine: "Engine", *, now: bool = False) -> None:
         for update in engine.poll():
             peer, number, choice = self._askers[update.id]
-            peer.fresh.append(_tokens(update, number, choice))
+            peer.add(_tokens(update, number, choice))
             if update.completion is not None:
+                now = True
                 _log_unforeseen(update.completion.error)
                 del self._askers[update.id]
                 if not any(known in self._askers for known in peer.ids[number]):
                     del peer.ids[number]
         for peer in self._peers:
-            peer.flush()
+            peer.flush(now=now)
 
 
 def main() -> None:

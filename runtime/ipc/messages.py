@@ -5,10 +5,12 @@ number of models. An engine process computes for one model. The front asks a tex
 the engine, and tells the front in text what comes of them. The front itself asks an engine only how it is.
 """
 
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import structs
 
 from ...registry.files import Format, ModelFiles
 from ...registry.files import Message as SaidBefore
@@ -129,9 +131,15 @@ class Tokens(msgspec.Struct, array_like=True, frozen=True):
     fault: Fault | None = None
     formed: bool = False
 
+    def and_then(self, new: "Tokens") -> "Tokens":
+        """Both as one: `new` is of the same answer, which had not ended."""
+        told = [one for one in (self.logprobs, new.logprobs) if one is not None]
+        logprobs = list(chain(*told)) if told else None
+        return structs.replace(new, tokens=[*self.tokens, *new.tokens], logprobs=logprobs)
+
 
 class Step(msgspec.Struct, tag=True, frozen=True):
-    """What one step of the engine did for whoever is on this connection."""
+    """What steps of the engine did for whoever is on this connection, each answer once."""
 
     tokens: list[Tokens]
 
