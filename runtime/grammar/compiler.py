@@ -1,35 +1,29 @@
-"""From what answers must look like to guides: compiled beside whoever computes, and kept while it is asked for."""
+"""From what answers must look like to guides: compiled beside whoever computes, and kept while it is asked for.
+
+The grammar library is imported with the first form: most processes never need it, and it takes its time.
+"""
 
 from collections import OrderedDict
 from collections.abc import Collection
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
+from functools import cached_property
 from threading import BoundedSemaphore, Lock, Thread, stack_size
-from typing import Final
-
-from llguidance import LLExecutor, LLMatcher, LLParserLimits, LLTokenizer
+from typing import TYPE_CHECKING, Final
 
 from ..errors import NoTokenBytes, NoTokenizer
 from ..text.tokenizer import Tokenizer
 from .forms import Form
 from .guide import Guide
-from .language import in_lark
-from .vocabulary import library_tokens
+
+if TYPE_CHECKING:
+    from llguidance import LLExecutor, LLMatcher, LLTokenizer
 
 MOST_KEPT: Final = 256
 MOST_CHARACTERS: Final = 1 << 21  # of the forms whose grammars are kept
 PATIENCE: Final = 1.5  # seconds for one form; nobody's needs a tenth of it
 COMPILERS: Final = 2  # forms at once
 STACK: Final = 256 << 20  # bytes, of which only those are taken that are used: forms lead deep, and it recurses
-
-# By its makers' measure a step costs at most 15 ms of the lexer's and 1 ms of the parser's, and a state 2 kB.
-LIMITS: Final = LLParserLimits(
-    step_lexer_fuel=200_000,
-    step_max_items=20_000,
-    max_lexer_states=50_000,
-    max_grammar_size=100_000,
-    verbose_errors=False,
-)
 
 
 class Grammars:
@@ -41,7 +35,6 @@ class Grammars:
         self._kept: OrderedDict[Form, LLMatcher] = OrderedDict()
         self._pending: dict[Form, Future[LLMatcher]] = {}
         self._gate, self._making = Lock(), Lock()
-        self._crew = LLExecutor()
         self._places = BoundedSemaphore(COMPILERS)
 
     def guide(self, form: Form, ends: Collection[int]) -> Guide:
@@ -54,7 +47,7 @@ class Grammars:
         """Have `form` ready. Raises what `guide` would."""
         self._compiled(form)
 
-    def _compiled(self, form: Form) -> LLMatcher:
+    def _compiled(self, form: Form) -> "LLMatcher":
         tokens = self._library()
         with self._gate:
             if form in self._kept:
@@ -70,7 +63,7 @@ class Grammars:
         except NotDone:
             raise form.refused(f"it takes more than {PATIENCE} seconds to understand") from None
 
-    def _start(self, form: Form, tokens: LLTokenizer, future: Future[LLMatcher]) -> None:
+    def _start(self, form: Form, tokens: "LLTokenizer", future: "Future[LLMatcher]") -> None:
         """Compile in a thread of its own, which nobody waits for at the end."""
         usual = stack_size(STACK)
         try:
@@ -78,7 +71,7 @@ class Grammars:
         finally:
             stack_size(usual)
 
-    def _run(self, form: Form, tokens: LLTokenizer, future: Future[LLMatcher]) -> None:
+    def _run(self, form: Form, tokens: "LLTokenizer", future: "Future[LLMatcher]") -> None:
         with self._places:
             try:
                 matcher = _compile(form, tokens)
@@ -89,7 +82,7 @@ class Grammars:
                 self._settle(form, matcher)
                 future.set_result(matcher)
 
-    def _settle(self, form: Form, matcher: LLMatcher | None = None) -> None:
+    def _settle(self, form: Form, matcher: "LLMatcher | None" = None) -> None:
         """Nobody waits for `form` any more; what came of it is kept, and of others the longest unused go."""
         with self._gate:
             del self._pending[form]
@@ -100,21 +93,26 @@ class Grammars:
             while len(self._kept) > MOST_KEPT or (size > MOST_CHARACTERS and len(self._kept) > 1):
                 size -= len(self._kept.popitem(last=False)[0].text)
 
-    def _library(self) -> LLTokenizer:
+    @cached_property
+    def _crew(self) -> "LLExecutor":
+        from llguidance import LLExecutor
+
+        return LLExecutor()
+
+    def _library(self) -> "LLTokenizer":
         if self._tokenizer is None:
             raise NoTokenizer(self._name)
         if self._tokenizer.pieces is None:
             raise NoTokenBytes(self._name)
+        from .vocabulary import library_tokens
+
         with self._making:
             if self._tokens is None:
                 self._tokens = library_tokens(self._tokenizer, self._size)
             return self._tokens
 
 
-def _compile(form: Form, tokens: LLTokenizer) -> LLMatcher:
-    matcher = LLMatcher(tokens, in_lark(form), log_level=0, limits=LIMITS)
-    if not matcher.is_error():
-        matcher.compute_bitmask()  # what the first step needs is worked out here, once for all
-    if matcher.is_error():
-        raise form.refused(matcher.get_error())
-    return matcher
+def _compile(form: Form, tokens: "LLTokenizer") -> "LLMatcher":
+    from .language import compiled
+
+    return compiled(form, tokens)

@@ -5,11 +5,13 @@ bits, one a token, and what goes wrong in it stays in it until somebody asks for
 """
 
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from llguidance import LLExecutor, LLMatcher
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from llguidance import LLExecutor, LLMatcher
 
 Bits = NDArray[np.uint32]  # [rows, words]
 
@@ -22,7 +24,7 @@ class Guide:
     `crew` asks many matchers at once.
     """
 
-    def __init__(self, matcher: LLMatcher, size: int, ends: Collection[int], crew: LLExecutor) -> None:
+    def __init__(self, matcher: "LLMatcher", size: int, ends: Collection[int], crew: "LLExecutor") -> None:
         self.matcher = matcher
         self.crew = crew
         self.size = size
