@@ -89,7 +89,7 @@ def endpoint(habits: Habits, port: int = 0) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *said: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
             """Nowhere."""
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as there:

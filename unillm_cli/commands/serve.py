@@ -1,13 +1,14 @@
 """`unillm serve`: answers over HTTP, in the languages of OpenAI, Ollama and Anthropic."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
 from .. import options as of
 from ..errors import UsageError
 from ..session import Session
+from ..settings import Settings
 
 ServedOption = Annotated[
     list[str] | None, Option("--model", "-m", metavar="MODEL", help="Load this model at once; may be given again.")
@@ -53,6 +54,10 @@ def serve(
     context: of.ContextOption = None,
     device: of.DeviceOption = None,
     dtype: of.DtypeOption = None,
+    kv_dtype: of.KVDtypeOption = None,
+    prefix_cache: of.PrefixCacheOption = None,
+    exact: of.ExactOption = None,
+    quantize: of.QuantizeOption = None,
     max_batch_tokens: of.MaxBatchTokensOption = None,
     max_running: of.MaxRunningOption = None,
     cors: CorsOption = None,
@@ -83,7 +88,18 @@ def serve(
     from ...runtime.server.sockets import is_local
     from ...runtime.server.times import read_seconds
 
-    settings = session.settings(context=context, device=device, dtype=dtype, offline=offline)
+    settings = session.settings(
+        context=context,
+        device=device,
+        dtype=dtype,
+        kv_dtype=kv_dtype,
+        prefix_cache=prefix_cache,
+        exact=exact,
+        quantize=quantize,
+        max_batch_tokens=max_batch_tokens,
+        max_running=max_running,
+        offline=offline,
+    )
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key go together", "give both")
     keys = (*(api_key or ()), *_keys_in(api_key_file))
@@ -92,18 +108,11 @@ def serve(
     local = is_local(host)
     if not local and not keys:
         session.output.warn(f"anybody who reaches {host} may use this server: there is no --api-key")
-    engine = {
-        "device": settings.device,
-        "dtype": settings.dtype,
-        "context": settings.context,
-        "batch_tokens": max_batch_tokens,
-        "sequences": max_running,
-    }
     hosting = HostOptions(
         keep_alive=300.0 if keep_alive is None else read_seconds(keep_alive),
         max_queue=max_queue,
         text_workers=tokenizer_workers,
-        engine={name: value for name, value in engine.items() if value is not None},
+        engine=engine_options(settings),
     )
     log_to_stderr("serve", logging.WARNING if session.quiet else logging.INFO)
     serve(
@@ -120,6 +129,25 @@ def serve(
         RegistrySettings.from_environment(settings.environment),
         session.output.say,
     )
+
+
+def engine_options(settings: Settings) -> dict[str, Any]:
+    """What every model is loaded with, under the names of `EngineOptions`."""
+    if settings.draft not in ("ngram", "off"):
+        raise UsageError(f"a server guesses with no model, and UNILLM_DRAFT is {settings.draft}", "ngram or off")
+    options = {
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "context": settings.context,
+        "kv_dtype": settings.kv_dtype,
+        "prefix_cache": settings.prefix_cache,
+        "exact": settings.exact,
+        "quantize": settings.quantize,
+        "draft": settings.draft,
+        "batch_tokens": settings.max_batch_tokens,
+        "sequences": settings.max_running,
+    }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _keys_in(path: Path | None) -> list[str]:

@@ -36,7 +36,9 @@ class Tools:
     @property
     def allowed(self) -> dict[str, Mapping[str, Any]]:
         """The schema of the parameters of each tool that may be called, by its name."""
-        found = {name(tool): function(tool).get("parameters") or {} for tool in self.offered}
+        found: dict[str, Mapping[str, Any]] = {
+            name(tool): function(tool).get("parameters") or {} for tool in self.offered
+        }
         return found if self.choice in (AUTO, REQUIRED) else {self.choice: found[self.choice]}
 
     def check(self) -> None:

@@ -157,9 +157,7 @@ def test_a_form_needs_a_tokenizer_that_tells_the_bytes_of_its_tokens() -> None:
     with engine_over(model()) as engine, pytest.raises(NoTokenizer):
         engine.generate([1, 2], SamplingParams(choice=["a"]))
     silent = ByteTokenizer()
-    silent._vocabulary = type(silent._vocabulary)(  # the same, but for the bytes
-        **{name: getattr(silent._vocabulary, name) for name in silent._vocabulary.__slots__} | {"pieces": None}
-    )
+    silent._vocabulary = replace(silent._vocabulary, pieces=None)
     with engine_over(model(), tokenizer=silent) as engine, pytest.raises(NoTokenBytes):
         engine.generate([1, 2], SamplingParams(choice=["a"]))
 

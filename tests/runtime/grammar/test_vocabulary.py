@@ -102,8 +102,8 @@ def test_a_text_can_be_said_token_by_token(tokenizer: Tokenizer, text: str) -> N
     grammars = Grammars("the model", tokenizer, tokenizer.vocab_size)
     guide = grammars.guide(Form("choice", json.dumps([text, text + " more"])), [0])
     said = b""
+    bits: Bits = np.zeros((1, guide.words), dtype=np.uint32)
     while said != text.encode():
-        bits: Bits = np.zeros((1, guide.words), dtype=np.uint32)
         guide.fill(bits, [()])
         assert guide.failure is None
         token = min(allowed(bits))
