@@ -50,7 +50,7 @@ class SamplingParams:
     ignore_eos: bool = False
     schema: str | Mapping[str, Any] | None = None
     regex: str | None = None
-    choice: Sequence[str] = ()
+    choice: Sequence[str] | None = None
     grammar: str | None = None
 
     def __post_init__(self) -> None:

@@ -133,6 +133,8 @@ def report(error: BaseException) -> Report:
             return _SENTENCES[kind](error)
         if kind in EXIT_CODES:
             return Report(str(error), getattr(error, "hint", None), EXIT_CODES[kind])
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return Report("what was given is not UTF-8 text", "convert it: iconv -f LATIN1 -t UTF-8", Exit.USAGE)
     name = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     hint = "this is a bug in unillm: please report it with what --debug prints"
     return Report(f"unexpected {name}: {error}", hint, Exit.FAILED)

@@ -93,7 +93,7 @@ def _model_optimizer(keys: Keys) -> Method:
 def _compressed(keys: Keys) -> Method:
     formats = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mxfp4-pack-quantized", "dense")
     keys.word("format", {name: name for name in (*formats, "mixed-precision")}, "dense")
-    groups, tile = keys.section("config_groups"), None
+    groups, tiles = keys.section("config_groups"), set[tuple[int, int]]()
     for name in [] if groups is None else groups.values:
         group = groups.section(name.removeprefix(groups.prefix)) if groups else None
         weights = None if group is None else group.section("weights")
@@ -104,8 +104,10 @@ def _compressed(keys: Keys) -> Method:
         weights.word("type", {"int": "int", "float": "float"}, "int")
         _bits(weights, (4, 8), "num_bits")
         if weights.has("block_structure"):
-            tile = _tile(weights, "block_structure")
-    return Compressed(tile)
+            tiles.add(_tile(weights, "block_structure"))
+    if len(tiles) > 1:
+        raise keys.error("config_groups", "they have blocks of several sizes")
+    return Compressed(next(iter(tiles), None))
 
 
 def _bits(keys: Keys, widths: tuple[int, ...], key: str = "bits") -> None:

@@ -23,6 +23,7 @@ MOST_KEPT: Final = 256
 MOST_CHARACTERS: Final = 1 << 21  # of the forms whose grammars are kept
 PATIENCE: Final = 1.5  # seconds for one form; nobody's needs a tenth of it
 COMPILERS: Final = 2  # forms at once
+STACKS: Final = Lock()  # how large the next thread's stack is, is one number for the whole process
 STACK: Final = 256 << 20  # bytes, of which only those are taken that are used: forms lead deep, and it recurses
 
 
@@ -65,11 +66,12 @@ class Grammars:
 
     def _start(self, form: Form, tokens: "LLTokenizer", future: "Future[LLMatcher]") -> None:
         """Compile in a thread of its own, which nobody waits for at the end."""
-        usual = stack_size(STACK)
-        try:
-            Thread(target=self._run, args=(form, tokens, future), daemon=True, name="compiles").start()
-        finally:
-            stack_size(usual)
+        with STACKS:
+            usual = stack_size(STACK)
+            try:
+                Thread(target=self._run, args=(form, tokens, future), daemon=True, name="compiles").start()
+            finally:
+                stack_size(usual)
 
     def _run(self, form: Form, tokens: "LLTokenizer", future: "Future[LLMatcher]") -> None:
         with self._places:

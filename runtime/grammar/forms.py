@@ -32,7 +32,7 @@ class Form:
         return InvalidParameter(self.field, shortened(self.text), f"{_KINDS[self.field]}: {shortened(why, TOLD)}")
 
 
-def read_form(schema: str | None, regex: str | None, choice: Sequence[str], grammar: str | None) -> Form | None:
+def read_form(schema: str | None, regex: str | None, choice: Sequence[str] | None, grammar: str | None) -> Form | None:
     """The one that is given, None where none is. Raises `InvalidParameter` where several are."""
     given = {"schema": schema, "regex": regex, "choice": choice_text(choice), "grammar": grammar}
     forms = [Form(field, text) for field in _KINDS if (text := given[field]) is not None]
@@ -67,17 +67,19 @@ def schema_text(schema: object) -> str | None:
         raise InvalidParameter("schema", "a mapping", f"a JSON schema: {_reason(error)}") from None
 
 
-def choices(choice: object) -> tuple[str, ...]:
+def choices(choice: object) -> tuple[str, ...] | None:
     """The texts of which the answer must be one."""
+    if choice is None:
+        return None
     if isinstance(choice, str) or not isinstance(choice, Sequence):
         raise InvalidParameter("choice", shortened(repr(choice)), "a list of texts")
-    if len(choice) > MOST_CHOICES or not all(isinstance(one, str) and one for one in choice):
-        raise InvalidParameter("choice", shortened(repr(choice)), f"at most {MOST_CHOICES} texts, none of them empty")
+    if not 0 < len(choice) <= MOST_CHOICES or not all(isinstance(one, str) and one for one in choice):
+        raise InvalidParameter("choice", shortened(repr(choice)), f"1 to {MOST_CHOICES} texts, none of them empty")
     return tuple(choice)
 
 
-def choice_text(choice: Sequence[str]) -> str | None:
-    return json.dumps(list(choice), ensure_ascii=False) if choice else None
+def choice_text(choice: Sequence[str] | None) -> str | None:
+    return None if choice is None else json.dumps(list(choice), ensure_ascii=False)
 
 
 def shortened(text: str, most: int = SHOWN) -> str:

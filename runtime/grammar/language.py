@@ -26,8 +26,13 @@ def compiled(form: Form, tokens: LLTokenizer) -> LLMatcher:
     if not matcher.is_error():
         matcher.compute_bitmask()  # what the first step needs is worked out here, once for all
     if matcher.is_error():
-        raise form.refused(matcher.get_error())
+        raise form.refused(_reason(matcher.get_error()))
     return matcher
+
+
+def _reason(error: str) -> str:
+    """What the library says is wrong, in words for who wrote the form."""
+    return "nothing can match it" if "NoExtensionBias" in error else error.removesuffix("<non-verbose/>").rstrip()
 
 
 def in_lark(form: Form) -> str:

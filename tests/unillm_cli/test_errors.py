@@ -42,6 +42,12 @@ def test_memory_that_is_out_has_a_way_on() -> None:
     assert told.hint is not None
 
 
+def test_text_that_is_not_utf8_is_the_users_to_convert() -> None:
+    with pytest.raises(UnicodeEncodeError) as raised:
+        "a\udcff".encode()
+    assert report(raised.value).code == Exit.USAGE
+
+
 def test_an_unknown_error_is_called_a_bug() -> None:
     told = report(ZeroDivisionError("division by zero"))
     assert told.message == "unexpected ZeroDivisionError: division by zero"

@@ -58,6 +58,7 @@ def set_schema(talk: Talk, text: str) -> None:
         talk.output.line("no schema is set" if schema is None else json.dumps(schema, ensure_ascii=False))
         return
     talk.conversation.schema = None if text == "off" else _schema(text)
+    talk.keep()
     talk.output.say("answers have any form again" if text == "off" else "answers follow this schema from now on")
 
 
@@ -65,7 +66,9 @@ def _schema(text: str) -> dict[str, Any]:
     is_file = not text.lstrip().startswith("{")
     try:
         found = json.loads(Path(text).expanduser().read_text("utf-8") if is_file else text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise NotInShell(f"/schema: {text}: {error.strerror}") from error
+    except ValueError as error:
         raise NotInShell(f"/schema: {text if is_file else 'this'} is no JSON schema: {error}") from error
     if not isinstance(found, dict):
         raise NotInShell("/schema: a JSON schema is an object", '/schema {"type": "object", "properties": {...}}')

@@ -136,8 +136,7 @@ class Store:
         try:
             yield True
         finally:
-            lock.release()
-            self._lock_path(wanted).unlink(missing_ok=True)
+            lock.release()  # its file stays: who waits for one that is taken away would share the conversation
 
     def _make(self) -> None:
         """The folder, which is ours alone whoever made it."""

@@ -97,7 +97,10 @@ class _Lark:
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as an object that has no others: who calls a function with more than it takes fails."""
     found = {"type": "object", **schema}
-    return found if "additionalProperties" in found or "patternProperties" in found else {**found, **_NO_OTHERS}
+    return found if _OPEN & found.keys() else {**found, **_NO_OTHERS}
 
 
 _NO_OTHERS: Final = {"additionalProperties": False}
+_OPEN: Final = frozenset(  # properties may be told of there, too
+    ("additionalProperties", "patternProperties", "$ref", "anyOf", "oneOf", "allOf")
+)

@@ -48,6 +48,12 @@ class Tools:
         for tool in self.every:
             if not _is_tool(tool):
                 raise InvalidParameter("tools", tool, "tools with a function, which has a name and parameters")
+            if (function(tool).get("parameters") or {}).get("type", "object") != "object":
+                raise InvalidParameter("tools", tool, "tools whose parameters are an object")
+            if name(tool) in (NONE, AUTO, REQUIRED):
+                raise InvalidParameter(
+                    "tools", name(tool), f"tools with other names: of {name(tool)} tool_choice knows"
+                )
         names = [name(tool) for tool in self.every]
         if self.must and self.choice != REQUIRED and self.choice not in names:
             raise InvalidParameter("tool_choice", self.choice, "none, auto, required, or the name of one of the tools")

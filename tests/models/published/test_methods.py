@@ -39,6 +39,14 @@ def test_what_the_tensors_do_not_say_is_taken_from_it() -> None:
 @pytest.mark.parametrize(
     ("section", "key", "reason"),
     [
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {str(n): {"weights": {"num_bits": 8, "block_structure": [n, n]}} for n in (64, 128)},
+            },
+            "config_groups",
+            "blocks of several sizes",
+        ),
         ({"quant_method": "aqlm"}, "quant_method", "'aqlm' is not one of gptq, awq, .*compressed-tensors"),
         ({}, "quant_method", "missing"),
         ({"quant_method": "gptq", "bits": 5}, "bits", "numbers of 5 bits are not read, only of 2, 3, 4, 8"),

@@ -97,3 +97,14 @@ def test_many_forms_are_not_kept_for_ever(grammars: Grammars) -> None:
         if number % 1000 == 999:
             sizes.append(process.memory_info().rss)
     assert sizes[-1] - sizes[0] < 50 << 20
+
+
+def test_what_nothing_can_match_is_said_in_words(grammars: Grammars) -> None:
+    refused = followed(grammars, "schema", '{"$ref": "#"}')
+    assert isinstance(refused, InvalidParameter)
+    assert str(refused).endswith("nothing can match it")
+
+
+def test_a_choice_of_nothing_is_refused() -> None:
+    with pytest.raises(InvalidParameter, match="choice"):
+        SamplingParams(choice=[])

@@ -12,7 +12,20 @@ const ITEM = /^( {0,3})([-*+]|\d{1,9}[.)])( +|$)(.*)$/;
 const TASK = /^\[([ xX])\] +/;
 const DELIMITERS = /^ {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$/;
 
-export const blocks = (text) => blocksOf(text.replaceAll("\r\n", "\n").replaceAll("\t", "    ").split("\n"), 0);
+const ANY_FENCE = /^[\s>]*(?:(?:[-*+]|\d{1,9}[.)])\s+)?(`{3,}(?=[^`]*$)|~{3,})/;
+
+export const blocks = (text) => blocksOf(untabbed(text.replaceAll("\r\n", "\n").split("\n")), 0);
+
+// Tabs count as four spaces where they tell what belongs to what; code keeps its own.
+function untabbed(lines) {
+  let open = "";
+  return lines.map((line) => {
+    const mark = ANY_FENCE.exec(line)?.[1] ?? "";
+    if (open && !mark.startsWith(open)) return line;
+    if (mark) open = open ? "" : mark;
+    return line.replaceAll("\t", "    ");
+  });
+}
 
 function blocksOf(lines, depth) {
   const found = [];

@@ -33,6 +33,7 @@ SAMPLES = [
     "> > a",
     "```python\nx = 1\n\n  y\n```\nafter",
     "~~~\n```\n~~~",
+    "```make\nall:\n\tgcc x.c\n```\nend",
     "````\n```\n````",
     "```\nno end\n",
     "- a\n\n  ```js\n  x\n  ```\n- b",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from unillm.runtime.errors import InvalidParameter
 from unillm.runtime.grammar.compiler import Grammars
 from unillm.runtime.grammar.forms import Form
 from unillm.runtime.text.answers.calls import CallStyle
@@ -88,3 +89,24 @@ def test_a_thought_that_the_prompt_began_must_end_before_the_call() -> None:
     reader = manner.reader("x<think>\n", TOOLS)
     read = whole(reader.push(text) + reader.finish())
     assert (read.thought, [call.name for call in read.calls]) == ("Hm.", ["now"])
+
+
+@pytest.mark.parametrize("key", ["$ref", "anyOf", "allOf"])
+def test_parameters_that_are_told_of_elsewhere_can_be_forced(key: str) -> None:
+    """As programs write them that make schemas of types."""
+    place = {"type": "object", "properties": {"place": {"const": "Oslo"}}, "required": ["place"]}
+    told = {"$ref": "#/$defs/place", "$defs": {"place": place}} if key == "$ref" else {key: [place]}
+    manner = Manner.shown_by('<tool_call>{"name": "f", "arguments": {}}')
+    tools = Tools([{"type": "function", "function": {"name": "go", "parameters": told}}], "go")
+    tools.check()
+    guide = grammars().guide(Form("grammar", forced(manner, tokenizer(), tools, "")), ())
+    text = '<tool_call>\n{"name": "go", "arguments": {"place": "Oslo"}}\n</tool_call>'
+    for token in tokenizer().encode(text, bos=False):
+        guide.saw(token)
+    assert guide.failure is None
+
+
+@pytest.mark.parametrize("function", [{"name": "none"}, {"name": "f", "parameters": {"type": "string"}}])
+def test_a_tool_that_could_not_be_called_is_refused(function: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParameter, match="tools"):
+        Tools([{"type": "function", "function": function}]).check()
