@@ -82,7 +82,7 @@ def test_markdown_is_rendered_and_a_finished_block_is_printed_once(start: Starte
     chunks = ["# Ti", "tle\n\n", "Some **bo", "ld** words\n", "on two lines.\n\n", "```py\nx = 1\n", "```\n\nend"]
     shell = start(*chunks).wait(ASK)
     shell.send("Hi\r")
-    shell.wait("end").wait(lambda: shell.lines[-1].startswith("fake"))
+    shell.wait(lambda: "\nend\n" in shell.text and shell.lines[-1].startswith("fake"))
     shown = shell.text
     assert "Title\n\nSome bold words\non two lines.\n\n  x = 1\n\nend\n" in shown
     assert not any(mark in shown for mark in ("#", "**", "```"))
