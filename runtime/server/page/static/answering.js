@@ -4,7 +4,7 @@ import { messages } from "./conversation.js";
 import { lines, Problem, request } from "./server.js";
 
 // Settings of a conversation, and the options of the request that they become.
-const OPTIONS = {
+export const OPTIONS = {
   temperature: "temperature",
   topP: "top_p",
   topK: "top_k",

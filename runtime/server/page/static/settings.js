@@ -1,22 +1,12 @@
 // What a conversation is asked with: its system prompt and how answers are sampled. An empty field is the model's own
 // way; what that is, the field shows.
 
+import { OPTIONS } from "./answering.js";
 import { dismissable, find } from "./dom.js";
 import { told } from "./server.js";
 import { choice } from "./store.js";
 import { count, visible } from "./text.js";
 
-// A field's name, and what the model's own parameters call it.
-const NUMBERS = {
-  temperature: "temperature",
-  topP: "top_p",
-  topK: "top_k",
-  minP: "min_p",
-  repeatPenalty: "repeat_penalty",
-  longest: "num_predict",
-  seed: "seed",
-  context: "num_ctx",
-};
 const USUAL = {
   temperature: "0.8",
   topP: "0.9",
@@ -56,7 +46,7 @@ export class Settings {
     const { elements } = this.form;
     elements.system.value = settings.system ?? "";
     elements.think.value = settings.think === undefined ? "" : String(settings.think);
-    for (const name of Object.keys(NUMBERS)) elements[name].value = settings[name] ?? "";
+    for (const name of Object.keys(OPTIONS)) elements[name].value = settings[name] ?? "";
   }
 
   #take() {
@@ -65,7 +55,7 @@ export class Settings {
     if (elements.system.value.trim()) settings.system = elements.system.value.trim();
     if (elements.think.value && !elements.think.closest("label").hidden)
       settings.think = elements.think.value === "true";
-    for (const name of Object.keys(NUMBERS)) {
+    for (const name of Object.keys(OPTIONS)) {
       const field = elements[name];
       if (field.value !== "" && field.validity.valid) settings[name] = field.valueAsNumber;
     }
@@ -79,7 +69,7 @@ export class Settings {
     const shown = name ? await told("/api/show", { body: { model: name } }).catch(() => ({})) : {};
     if (this.conversation.model !== name) return;
     const own = new Map((shown.parameters ?? "").split("\n").map((line) => line.trim().split(/\s+/, 2)));
-    for (const [field, theirs] of Object.entries(NUMBERS))
+    for (const [field, theirs] of Object.entries(OPTIONS))
       elements[field].placeholder = own.get(theirs) ?? USUAL[field] ?? "";
     elements.context.placeholder = this.model?.context ? count(this.model.context) : "as long as it can";
     elements.context.max = this.model?.context && !this.model.state ? this.model.context : "";
