@@ -22,6 +22,7 @@ from unillm.registry.pull import pull
 from unillm.registry.settings import RegistrySettings
 from unillm.registry.shelf import Entry, Shelf
 from unillm.tests.support.fake_hub import FakeHub, Repo
+from unillm.tests.support.hangs import HANGS
 from unillm.tests.support.tiny_models import original
 
 
@@ -297,4 +298,4 @@ def test_a_thousand_models_are_listed_quickly(shelf: Shelf, entry: Entry) -> Non
         shelf.store.manifest(ref(name)).write_text(text.replace('"mine:latest"', f'"{name}"'))
     started = time.monotonic()
     assert len(shelf.entries()) == 1001
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < HANGS

@@ -12,6 +12,7 @@ from unillm.runtime.prompts import LONG, USUAL, within
 from unillm.runtime.text.template import ChatTemplate
 from unillm.tests.runtime.engines import engine_over, greedy
 from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
+from unillm.tests.support.hangs import HANGS
 
 MEGABYTES = 4_000_000
 PIECES = {
@@ -34,7 +35,7 @@ def test_four_megabytes_are_refused_in_no_time(piece: str) -> None:
         started = time.process_time()
         with pytest.raises(PromptTooLong, match="more than 512 tokens; the context holds 512"):
             engine.generate(repeated(piece), greedy(1))
-        assert time.process_time() - started < 5
+        assert time.process_time() - started < HANGS
 
 
 def test_a_conversation_of_four_megabytes_is_refused_in_no_time() -> None:
@@ -44,7 +45,7 @@ def test_a_conversation_of_four_megabytes_is_refused_in_no_time() -> None:
         started = time.process_time()
         with pytest.raises(PromptTooLong, match="more than 512 tokens"):
             engine.chat([{"role": "user", "content": repeated("a")}], greedy(1))
-        assert time.process_time() - started < 5
+        assert time.process_time() - started < HANGS
 
 
 def test_only_as_much_is_cut_as_shows_that_it_is_too_much() -> None:

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +16,6 @@ from unillm.runtime.options import EngineOptions
 from unillm.runtime.scheduler import Scheduler
 from unillm.runtime.sequence import Sequence as Tokens
 from unillm.runtime.sequence import State
-from unillm.runtime.weights.load import load_model
-from unillm.tests.models.zoo import BY_NAME, PLACE, TOLERANCE, expected, prompt, reference, save
 from unillm.tests.runtime.driving import Arrivals, step, until_idle
 from unillm.tests.runtime.engines import greedy
 from unillm.tests.runtime.fakes import BUCKETS, FakeModel
@@ -239,50 +236,3 @@ def test_a_snapshot_is_a_row_that_nobody_writes_until_it_is_taken_back() -> None
     assert (second.source, written in second.own) == (written, False)
     assert rows.lease(7) is None
     rows.check([second])
-
-
-SLOW = (
-    *("mamba", "mamba2", "falcon-h1", "granite4", "recurrent-gemma", "lfm2", "lfm2-moe"),
-    *("qwen3-next", "qwen3.5", "rwkv4", "llama4"),
-)
-REAL = ["falcon-mamba", "jamba", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
-
-
-@pytest.fixture(scope="module", params=REAL)
-def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Model]:
-    folder: Path = tmp_path_factory.mktemp(request.param)
-    return request.param, load_model(save(reference(BY_NAME[request.param]), folder), PLACE)
-
-
-def test_scores_of_a_real_model_are_the_references_however_the_prompt_is_cut(real: tuple[str, Model]) -> None:
-    name, model = real
-    ids = prompt(BY_NAME[name], 200)
-    scores = expected(reference(BY_NAME[name]), ids)
-    for budget in (9, 50, 512):
-        with engine_for(model, 1 << 22, page_size=8, batch_tokens=budget, sequences=4) as engine:
-            assert close(engine.logits(ids), scores)
-            assert close(engine.logits(ids, start=150), scores[150:])
-            assert engine.stats().cached_tokens >= 128
-            engine.check()
-
-
-def test_generation_of_a_real_model_follows_the_scores_with_hits_and_company(real: tuple[str, Model]) -> None:
-    name, model = real
-    asked = [prompt(BY_NAME[name], 30 + 40 * seed, seed) for seed in range(4)]
-    with engine_for(model, 1 << 22, page_size=8, batch_tokens=40, sequences=3) as engine:
-        for _ in range(2):
-            for ids, done in zip(asked, engine.generate(asked, greedy(24)), strict=True):
-                answer = torch.tensor(done.token_ids)
-                scores = expected(reference(BY_NAME[name]), [*ids, *done.token_ids])[len(ids) - 1 : -1]
-                best = scores.topk(2)
-                clear = best.values[:, 0] - best.values[:, 1] > 2 * TOLERANCE * scores.abs().max()
-                assert torch.equal(answer[clear], best.indices[clear, 0])
-                assert clear.float().mean() > 0.8
-        assert engine.stats().cached_tokens > 0
-        engine.check()
-        last = engine.generate(asked[-1], greedy(24))
-    assert list(last.token_ids) == model.generate(asked[-1], 24)
-
-
-def close(ours: Tensor, theirs: Tensor) -> bool:
-    return bool((ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max())

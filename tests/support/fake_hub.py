@@ -7,6 +7,7 @@ and the bytes of a file) as huggingface.co does, large files by way of another h
 import hashlib
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+from unillm.tests.support.hangs import HANGS
 from unillm.tests.support.local_server import serving_in_a_thread
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -76,6 +78,7 @@ class FakeHub:
         self.asked: list[Asked] = []
         self.sent = 0
         self.silent = False
+        self.ended = threading.Event()
         self.instead: dict[str, Callable[[], Iterable[bytes]]] = {}
         self.searched: object = []
         hub = self
@@ -92,7 +95,10 @@ class FakeHub:
     @contextmanager
     def running(self) -> Iterator["FakeHub"]:
         with serving_in_a_thread(self._server):
-            yield self
+            try:
+                yield self
+            finally:
+                self.ended.set()
 
     def bodies(self) -> list[str]:
         """The files whose bytes were asked for, in order."""
@@ -243,7 +249,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         self.hub.sent += len(body)
         if fault and fault.trouble == "stall":
-            time.sleep(3)
+            self.hub.ended.wait(2 * HANGS)
         if fault and fault.trouble in ("cut", "short", "stall"):
             self.close_connection = True
 

@@ -5,7 +5,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,16 +40,13 @@ def _read(terminal: int) -> bytes:
 
 
 def test_ctrl_c_ends_at_once_with_130_and_what_was_said_stays() -> None:
-    started: list[float] = []
-
     def press(_child: int, terminal: int) -> None:
-        started.append(time.monotonic())
         os.write(terminal, b"\x03")
 
     code, shown = on_terminal(*["word "] * 100, "--", "generate", "-p", "Hi", until=b"word word", then=press)
     assert code == 130
-    assert time.monotonic() - started[0] < 2
     assert shown.startswith(b"word word")
+    assert shown.count(b"word") < 100
     assert shown.endswith(b"\r\n")
     assert b"Traceback" not in shown
 

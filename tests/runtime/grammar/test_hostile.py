@@ -17,10 +17,10 @@ from unillm.runtime.grammar.guide import Bits, Guide
 from unillm.runtime.params import SamplingParams
 from unillm.tests.runtime.fakes import ByteTokenizer
 from unillm.tests.runtime.grammar.hostile import GRAMMARS, REGEXES, SCHEMAS
+from unillm.tests.support.hangs import HANGS
 
 END = 257
 STEPS = 60
-HANGS = 30.0  # seconds: far beyond what any form may take, far below what a test would wait for
 KINDS = {"schema": SCHEMAS, "regex": REGEXES, "grammar": GRAMMARS}
 CASES = [(field, text) for field, texts in KINDS.items() for text in texts.values()]
 NAMES = [f"{field}: {name}" for field, texts in KINDS.items() for name in texts]

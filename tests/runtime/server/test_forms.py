@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from unillm.tests.runtime.grammar.hostile import GRAMMARS, REGEXES, SCHEMAS
+from unillm.tests.support.hangs import HANGS
 from unillm.tests.support.serving import Serving
 
 SCHEMA = {
@@ -20,7 +21,6 @@ SCHEMA = {
 NOTHING = {"type": "nothing"}
 SAID = [{"role": "user", "content": "Describe it"}]
 OPTIONS = {"num_predict": 200, "temperature": 1}
-HANGS = 30.0  # seconds
 
 
 def chat(schema: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from unillm.registry.files import ModelFiles
 from unillm.runtime.errors import InvalidPrompt
 from unillm.runtime.text.errors import TemplateFault, TemplateLimit
 from unillm.runtime.text.template import ChatTemplate
+from unillm.tests.support.hangs import HANGS
 
 CHAT: list[dict[str, Any]] = [
     {"role": "system", "content": "  Be brief. "},
@@ -133,7 +134,7 @@ def test_a_bomb_is_stopped_in_time_and_memory(source: str) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert process_time() - start < 5
+    assert process_time() - start < HANGS
     assert peak < 100_000_000
 
 
@@ -151,7 +152,7 @@ HEAVY = {
 def test_what_looks_like_a_bomb_and_is_none_is_written(source: str) -> None:
     start = process_time()
     assert len(ChatTemplate(source, "odd").render(CHAT)) < 1000
-    assert process_time() - start < 5
+    assert process_time() - start < HANGS
 
 
 ESCAPES = [

@@ -14,6 +14,7 @@ from unillm.registry.errors import FormatError
 from unillm.runtime.text.errors import SettingsFault, TokenizerFault
 from unillm.runtime.text.tokenizer import Tokenizer, load_tokenizer
 from unillm.tests.runtime.text.tiny import TRICKY, byte_level_json, folder
+from unillm.tests.support.hangs import HANGS
 
 
 def edited(**changes: Any) -> str:
@@ -102,7 +103,7 @@ def test_a_hostile_file_is_refused_by_name_and_at_once(source: str, reason: str,
     start = time.process_time()
     with pytest.raises(TokenizerFault, match=f"tokenizer.json: {reason}"):
         load(tmp_path, source).encode("any text")
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < HANGS
 
 
 @pytest.mark.parametrize("source", ["", "{", "[]", '"text"', "[" * 100_000, '{"model": ' * 100_000, "\ud800"])
@@ -118,7 +119,7 @@ def test_a_pattern_that_would_take_for_ever_is_a_fault_and_no_crash(tmp_path: Pa
     start = time.process_time()
     with pytest.raises(TokenizerFault, match=r"tokenizer.json: encode: .*retry-limit"):
         tokenizer.encode("a" * 40 + "b")
-    assert time.process_time() - start < 5
+    assert time.process_time() - start < HANGS
 
 
 def test_padding_truncation_and_dropout_are_for_training(tmp_path: Path) -> None:
