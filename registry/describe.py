@@ -6,10 +6,11 @@ from pathlib import Path
 
 from .errors import RegistryError
 from .events import Listener, Notice, nobody
-from .files import Format, ModelFiles
+from .files import ModelFiles
 from .formats.gguf import read_gguf
 from .formats.json_file import read_json_object
 from .formats.safetensors import read_safetensors
+from .formats.sniff import Format
 from .formats.view import TensorView
 from .manifest import Details
 from .packing import read_packing

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 from .errors import FileChanged
-
-Format: TypeAlias = Literal["safetensors", "gguf", "pytorch"]
+from .formats.gguf import GGUFHeader, read_gguf
+from .formats.sniff import Format
 
 ROLES = ("system", "user", "assistant")
 
@@ -20,7 +21,7 @@ class Message:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelFiles:
     """One model, ready to load.
 
@@ -38,6 +39,11 @@ class ModelFiles:
     system: str | None = None
     messages: tuple[Message, ...] = ()
     stamps: Mapping[Path, "Stamp"] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def gguf(self) -> GGUFHeader:
+        """The header of weights of that format without its vocabulary, read once for all who ask."""
+        return read_gguf(self.weights, vocabulary=False)
 
     def check_unchanged(self) -> None:
         """Raises `FileChanged` where a file is not the one that was found right when this was made.

@@ -16,7 +16,8 @@ from typing import Any, NoReturn, TypeAlias, TypeVar, cast
 
 from .digests import Digest
 from .errors import InvalidName
-from .files import ROLES, Format, Message
+from .files import ROLES, Message
+from .formats.sniff import Format
 from .names import DEFAULT_TAG, Kind, ModelRef
 
 SCHEMA = 1

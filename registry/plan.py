@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from .digests import Digest
-from .files import Format
+from .formats.sniff import Format
 from .manifest import ArchiveOrigin, Origin, PackageOrigin, PlaceOrigin, RegistryOrigin
 from .names import ModelRef
 from .rows import PackageSource

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from .aliases import Catalogue
 from .errors import InvalidName
-from .files import Format
+from .formats.sniff import Format
 from .names import Kind, ModelRef
 from .plan import Gated
 from .rows import Row

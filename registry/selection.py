@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from .errors import NoWeights, VariantNotFound
-from .files import Format
+from .formats.sniff import Format
 from .variants import label_in
 
 COMPANIONS = frozenset(

@@ -158,35 +158,40 @@ class BoundedReader:
     def strings(self, count: int, field: str) -> list[str]:
         """`count` strings, one behind the other."""
         found = []
-        for start, stop in self._spans(count, field):
+        start, mapped = self.position + 8, self.bytes
+        for stop in self._ends(count, field):
             try:
-                found.append(self.bytes[start:stop].decode())
+                found.append(mapped[start:stop].decode())
             except UnicodeDecodeError as error:
                 raise self.error(f"item {len(found)} of {field}", "is not UTF-8", start + error.start) from error
+            start = stop + 8
         return found
 
     def pass_strings(self, count: int, field: str) -> None:
-        deque(self._spans(count, field), maxlen=0)
+        deque(self._ends(count, field), maxlen=0)
 
-    def _spans(self, count: int, field: str) -> Iterator[tuple[int, int]]:
-        """From where to where each of `count` strings goes; behind them when it ends.
+    def _ends(self, count: int, field: str) -> Iterator[int]:
+        """Where each of `count` strings ends; the reader is behind them when it ends.
 
-        A loop over local names: a vocabulary has hundreds of thousands.
+        A loop over local names, with one bound for all: a vocabulary has hundreds of thousands.
         """
         self.spend_items(count, field)
-        mapped, length_at, stop = self.bytes, _U64.unpack_from, self.stop - 8
-        begin = position = self.position
+        mapped, length_at, begin = self.bytes, _U64.unpack_from, self.position
+        most = min(self.stop, begin + MAX_TEXT + 8 * count)
+        position = begin
         for index in range(count):
-            length = length_at(mapped, position)[0] if position <= stop else MAX_STRING + 1
             start = position + 8
-            position = start + length
-            if length > MAX_STRING or position > stop + 8:
-                raise self.error(f"item {index} of {field}", "is longer than the file or the limit", start - 8)
-            if position - begin > MAX_TEXT + 8 * count:
-                raise self.error(field, f"the header has more than {MAX_TEXT} bytes of text", start)
-            yield start, position
+            position = start + length_at(mapped, position)[0] if start <= most else most + 1
+            if position > most:
+                raise self._too_much(index, field, start, position)
+            yield position
         self.position = position
         self.spend_text(position - begin - 8 * count, field)
+
+    def _too_much(self, index: int, field: str, start: int, stop: int) -> FormatError:
+        if stop > self.stop:
+            return self.error(f"item {index} of {field}", "is longer than the file or the limit", start - 8)
+        return self.error(field, f"the header has more than {MAX_TEXT} bytes of text", start)
 
     def numbers(self, code: str, count: int, field: str) -> Numbers:
         """`count` little-endian numbers of one kind, in `array`'s letters."""

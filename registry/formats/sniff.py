@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from ..errors import FormatError
-from ..files import Format
 from .reader import BoundedReader
+
+Format: TypeAlias = Literal["safetensors", "gguf", "pytorch"]
 
 LEGACY_PYTORCH = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled number that opens torch's older container
 _FIRST_BYTES = 512

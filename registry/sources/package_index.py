@@ -19,7 +19,7 @@ from ..amounts import bytes_text
 from ..digests import CHUNK, Digest, Hasher
 from ..errors import ChecksumMismatch, OfflineMode, PackageUnavailable
 from ..events import Listener, Progress
-from ..files import Format
+from ..formats.sniff import Format
 from ..manifest import PackageOrigin, ShelvedFile
 from ..names import ModelRef
 from ..offers import PackageOffer

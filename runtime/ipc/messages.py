@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import structs
 
-from ...registry.files import Format, ModelFiles
 from ...registry.files import Message as SaidBefore
+from ...registry.files import ModelFiles
+from ...registry.formats.sniff import Format
 from ..hosting.asking import Ask, Fault, Piece
 from ..params import SamplingParams
 from ..results import FinishReason, Timings, Usage

@@ -9,7 +9,6 @@ from dataclasses import fields
 from typing import Any
 
 from ...registry.files import ModelFiles
-from ...registry.formats.gguf import read_gguf
 from ...registry.formats.json_file import read_json_object
 from ..errors import InvalidParameter
 from ..params import SamplingParams
@@ -70,7 +69,7 @@ def turn_end(tokenizer: Tokenizer, template: ChatTemplate) -> int | None:
 def _stated(files: ModelFiles) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The name of each source and what it says, in our words; the later ones count more."""
     if files.format == "gguf":
-        yield files.weights[0].name, _translated(read_gguf(files.weights, vocabulary=False).metadata, GGUF_KEYS)
+        yield files.weights[0].name, _translated(files.gguf.metadata, GGUF_KEYS)
     if "generation_config.json" in files.files:
         path = files.files["generation_config.json"]
         config = read_json_object(path)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from ...registry.errors import FormatError
 from ...registry.files import ModelFiles
-from ...registry.formats.gguf import read_gguf
 from ...registry.formats.json_file import read_json_object
 from ...registry.formats.reader import BoundedReader
 
@@ -50,7 +49,7 @@ def _text(path: Path) -> str:
 
 
 def _keys(files: ModelFiles) -> dict[str, str]:
-    keys = read_gguf(files.weights, vocabulary=False).metadata
+    keys = files.gguf.metadata
     found = {name.removeprefix(f"{_KEY}."): text for name, text in keys.items() if name.startswith(f"{_KEY}.")}
     return {name: text for name, text in {**found, "default": keys.get(_KEY)}.items() if isinstance(text, str)}
 

@@ -17,7 +17,7 @@ from ...models.quantized import QuantizedTensor
 from ...registry.errors import FormatError
 from ...registry.files import ModelFiles
 from ...registry.formats.ggml_types import GGML_TYPES_BY_NAME
-from ...registry.formats.gguf import GGUFValue, read_gguf
+from ...registry.formats.gguf import GGUFValue
 from ...registry.formats.limits import MAX_CONFIG_NUMBERS
 from ...registry.formats.view import TensorView
 from .grids import GRID_KINDS, on_grid
@@ -43,7 +43,7 @@ class GGUFWeights(MappedWeights):
 
     @classmethod
     def open(cls, files: ModelFiles) -> Self:
-        header = read_gguf(files.weights, vocabulary=False)
+        header = files.gguf
         architecture = header.metadata.get("general.architecture")
         if not isinstance(architecture, str):
             raise FormatError(files.weights[0], "'general.architecture'", "does not name an architecture")

@@ -17,8 +17,9 @@ from unillm.models.contract import Part
 from unillm.models.errors import WeightsError
 from unillm.models.quantized import QuantizedTensor
 from unillm.registry.errors import FormatError
-from unillm.registry.files import Format, ModelFiles
+from unillm.registry.files import ModelFiles
 from unillm.registry.formats.ggml_types import GGML_TYPES, GGML_TYPES_BY_NAME
+from unillm.registry.formats.sniff import Format
 from unillm.runtime.weights import gguf as gguf_weights
 from unillm.runtime.weights.grids import GRID_KINDS, on_grid
 from unillm.runtime.weights.load import open_weights
