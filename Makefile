@@ -12,7 +12,7 @@ check:  ## format, lint, types, import floors, tests
 	$(PYTHON) -m mypy -p unillm
 	$(PYTHON) -m pyright
 	$(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
-	$(PYTHON) -m pytest -m 'not slow'
+	$(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile -m 'not slow'
 
 check-all: check  ## the same, with the slow matrices
 	$(PYTHON) -m pytest -m 'slow and not soak'
