@@ -17,8 +17,8 @@ from ..quantized import INT8, PUBLISHED, TILED, QuantizedTensor
 from . import reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
 from .operands import Matrices, Norm, Rotation
-from .reference_matrix import Step, matrix_scan
-from .reference_scan import causal_conv, gated_scan, previous, selective_scan, weighted_mean
+from .reference_matrix import Step
+from .scans import causal_conv, gated_scan, matrix_scan, previous, selective_scan, weighted_mean
 from .table import COMPILED, DENSE, Entry, Table, kind_of, place_of
 
 __all__ = [

@@ -45,7 +45,7 @@ class Step:
         return Step(self.q[tokens], self.k[tokens], self.v[tokens], self.decay[tokens], a, b, self.reads_before)
 
 
-def matrix_scan(step: Step, *, name: str, cache: StateView, batch: Batch) -> Tensor:
+def matrix_scan(step: Step, name: str, cache: StateView, batch: Batch) -> Tensor:
     """What each token reads, [tokens, heads, width]. The state `name` is [heads, width, size]."""
     parts = []
     for sequences, tokens in runs_of(batch.queries):

@@ -19,7 +19,7 @@ _BLOCK: Final = 32
 _NEVER: Final = -1e38  # the logarithm of the weight of what has not been
 
 
-def previous(x: Tensor, *, name: str, cache: StateView, batch: Batch) -> Tensor:
+def previous(x: Tensor, name: str, cache: StateView, batch: Batch) -> Tensor:
     """What x [tokens, channels] was for the token before; 0 for a sequence's first. The state `name` [channels] is the
     last one.
     """
@@ -36,11 +36,10 @@ def causal_conv(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    *,
+    silu: bool,
     name: str,
     cache: StateView,
     batch: Batch,
-    silu: bool = True,
 ) -> Tensor:
     """Each channel of x [tokens, channels] over its last inputs: weight [channels, taps], oldest first; silu after it.
 
@@ -63,7 +62,7 @@ def causal_conv(
     return F.silu(out) if silu else out
 
 
-def gated_scan(factors: Tensor, terms: Tensor, *, name: str, cache: StateView, batch: Batch) -> Tensor:
+def gated_scan(factors: Tensor, terms: Tensor, name: str, cache: StateView, batch: Batch) -> Tensor:
     """state = factor * state + term for each token in turn: the states [tokens, channels], fp32 as all here.
 
     Factors are in 0..1; the state `name` is [channels].
@@ -80,7 +79,7 @@ def gated_scan(factors: Tensor, terms: Tensor, *, name: str, cache: StateView, b
 
 
 def selective_scan(
-    x: Tensor, steps: Tensor, decay: Tensor, b: Tensor, c: Tensor, *, name: str, cache: StateView, batch: Batch
+    x: Tensor, steps: Tensor, decay: Tensor, b: Tensor, c: Tensor, name: str, cache: StateView, batch: Batch
 ) -> Tensor:
     """state = exp(step * decay) * state + step * b * x, and out = state . c, for each token in turn.
 
@@ -117,7 +116,7 @@ def _scan(factors: Tensor, terms: Tensor, state: Tensor) -> Tensor:
 
 
 def weighted_mean(
-    k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor, *, name: str, cache: StateView, batch: Batch
+    k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor, name: str, cache: StateView, batch: Batch
 ) -> Tensor:
     """The mean of v [tokens, channels] over all tokens so far, each weighed by exp(k), the current one's by
     exp(k + bonus); `decay` [channels] below 0 is added to the logarithms of all weights with each token. In fp32.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..contract import Batch, StateTensor, StateView, Weight
+from ..ops.cpu.kernels import Kernels
 from .checkpoint import Checkpoint
 
 MOST_TAPS: Final = 64
@@ -15,14 +16,21 @@ MOST_TAPS: Final = 64
 class ShortConvolution(nn.Module):
     """`weight` is [channels, taps] fp32, the oldest input first; the inputs before are the state "inputs"."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, *, silu: bool = True) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, kernels: Kernels | None, *, silu: bool = True) -> None:
         super().__init__()
-        self.weight, self.bias, self.silu = weight, bias, silu
+        self.weight, self.bias, self.kernels, self.silu = weight, bias, kernels, silu
 
     def forward(self, x: Tensor, batch: Batch, cache: StateView) -> Tensor:
         """Of x [tokens, channels], in fp32."""
         return ops.causal_conv(
-            x.float(), self.weight, self.bias, name="inputs", cache=cache, batch=batch, silu=self.silu
+            x.float(),
+            self.weight,
+            self.bias,
+            name="inputs",
+            cache=cache,
+            batch=batch,
+            silu=self.silu,
+            kernels=self.kernels,
         )
 
     def state(self) -> StateTensor:
@@ -41,4 +49,5 @@ class ShortConvolution(nn.Module):
         between = () if place.in_gguf else (1,)
         weight = (place / "weight").numbers(channels, *between, taps).flatten(1)
         biased = (place / "bias").exists() if bias is None else bias
-        return cls(weight, (place / "bias").vector(channels) if biased else None, silu=silu)
+        bias_of = (place / "bias").vector(channels) if biased else None
+        return cls(weight, bias_of, place.place.kernels, silu=silu)

@@ -90,7 +90,7 @@ class DeltaNet(nn.Module):
 
     def __init__(self, place: Checkpoint, sizes: DeltaSizes) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.kernels = sizes, place.place.kernels
         self.entrance = Entrance(place, sizes)
         self.conv = ShortConvolution.load(place / "conv1d", 2 * sizes.keys + sizes.values, sizes.taps, bias=False)
         self.decay = decay_of(place / "A_log", sizes.value_heads)
@@ -116,7 +116,8 @@ class DeltaNet(nn.Module):
             a=-keys,
             b=keys * taken * decay.exp(),
         )
-        out = ops.rms_norm(ops.matrix_scan(step, name="state", cache=cache, batch=batch), self.norm)
+        out = ops.matrix_scan(step, name="state", cache=cache, batch=batch, kernels=self.kernels)
+        out = ops.rms_norm(out, self.norm)
         done: Tensor = self.leave((out.flatten(1) * F.silu(gate.float())).to(x.dtype), onto)
         return done
 

@@ -38,7 +38,7 @@ class MambaMixer(nn.Module):
 
     def __init__(self, place: Checkpoint, sizes: MambaSizes) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.kernels = sizes, place.place.kernels
         wide, self.narrow = sizes.inner, [sizes.step_rank, sizes.state, sizes.state]
         self.enter = Linear.load((place / "in_proj",), sizes.hidden, (2 * wide,), bias=sizes.bias)
         self.conv = ShortConvolution.load(place / "conv1d", wide, sizes.taps, bias=sizes.conv_bias)
@@ -59,7 +59,10 @@ class MambaMixer(nn.Module):
         if self.norms is not None:
             steps, b, c = (ops.rms_norm(part, norm) for part, norm in zip((steps, b, c), self.norms, strict=True))
         paces = F.softplus(self.step(steps).float())
-        out = ops.selective_scan(mixed, paces, self.decay, b.float(), c.float(), name="state", cache=cache, batch=batch)
+        b, c, kernels = b.float(), c.float(), self.kernels
+        out = ops.selective_scan(
+            mixed, paces, self.decay, b, c, name="state", cache=cache, batch=batch, kernels=kernels
+        )
         out = (out + self.through * mixed) * F.silu(gate.float())
         done: Tensor = self.leave(out.to(x.dtype), onto)
         return done

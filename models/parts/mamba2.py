@@ -55,7 +55,7 @@ class Mamba2Mixer(nn.Module):
 
     def __init__(self, place: Checkpoint, sizes: Mamba2Sizes, factors: Tensor | None = None) -> None:
         super().__init__()
-        self.sizes, self.factors = sizes, factors
+        self.sizes, self.factors, self.kernels = sizes, factors, place.place.kernels
         mixed = sum(sizes.parts[1:4])
         self.enter = Linear.load((place / "in_proj",), sizes.hidden, (sum(sizes.parts),), bias=sizes.bias)
         self.conv = ShortConvolution.load(place / "conv1d", mixed, sizes.taps, bias=sizes.conv_bias)
@@ -79,7 +79,8 @@ class Mamba2Mixer(nn.Module):
         step = ops.Step(
             q=self._of_heads(queries), k=self._of_heads(keys), v=values * paces, decay=paces * self.decay[:, None]
         )
-        out = ops.matrix_scan(step, name="state", cache=cache, batch=batch) + self.through[:, None] * values
+        out = ops.matrix_scan(step, name="state", cache=cache, batch=batch, kernels=self.kernels)
+        out = out + self.through[:, None] * values
         done: Tensor = self.leave(self._gated(out.flatten(1), gate.float()).to(x.dtype), onto)
         return done
 

@@ -85,6 +85,7 @@ class GatedRecurrence(nn.Module):
     def __init__(self, place: Checkpoint, config: RecurrentGemmaConfig) -> None:
         super().__init__()
         wide, blocks, self.activation = config.width, config.blocks, config.activation
+        self.kernels = place.place.kernels
         both, each = (place / "linear_x", place / "linear_y"), wide // blocks
         self.enter = Linear.load(both, config.hidden, (wide, wide), bias=True)
         self.conv = ShortConvolution.load(place / "conv_1d", wide, config.taps, bias=True, silu=False)
@@ -108,7 +109,9 @@ class GatedRecurrence(nn.Module):
         # Of what comes in as much is taken as is forgotten; a sequence's first token is taken whole.
         first = (batch.positions == 0)[:, None]
         share = torch.where(first, 1.0, (-torch.expm1(2 * slowness)).sqrt())
-        out = ops.gated_scan(kept, inner * gates[0] * share, name="state", cache=cache, batch=batch)
+        out = ops.gated_scan(
+            kept, inner * gates[0] * share, name="state", cache=cache, batch=batch, kernels=self.kernels
+        )
         done: Tensor = self.leave((out * ACTIVATIONS[self.activation](gate.float())).to(x.dtype), onto)
         return done
 

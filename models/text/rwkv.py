@@ -26,6 +26,7 @@ from ..contract import (
     WeightLoader,
 )
 from ..names import Names
+from ..ops.cpu.kernels import Kernels
 from ..parts.checkpoint import Checkpoint
 from ..parts.linear import Linear
 from ..parts.norm import LayerNorm
@@ -114,7 +115,7 @@ class MeanMix(TimeMix):
 
     def __init__(self, place: Checkpoint, config: RwkvConfig) -> None:
         super().__init__()
-        self.wide = config.wide
+        self.wide, self.kernels = config.wide, place.place.kernels
         names = ("key", "value", "receptance")
         self.shares = torch.stack([1 - mixing(place / f"time_mix_{name}", config.hidden) for name in names])
         self.key, self.value, self.receive = (projection(place / name, config.hidden, self.wide) for name in names)
@@ -127,7 +128,9 @@ class MeanMix(TimeMix):
     ) -> tuple[Tensor, Tensor | None]:
         for_key, for_value, for_receiving = blended(x, before, self.shares)
         k, v = self.key(for_key).float(), self.value(for_value).float()
-        mean = ops.weighted_mean(k, v, self.decay, self.bonus, name="mean", cache=cache, batch=batch)
+        mean = ops.weighted_mean(
+            k, v, self.decay, self.bonus, name="mean", cache=cache, batch=batch, kernels=self.kernels
+        )
         return self.leave((self.receive(for_receiving).float().sigmoid() * mean).to(x.dtype)), values
 
     def states(self) -> Mapping[str, StateTensor]:
@@ -159,19 +162,27 @@ class ChannelMix(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, time_norm: nn.Module, time: TimeMix, channel_norm: nn.Module, channel: ChannelMix) -> None:
+    def __init__(
+        self,
+        time_norm: nn.Module,
+        time: TimeMix,
+        channel_norm: nn.Module,
+        channel: ChannelMix,
+        kernels: Kernels | None,
+    ) -> None:
         super().__init__()
         self.time_norm, self.time, self.channel_norm, self.channel = time_norm, time, channel_norm, channel
+        self.kernels = kernels
 
     def forward(
         self, hidden: Tensor, batch: Batch, cache: StateView, values: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         x = self.time_norm(hidden)
-        before = ops.previous(x, name="time", cache=cache, batch=batch)
+        before = ops.previous(x, name="time", cache=cache, batch=batch, kernels=self.kernels)
         mixed, values = self.time(x, before, batch, cache, values)
         hidden = hidden + mixed
         x = self.channel_norm(hidden)
-        before = ops.previous(x, name="channel", cache=cache, batch=batch)
+        before = ops.previous(x, name="channel", cache=cache, batch=batch, kernels=self.kernels)
         return hidden + self.channel(x, before), values
 
     def cache_layer(self) -> StateLayer:
@@ -277,6 +288,7 @@ class Rwkv(Model):
             cls.time(place / "attention", config, layer),
             LayerNorm.load(place / "ln2", config.hidden, config.eps),
             cls.channel(place / "feed_forward", config),
+            place.place.kernels,
         )
 
     @classmethod

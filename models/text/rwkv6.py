@@ -87,6 +87,7 @@ class PacedMix(TimeMix):
     def __init__(self, place: Checkpoint, config: Rwkv6Config) -> None:
         super().__init__()
         self.config, hidden, wide = config, config.hidden, config.wide
+        self.kernels = place.place.kernels
         turned = place if place.in_gguf else replace(place, turned=True)
         self.first_share = mixing(place / "time_maa_x", hidden)
         self.shares = _shares(place, hidden)
@@ -110,7 +111,7 @@ class PacedMix(TimeMix):
         decay = -(self.pace + self.faster(w).float()).exp()
         q, key, value = (self._heads(each) for each in (self.receive(r), self.key(k), self.value(v)))
         step = ops.Step(q=q, k=key, v=value, decay=self._heads(decay), reads_before=True)
-        out = ops.matrix_scan(step, name="state", cache=cache, batch=batch)
+        out = ops.matrix_scan(step, name="state", cache=cache, batch=batch, kernels=self.kernels)
         out = out + (q * self.bonus * key).sum(-1, keepdim=True) * value
         return self.leave((self.norm(out) * F.silu(self.gate(g).float())).to(x.dtype)), values
 

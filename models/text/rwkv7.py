@@ -34,6 +34,7 @@ class ReplacingMix(TimeMix):
     def __init__(self, place: Checkpoint, config: Rwkv7Config, *, first: bool) -> None:
         super().__init__()
         self.config, hidden, wide = config, config.hidden, config.wide
+        self.kernels = place.place.kernels
         self.shares = _shares(place, hidden)
         self.receive, self.key, self.value = (projection(place / f"{name}_proj", hidden, wide) for name in "rkv")
         self.pace = _low_rank(place, "w", hidden, torch.tanh, biased=True)
@@ -57,7 +58,7 @@ class ReplacingMix(TimeMix):
         q, heads = self._heads(self.receive(r).float()), self._heads(value)
         decay = _SLOWEST * self.pace(w).float().sigmoid()
         step = ops.Step(q=q, k=key, v=heads, decay=self._heads(decay), a=-direction, b=direction * self._heads(rate))
-        out = self.norm(ops.matrix_scan(step, name="state", cache=cache, batch=batch))
+        out = self.norm(ops.matrix_scan(step, name="state", cache=cache, batch=batch, kernels=self.kernels))
         out = out + ((q * key * self.bonus).sum(-1, keepdim=True) * heads).flatten(1)
         done: Tensor = self.leave((out * self.gate(g).float()).to(x.dtype))
         return done, value if values is None else values

@@ -1,6 +1,7 @@
 // What lives between calls: the threads, the instruction set, and memory that grows to the largest call seen.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -47,3 +48,20 @@ struct unillm_context {
   std::vector<unillm::Arena> thread_memory;
   std::mutex mutex;
 };
+
+namespace unillm {
+
+// Numbers below which waking a thread costs more than it saves.
+constexpr long worth_waking_for = 16384;
+
+// Calls work(row, thread) for all rows.
+template <class WORK>
+void for_rows(unillm_context& context, long rows, long row_numbers, WORK work) {
+  const long chunk = std::max(1L, worth_waking_for / std::max(1L, row_numbers));
+  auto chunked = [&](long item, int thread) {
+    for (long row = item * chunk; row < std::min(rows, (item + 1) * chunk); ++row) work(row, thread);
+  };
+  context.pool.run((rows + chunk - 1) / chunk, chunked);
+}
+
+}  // namespace unillm

@@ -7,21 +7,8 @@
 namespace unillm {
 namespace {
 
-// Numbers below which waking a thread costs more than it saves.
-constexpr long worth_sharing = 16384;
-
 // A sine and a cosine, in the time that others take for a number.
 constexpr long turn_cost = 32;
-
-// Calls work(row, thread) for all rows.
-template <class WORK>
-void for_rows(unillm_context& context, long rows, long row_numbers, WORK work) {
-  const long chunk = std::max(1L, worth_sharing / std::max(1L, row_numbers));
-  auto chunked = [&](long item, int thread) {
-    for (long row = item * chunk; row < std::min(rows, (item + 1) * chunk); ++row) work(row, thread);
-  };
-  context.pool.run((rows + chunk - 1) / chunk, chunked);
-}
 
 CacheStrides strides_of(const int64_t* three) {
   return {static_cast<long>(three[0]), static_cast<long>(three[1]), static_cast<long>(three[2])};

@@ -179,6 +179,12 @@ struct Kernels {
   long (*largest)(const float* row, long columns);
   long (*read)(const uint8_t* from, long bytes);
   long (*dots)(long rounds);
+  void (*scan_matrix)(const unillm_matrix_scan& scan, long sequence, long head, long row, float* memory);
+  void (*scan_channels)(const unillm_selective_scan& scan, long sequence, long channel, float* memory);
+  void (*convolve)(const unillm_convolution& convolution, long sequence, long channel, float* memory);
+  void (*carry)(const unillm_carrying& carrying, long sequence, long channel);
+  void (*fade)(const unillm_fading& fading, long sequence, long channel);
+  void (*average)(const unillm_averaging& averaging, long sequence, long channel);
 };
 
 // Null where this build or this machine has not got the instructions.

@@ -17,7 +17,7 @@ from ...quantized import FILE, TILE_ROWS, TILED, QuantizedTensor
 from .. import reference
 from ..operands import Norm, Rotation
 from . import library as c
-from .calls import Caller
+from .scans import Scans
 from .tape import NotRecordable
 
 NUMBERS: Final = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 30}
@@ -47,7 +47,7 @@ _SILU: Final = 0
 _Strides: Final = c_int64 * 3
 
 
-class Kernels(Caller):
+class Kernels(Scans):
     """The operations that the library has. What it returns is new, unless it says otherwise."""
 
     def packs(self, weight: QuantizedTensor) -> bool:

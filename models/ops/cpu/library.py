@@ -9,6 +9,8 @@ from ctypes import c_char_p, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from pathlib import Path
 
+from . import scan_structures as scans
+
 _LONGEST_NAMES = 256
 
 
@@ -237,6 +239,12 @@ _SIGNATURES = {
     "unillm_turns": (None, (c_void_p, ctypes.POINTER(Turning))),
     "unillm_embed": (None, (c_void_p, ctypes.POINTER(Rows))),
     "unillm_argmax": (None, (c_void_p, ctypes.POINTER(Choice))),
+    "unillm_scan_matrix": (None, (c_void_p, ctypes.POINTER(scans.MatrixScan))),
+    "unillm_scan_channels": (None, (c_void_p, ctypes.POINTER(scans.SelectiveScan))),
+    "unillm_convolve": (None, (c_void_p, ctypes.POINTER(scans.Convolution))),
+    "unillm_carry": (None, (c_void_p, ctypes.POINTER(scans.Carrying))),
+    "unillm_fade": (None, (c_void_p, ctypes.POINTER(scans.Fading))),
+    "unillm_average": (None, (c_void_p, ctypes.POINTER(scans.Averaging))),
     "unillm_replay": (None, (c_void_p, c_void_p, c_int64, c_void_p)),
 }
 

@@ -220,7 +220,7 @@ typedef struct unillm_choice {
 
 UNILLM_API void unillm_argmax(unillm_context* context, const unillm_choice* choice);
 
-/* One of the calls above, with what it takes. */
+/* One of the library's calls, with what it takes. */
 typedef struct unillm_step {
   void (*run)(unillm_context* context, const void* operands);
   const void* operands;
@@ -232,4 +232,7 @@ UNILLM_API void unillm_replay(unillm_context* context, const unillm_step* steps,
 #ifdef __cplusplus
 }
 #endif
+
+#include "unillm_scans.h"
+
 #endif

@@ -13,6 +13,7 @@
 #include "fused.h"
 #include "dense.h"
 #include "limits.h"
+#include "scans.h"
 
 namespace unillm::UNILLM_ISA {
 
@@ -101,9 +102,23 @@ long largest(const float* row, long columns) { return largest_index(row, columns
 long read(const uint8_t* from, long bytes) { return read_through(from, bytes); }
 long dots(long rounds) { return dot_through(rounds); }
 
+void scan_matrix(const unillm_matrix_scan& scan, long sequence, long head, long row, float* memory) {
+  scan_rows(scan, sequence, head, row, memory);
+}
+void scan_channels(const unillm_selective_scan& scan, long sequence, long channel, float* memory) {
+  scan_channels_from(scan, sequence, channel, memory);
+}
+void convolve(const unillm_convolution& call, long sequence, long channel, float* memory) {
+  convolve_from(call, sequence, channel, memory);
+}
+void carry(const unillm_carrying& call, long sequence, long channel) { carry_from(call, sequence, channel); }
+void fade(const unillm_fading& call, long sequence, long channel) { fade_from(call, sequence, channel); }
+void average(const unillm_averaging& call, long sequence, long channel) { average_from(call, sequence, channel); }
+
 constexpr Kernels table(const char* name) {
   return {name,   form,   quantize, spread, multiply, multiply_exact, dense_kind, convert, multiply_dense,
-          attend, normalize, gate,  rotate, embed,    largest,        read,       dots};
+          attend, normalize, gate,  rotate, embed,    largest,        read,       dots,
+          scan_matrix, scan_channels, convolve, carry, fade, average};
 }
 
 }  // namespace unillm::UNILLM_ISA

@@ -1,0 +1,259 @@
+// Recurrent layers: sixteen rows of a state, or sixteen channels, are carried through all tokens of one sequence, a lane
+// each. So no sum runs across lanes, and what one item computes depends on no other.
+
+namespace unillm::UNILLM_ISA {
+
+inline Floats load_lanes(const float* from, int lanes) { return lanes == 16 ? load(from) : load_first(from, lanes); }
+inline void store_lanes(float* to, Floats a, int lanes) { lanes == 16 ? store(to, a) : store_first(to, a, lanes); }
+inline int at_most_sixteen(long left) { return static_cast<int>(left < 16 ? left : 16); }
+
+// Rows [lanes, size], `stride` apart, as columns of sixteen.
+inline void enter_rows(const float* rows, long stride, int lanes, long size, float* columns) {
+  for (long k = 0; k < size; k += 16) {
+    const int width = at_most_sixteen(size - k);
+    Floats square[16];
+    for (int i = 0; i < 16; ++i) square[i] = i < lanes ? load_lanes(rows + i * stride + k, width) : zero();
+    transpose(square);
+    for (int j = 0; j < width; ++j) store(columns + (k + j) * 16, square[j]);
+  }
+}
+
+inline void leave_rows(const float* columns, long stride, int lanes, long size, float* rows) {
+  for (long k = 0; k < size; k += 16) {
+    const int width = at_most_sixteen(size - k);
+    Floats square[16];
+    for (int j = 0; j < 16; ++j) square[j] = j < width ? load(columns + (k + j) * 16) : zero();
+    transpose(square);
+    for (int i = 0; i < lanes; ++i) store_lanes(rows + i * stride + k, square[i], width);
+  }
+}
+
+// A sequence's states before and after; null before the first token of all.
+inline const float* source_of(const unillm_states& states, long sequence) {
+  return states.fresh[sequence] ? nullptr : states.rows + states.sources[sequence] * states.row_stride;
+}
+inline float* target_of(const unillm_states& states, long sequence) {
+  return states.rows + states.targets[sequence] * states.row_stride;
+}
+
+inline void enter_state(const float* rows, long stride, int lanes, long size, float* columns) {
+  if (rows) return enter_rows(rows, stride, lanes, size, columns);
+  for (long j = 0; j < size; ++j) store(columns + j * 16, zero());
+}
+
+inline const float* of_head(const unillm_heads& heads, long token, long head) {
+  return heads.data + token * heads.token_stride + head * heads.head_stride;
+}
+
+// Four sums, so that none waits for the one before.
+template <class TAKE>
+inline Floats summed(long size, TAKE take) {
+  Floats sums[4] = {zero(), zero(), zero(), zero()};
+  long j = 0;
+  for (; j + 4 <= size; j += 4) {
+    for (int i = 0; i < 4; ++i) sums[i] = take(j + i, sums[i]);
+  }
+  for (; j < size; ++j) sums[0] = take(j, sums[0]);
+  return add(add(sums[0], sums[1]), add(sums[2], sums[3]));
+}
+
+struct MatrixToken {
+  const float *q, *k, *a, *b, *factors;
+  Floats v, factor;
+};
+
+template <bool PACED, bool FORGETS, bool BEFORE>
+inline Floats matrix_token(const MatrixToken& token, float* state, long size) {
+  Floats known = zero();
+  if (FORGETS) {
+    known = summed(size, [&](long j, Floats sum) { return multiply_add(load(state + j * 16), broadcast(token.a[j]), sum); });
+  }
+  return summed(size, [&](long j, Floats sum) {
+    const Floats before = load(state + j * 16);
+    Floats after = multiply(before, PACED ? broadcast(token.factors[j]) : token.factor);
+    if (FORGETS) after = multiply_add(known, broadcast(token.b[j]), after);
+    after = multiply_add(token.v, broadcast(token.k[j]), after);
+    store(state + j * 16, after);
+    return multiply_add(BEFORE ? before : after, broadcast(token.q[j]), sum);
+  });
+}
+
+// Two tokens of a plain scan in one pass over the state.
+inline void matrix_two_tokens(const MatrixToken& first, const MatrixToken& second, float* state, long size, Floats* out) {
+  Floats sums[4] = {zero(), zero(), zero(), zero()};
+  const auto take = [&](long j, Floats& early, Floats& late) {
+    Floats number = multiply_add(first.v, broadcast(first.k[j]), multiply(load(state + j * 16), first.factor));
+    early = multiply_add(number, broadcast(first.q[j]), early);
+    number = multiply_add(second.v, broadcast(second.k[j]), multiply(number, second.factor));
+    late = multiply_add(number, broadcast(second.q[j]), late);
+    store(state + j * 16, number);
+  };
+  long j = 0;
+  for (; j + 2 <= size; j += 2) {
+    take(j, sums[0], sums[1]);
+    take(j + 1, sums[2], sums[3]);
+  }
+  if (j < size) take(j, sums[0], sums[1]);
+  out[0] = add(sums[0], sums[2]);
+  out[1] = add(sums[1], sums[3]);
+}
+
+inline MatrixToken matrix_token_at(const unillm_matrix_scan& scan, long token, long head, long row, int lanes, float* factors) {
+  MatrixToken found{};
+  found.q = of_head(scan.q, token, head), found.k = of_head(scan.k, token, head);
+  found.v = load_lanes(of_head(scan.v, token, head) + row, lanes);
+  if (scan.a.data) found.a = of_head(scan.a, token, head), found.b = of_head(scan.b, token, head);
+  const float* decay = of_head(scan.decay, token, head);
+  found.factors = factors;
+  if (scan.paces == 1) found.factor = exponential(broadcast(*decay));
+  for (long j = 0; scan.paces != 1 && j < scan.size; j += 16) {
+    store(factors + j, exponential(load_lanes(decay + j, at_most_sixteen(scan.size - j))));
+  }
+  return found;
+}
+
+using MatrixStep = Floats (*)(const MatrixToken& token, float* state, long size);
+
+inline MatrixStep matrix_step(const unillm_matrix_scan& scan) {
+  constexpr MatrixStep steps[2][2][2] = {
+      {{matrix_token<false, false, false>, matrix_token<false, false, true>},
+       {matrix_token<false, true, false>, matrix_token<false, true, true>}},
+      {{matrix_token<true, false, false>, matrix_token<true, false, true>},
+       {matrix_token<true, true, false>, matrix_token<true, true, true>}}};
+  return steps[scan.paces != 1][scan.a.data != nullptr][scan.reads_before != 0];
+}
+
+// `memory`: for size columns of sixteen, and as many factors.
+inline void scan_rows(const unillm_matrix_scan& scan, long sequence, long head, long row, float* memory) {
+  const long first = scan.states.starts[sequence], last = scan.states.starts[sequence + 1];
+  const int lanes = at_most_sixteen(scan.width - row);
+  const long offset = (head * scan.width + row) * scan.size;
+  const float* before = source_of(scan.states, sequence);
+  float* factors = memory + scan.size * 16;
+  float* out = scan.out + head * scan.width + row;
+  enter_state(before ? before + offset : nullptr, scan.size, lanes, scan.size, memory);
+  const MatrixStep step = matrix_step(scan);
+  const bool plain = scan.paces == 1 && !scan.a.data && !scan.reads_before;
+  const auto write = [&](long token, Floats sum) { store_lanes(out + token * scan.heads * scan.width, sum, lanes); };
+  long token = first;
+  for (; plain && token + 2 <= last; token += 2) {
+    Floats sums[2];
+    matrix_two_tokens(matrix_token_at(scan, token, head, row, lanes, factors),
+                      matrix_token_at(scan, token + 1, head, row, lanes, factors), memory, scan.size, sums);
+    write(token, sums[0]);
+    write(token + 1, sums[1]);
+  }
+  for (; token < last; ++token) {
+    write(token, step(matrix_token_at(scan, token, head, row, lanes, factors), memory, scan.size));
+  }
+  leave_rows(memory, scan.size, lanes, scan.size, target_of(scan.states, sequence) + offset);
+}
+
+// `memory`: for size columns of sixteen, twice.
+inline void scan_channels_from(const unillm_selective_scan& scan, long sequence, long channel, float* memory) {
+  const int lanes = at_most_sixteen(scan.channels - channel);
+  const long offset = channel * scan.size;
+  const float* before = source_of(scan.states, sequence);
+  float* decay = memory + scan.size * 16;
+  enter_state(before ? before + offset : nullptr, scan.size, lanes, scan.size, memory);
+  enter_rows(scan.decay + offset, scan.size, lanes, scan.size, decay);
+  for (long token = scan.states.starts[sequence]; token < scan.states.starts[sequence + 1]; ++token) {
+    const Floats step = load_lanes(scan.steps + token * scan.step_stride + channel, lanes);
+    const Floats taken = multiply(step, load_lanes(scan.x + token * scan.x_stride + channel, lanes));
+    const float* b = scan.b + token * scan.b_stride;
+    const float* c = scan.c + token * scan.c_stride;
+    const Floats sum = summed(scan.size, [&](long j, Floats so_far) {
+      const Floats kept = multiply(exponential(multiply(step, load(decay + j * 16))), load(memory + j * 16));
+      const Floats after = multiply_add(taken, broadcast(b[j]), kept);
+      store(memory + j * 16, after);
+      return multiply_add(after, broadcast(c[j]), so_far);
+    });
+    store_lanes(scan.out + token * scan.channels + channel, sum, lanes);
+  }
+  leave_rows(memory, scan.size, lanes, scan.size, target_of(scan.states, sequence) + offset);
+}
+
+// `memory`: for taps columns of sixteen, three times.
+inline void convolve_from(const unillm_convolution& call, long sequence, long channel, float* memory) {
+  const int lanes = at_most_sixteen(call.channels - channel);
+  const long past = call.taps - 1, first = call.states.starts[sequence];
+  const long count = call.states.starts[sequence + 1] - first;
+  const float* before = source_of(call.states, sequence);
+  float *weight = memory + call.taps * 16, *after = weight + call.taps * 16;
+  enter_state(before ? before + channel * past : nullptr, past, lanes, past, memory);
+  enter_rows(call.weight + channel * call.taps, call.taps, lanes, call.taps, weight);
+  const Floats bias = call.bias ? load_lanes(call.bias + channel, lanes) : zero();
+  const auto input = [&](long number) {  // `past` of them lie before the first token
+    if (number < past) return load(memory + number * 16);
+    return load_lanes(call.x + (first + number - past) * call.x_stride + channel, lanes);
+  };
+  for (long token = 0; token < count; ++token) {
+    Floats sum = bias;
+    for (long tap = 0; tap < call.taps; ++tap) sum = multiply_add(input(token + tap), load(weight + tap * 16), sum);
+    if (call.silu) sum = multiply(sum, sigmoid(sum));
+    store_lanes(call.out + (first + token) * call.channels + channel, sum, lanes);
+  }
+  for (long tap = 0; tap < past; ++tap) store(after + tap * 16, input(count + tap));
+  leave_rows(after, past, lanes, past, target_of(call.states, sequence) + channel * past);
+}
+
+inline void carry_from(const unillm_carrying& call, long sequence, long channel) {
+  const int lanes = at_most_sixteen(call.channels - channel), bytes = number_bytes(call.kind);
+  const char* x = static_cast<const char*>(call.x);
+  char* out = static_cast<char*>(call.out);
+  const float* before = source_of(call.states, sequence);
+  Floats held = before ? load_lanes(before + channel, lanes) : zero();
+  for (long token = call.states.starts[sequence]; token < call.states.starts[sequence + 1]; ++token) {
+    const Floats fresh = load_at(x + token * call.x_stride * bytes, call.kind, channel, call.channels);
+    store_at(out + token * call.channels * bytes, call.kind, channel, call.channels, held);
+    held = fresh;
+  }
+  store_lanes(target_of(call.states, sequence) + channel, held, lanes);
+}
+
+inline void fade_from(const unillm_fading& call, long sequence, long channel) {
+  const int lanes = at_most_sixteen(call.channels - channel);
+  const float* before = source_of(call.states, sequence);
+  Floats held = before ? load_lanes(before + channel, lanes) : zero();
+  for (long token = call.states.starts[sequence]; token < call.states.starts[sequence + 1]; ++token) {
+    held = multiply_add(load_lanes(call.factors + token * call.factor_stride + channel, lanes), held,
+                        load_lanes(call.terms + token * call.term_stride + channel, lanes));
+    store_lanes(call.out + token * call.channels + channel, held, lanes);
+  }
+  store_lanes(target_of(call.states, sequence) + channel, held, lanes);
+}
+
+// Two weighted sums of one, both relative to the larger of their logarithms.
+struct Shares {
+  Floats log, early, late;
+};
+inline Shares shares_of(Floats early, Floats late) {
+  const Floats log = larger(early, late);
+  return {log, exponential(subtract(early, log)), exponential(subtract(late, log))};
+}
+
+inline void average_from(const unillm_averaging& call, long sequence, long channel) {
+  const int lanes = at_most_sixteen(call.channels - channel);
+  const float* before = source_of(call.states, sequence);
+  const auto part = [&](int number) {
+    return before ? load_lanes(before + number * call.channels + channel, lanes) : zero();
+  };
+  const Floats decay = load_lanes(call.decay + channel, lanes), bonus = load_lanes(call.bonus + channel, lanes);
+  Floats sum = part(0), weight = part(1), log = before ? part(2) : broadcast(-1e38f);  // of what has not been
+  for (long token = call.states.starts[sequence]; token < call.states.starts[sequence + 1]; ++token) {
+    const Floats k = load_lanes(call.k + token * call.k_stride + channel, lanes);
+    const Floats v = load_lanes(call.v + token * call.v_stride + channel, lanes);
+    const Shares seen = shares_of(log, add(k, bonus)), kept = shares_of(add(log, decay), k);
+    const Floats all = multiply_add(seen.late, v, multiply(seen.early, sum));
+    store_lanes(call.out + token * call.channels + channel, divide(all, multiply_add(seen.early, weight, seen.late)), lanes);
+    sum = multiply_add(kept.late, v, multiply(kept.early, sum));
+    weight = multiply_add(kept.early, weight, kept.late);
+    log = kept.log;
+  }
+  float* after = target_of(call.states, sequence) + channel;
+  store_lanes(after, sum, lanes);
+  store_lanes(after + call.channels, weight, lanes);
+  store_lanes(after + 2 * call.channels, log, lanes);
+}
+
+}  // namespace unillm::UNILLM_ISA
