@@ -33,6 +33,9 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
     files = find_model(session, settings)
     started = perf_counter()
     _wait_politely()
+    from ..runtime.torch_import import import_torch
+
+    import_torch()
     from ..runtime.engine import Engine
     from ..runtime.faults import read_faults
     from ..runtime.options import EngineOptions

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from ...torch_import import import_torch
 from .peer import Worker, WorkerPeer
 from .served import Served, served
 from .trials import TRIALS, Trial
@@ -83,6 +84,7 @@ ENGINE_ALONE: Final = EngineAlone()
 
 
 def load(file: Path, threads: int) -> tuple[Generate, int]:
+    import_torch()
     from ...engine import Engine
     from ...options import EngineOptions
     from ...params import SamplingParams
