@@ -7,6 +7,8 @@ import torch
 from ..models.contract import Model
 from ..models.ops.table import kind_of
 from ..models.quantized import TILED
+from .ahead.device import late_device
+from .ahead.flights import Flights
 from .device import available_memory, choose_kv_dtype
 from .kv.groups import windows_of
 from .kv.pages import PageCache
@@ -33,7 +35,9 @@ def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -
     memory = _memory(model, options)
     scheduler, runner, room = _over(model, options, memory)
     if draft is None:
-        return Wheel(scheduler, runner, NgramProposer() if options.draft == "ngram" else None), room.context
+        device = late_device(model.place.device) if options.overlap and not options.faults else None
+        flights = None if device is None else Flights(device, runner, scheduler)
+        return Wheel(scheduler, runner, NgramProposer() if options.draft == "ngram" else None, flights), room.context
     follows = replace(options, context=min(room.context, draft.config.context))
     memory = room.pages * _layout(draft, options).page_bytes
     memory = memory if options.kv_memory else min(memory, _memory_left(draft))
@@ -44,6 +48,8 @@ def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -
 
 def _over(model: Model, options: EngineOptions, memory: int) -> tuple[Scheduler, Runner, Room]:
     """What runs `model` over pages in `memory` bytes, and how many these are."""
+    if model.alone:
+        options = replace(options, sequences=1)
     layout = _layout(model, options)
     windows = windows_of(layout.groups)
     states = _states(model, memory // 2 if layout.layers else memory, options.sequences)

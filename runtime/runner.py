@@ -6,8 +6,9 @@ layers, and are updated only where a sequence's pages changed. Where a window wa
 nothing reads that.
 """
 
+from collections.abc import Callable
 from collections.abc import Sequence as Many
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from .kv.states import StatePool
 from .replay import Replays
 from .scheduler import Chunk
 from .sequence import Sequence
+
+Send: TypeAlias = Callable[[NDArray[np.integer]], Tensor]  # numbers of the host as a tensor of the device
 
 
 class _Views(Many[PagedView]):
@@ -71,6 +74,10 @@ class Runner:
             replayed = self.replays.run(batch)
             if replayed is not None:
                 return replayed
+        return self.compute(batch)
+
+    def compute(self, batch: Batch) -> Tensor | None:
+        """The same of a batch that is made already, call by call."""
         hidden = self.model(batch)
         wanted = len(batch.rows)
         if not wanted:
@@ -80,6 +87,10 @@ class Runner:
 
     def batch(self, chunks: Many[Chunk]) -> Batch:
         """What the model may know of `chunks`."""
+        return self.prepare(chunks, (), self._copy)[0]
+
+    def prepare(self, chunks: Many[Chunk], more: Many[NDArray[np.int64]], send: Send) -> tuple[Batch, list[Tensor]]:
+        """The same, and tensors of `more` numbers beside it. `send` brings both to the device."""
         queries = [chunk.count for chunk in chunks]
         contexts = [chunk.start + chunk.count for chunk in chunks]
         counts = np.array(queries, dtype=np.int64)
@@ -96,11 +107,12 @@ class Runner:
         wide = [_ids(chunks), positions, _rows(chunks, ends), *slots]
         if self.states is not None:
             wide += _state_rows(chunks)
-        ids, places, rows, *more = self._to_device(*wide)
-        starts, shown, flat = self._to_device(_from_zero(ends), lengths, tables.reshape(-1), dtype=np.int32)
-        paged = _Views(self.pool, self._group_of, flat.view(tables.shape).unbind(), more[: len(slots)])
-        views = paged if self.states is None else self._with_states(paged, self.states, more[len(slots) :])
-        return Batch(ids, places, rows, tuple(queries), tuple(contexts), starts, shown, views)
+        ids, places, rows, *others = _sent(send, *wide, *more)
+        starts, shown, flat = _sent(send, _from_zero(ends), lengths, tables.reshape(-1), dtype=np.int32)
+        paged = _Views(self.pool, self._group_of, flat.view(tables.shape).unbind(), others[: len(slots)])
+        views = paged if self.states is None else self._with_states(paged, self.states, others[len(slots) :])
+        batch = Batch(ids, places, rows, tuple(queries), tuple(contexts), starts, shown, views)
+        return batch, others[len(wide) - 3 :]
 
     def _with_states(self, paged: Many[PagedView], states: StatePool, rows: list[Tensor]) -> list[Any]:
         """The view of every layer, in their order."""
@@ -126,11 +138,14 @@ class Runner:
             table.written = table.stop
         lease.changed = False
 
-    def _to_device(self, *arrays: NDArray[np.integer], dtype: type[np.integer] = np.int64) -> list[Tensor]:
-        """One copy of all `arrays`, and the slices of it."""
-        packed = np.concatenate(arrays, dtype=dtype, casting="same_kind")
-        tensor = torch.from_numpy(packed).to(self.device)
-        return list(torch.split(tensor, [len(array) for array in arrays]))
+    def _copy(self, numbers: NDArray[np.integer]) -> Tensor:
+        return torch.from_numpy(numbers).to(self.device)
+
+
+def _sent(send: Send, *arrays: NDArray[np.integer], dtype: type[np.integer] = np.int64) -> list[Tensor]:
+    """One copy of all `arrays`, and the slices of it."""
+    packed = np.concatenate(arrays, dtype=dtype, casting="same_kind")
+    return list(torch.split(send(packed), [len(array) for array in arrays]))
 
 
 def _ids(chunks: Many[Chunk]) -> NDArray[np.int64]:

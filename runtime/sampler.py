@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .changes import Changes
+from .drawing import CANDIDATES, EVERY_TOKEN, FEW_CANDIDATES, WIDER, draw_among, draw_among_typical, pick, weights_of
 from .errors import GrammarFailed, NonFiniteLogits
 from .grammar.guide import Guide
 from .grammar.masks import Wanted, allow
@@ -27,10 +28,6 @@ from .params import SamplingParams
 GREEDY_BELOW = 1e-6
 HOTTEST = 1e30  # beyond, fp32 has no number for it; all that the filters leave is as good as equal long before
 BLOCK = 1 << 19  # scores at once on a CPU: what is made of them should stay in its caches
-FEW_CANDIDATES = 64  # of a vocabulary, where top-k alone says that these are enough
-CANDIDATES = 1024  # where it does not; of a row whose filters leave more, so many times
-WIDER = 8  # as many are looked at
-EVERY_TOKEN = 1 << 62  # where a filter must weigh all of them
 
 
 class Sample(NamedTuple):
@@ -208,99 +205,59 @@ def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:
 
 
 def _draw_block(scores: Tensor, rows: Sequence[Row], width: int) -> Tensor:
-    weights = _weights(scores, [row.chooser.temperature for row in rows])
-    return _draw_filtered(weights, rows, width) if width else _pick(weights, rows)
-
-
-def _weights(scores: Tensor, temperatures: Sequence[float]) -> Tensor:
-    """Probabilities times some factor: the likeliest token of each row has 1, so that no temperature overflows."""
-    heat = torch.tensor(temperatures, dtype=torch.float64).to(scores)[:, None]
-    return (scores - scores.amax(-1, keepdim=True)).div_(heat).exp_()
+    odds = _Odds(rows, scores.device)
+    weights = weights_of(scores, odds)
+    return _draw_filtered(weights, rows, width) if width else pick(weights, odds)
 
 
 def _draw_filtered(weights: Tensor, rows: Sequence[Row], width: int) -> Tensor:
     """A few of each row hold all that its filters leave, as a rule; of the other rows more and more are looked at."""
     vocabulary = weights.shape[-1]
-    among = _draw_among_typical if width == EVERY_TOKEN else _draw_among
+    among = draw_among_typical if width == EVERY_TOKEN else draw_among
     width = min(CANDIDATES if width == EVERY_TOKEN else width, vocabulary)
-    tokens, enough = among(weights, rows, width)
+    tokens, enough = among(weights, _Odds(rows, weights.device), width)
     wide = [i for i, fits in enumerate(enough.tolist()) if not fits]
     while wide and width < vocabulary:
         width = min(width * WIDER, vocabulary)
-        tokens[wide], enough = among(weights[wide], [rows[i] for i in wide], width)
+        tokens[wide], enough = among(weights[wide], _Odds([rows[i] for i in wide], weights.device), width)
         wide = [i for i, fits in zip(wide, enough.tolist(), strict=True) if not fits]
     return tokens
 
 
-def _draw_among(weights: Tensor, rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor]:
-    """A token for each row from its `width` heaviest, and whether the filters leave none beyond those."""
-    heaviest, candidates = weights.topk(width, dim=-1)
-    vocabulary = weights.shape[-1]
-    top_k = torch.tensor([min(row.chooser.top_k or vocabulary, vocabulary) for row in rows], device=weights.device)
-    top_p, min_p = torch.tensor([(row.chooser.top_p, row.chooser.min_p) for row in rows]).to(weights).T
-    kept = heaviest * (torch.arange(width, device=weights.device) < top_k[:, None])
-    sums = _running_sums(kept)
-    unlimited = top_k == vocabulary
-    total = torch.where(unlimited, _running_sums(weights)[:, -1], sums[:, -1]) if width < vocabulary else sums[:, -1]
-    before = sums - kept
-    before[:, 0] = -1.0  # the heaviest stays, whatever top_p says
-    kept = kept * (before < (top_p * total)[:, None])
-    kept = kept * (heaviest >= min_p[:, None])  # the heaviest weighs 1
-    enough = (top_k <= width) | (unlimited & (kept[:, -1] == 0))
-    if any(row.chooser.typical_p < 1.0 for row in rows):
-        kept = kept * _typical(kept, rows)
-    return candidates.gather(-1, _pick(kept, rows)[:, None])[:, 0], enough
+class _Odds:
+    """Those of some rows; tensors are made of them when they are asked for."""
 
+    def __init__(self, rows: Sequence[Row], device: torch.device) -> None:
+        self._rows, self._device = rows, device
+        self._exact = torch.float32 if device.type == "mps" else torch.float64
 
-def _draw_among_typical(weights: Tensor, rows: Sequence[Row], width: int) -> tuple[Tensor, Tensor]:
-    """The same where typical-p is the only filter: from the `width` tokens that surprise as is to be expected."""
-    parts, distance = _surprise(weights)
-    nearest, order = distance.topk(width, dim=-1, largest=False)
-    bound = _last_typical(nearest, parts.gather(-1, order), rows)
-    kept = weights.gather(-1, order) * (nearest <= bound)
-    heaviest, places = kept.sort(dim=-1, descending=True, stable=True)
-    candidates = order.gather(-1, places)
-    return candidates.gather(-1, _pick(heaviest, rows)[:, None])[:, 0], nearest[:, -1] > bound[:, 0]
+    @property
+    def temperatures(self) -> Tensor:
+        return self._numbers([row.chooser.temperature for row in self._rows])
 
+    @property
+    def shares(self) -> Tensor:
+        return self._numbers([row.chooser.uniform(row.place) for row in self._rows])
 
-def _typical(weights: Tensor, rows: Sequence[Row]) -> Tensor:
-    """Which tokens of each row surprise about as much as is to be expected of it: as many as make up its share."""
-    parts, distance = _surprise(weights)
-    nearest, order = distance.sort(dim=-1, stable=True)
-    shares = torch.tensor([row.chooser.typical_p for row in rows], device=weights.device)[:, None]
-    return (distance <= _last_typical(nearest, parts.gather(-1, order), rows)) | (shares >= 1.0)
+    def top_k(self, vocabulary: int) -> Tensor:
+        limits = [min(row.chooser.top_k or vocabulary, vocabulary) for row in self._rows]
+        return torch.tensor(limits, device=self._device)
 
+    @property
+    def top_p(self) -> Tensor:
+        return self._numbers([row.chooser.top_p for row in self._rows])
 
-def _surprise(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities, and how far each token's surprise is from the mean surprise, the entropy of its row."""
-    exact = torch.float32 if weights.device.type == "mps" else torch.float64
-    parts = weights.to(exact)
-    parts = parts / _running_sums(parts)[:, -1:]
-    logarithms = parts.clamp(min=torch.finfo(exact).tiny).log()
-    entropy = -_running_sums(parts * logarithms)[:, -1:]
-    return parts, (logarithms + entropy).abs().masked_fill(weights == 0, torch.inf)
+    @property
+    def min_p(self) -> Tensor:
+        return self._numbers([row.chooser.min_p for row in self._rows])
 
+    @property
+    def typical_p(self) -> Tensor | None:
+        shares = [row.chooser.typical_p for row in self._rows]
+        return self._numbers(shares) if min(shares) < 1.0 else None
 
-def _last_typical(nearest: Tensor, parts: Tensor, rows: Sequence[Row]) -> Tensor:
-    """The distance [rows, 1] up to which tokens make up the share of each row. Equals of the last one stay, too."""
-    wanted = torch.tensor([row.chooser.typical_p for row in rows], dtype=parts.dtype, device=parts.device)[:, None]
-    last = (_running_sums(parts) < wanted).sum(-1, keepdim=True).clamp_(max=parts.shape[-1] - 1)
-    return nearest.gather(-1, last)
-
-
-def _pick(weights: Tensor, rows: Sequence[Row]) -> Tensor:
-    """The first place in each row where the running sum passes the row's share of the total."""
-    sums = _running_sums(weights)
-    shares = torch.tensor([row.chooser.uniform(row.place) for row in rows], dtype=torch.float64).to(sums)
-    total = sums[:, -1]
-    marks = torch.minimum(shares * total, total.nextafter(torch.zeros_like(total)))  # rounding must not reach the end
-    places = torch.searchsorted(sums, marks[:, None], right=True)[:, 0]
-    return places.clamp_(max=weights.shape[-1] - 1)  # only scores that are no numbers get that far
-
-
-def _running_sums(weights: Tensor) -> Tensor:
-    """Added up in one order whatever the number of rows, and finely enough for a long tail of small weights."""
-    return weights.cumsum(-1, dtype=torch.float32 if weights.device.type == "mps" else torch.float64)
+    def _numbers(self, numbers: Sequence[float]) -> Tensor:
+        return torch.tensor(numbers, dtype=self._exact, device=self._device)
 
 
 def _with_logprobs(logits: Tensor, tokens: Tensor, rows: Sequence[Row]) -> list[Sample]:

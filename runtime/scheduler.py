@@ -95,7 +95,7 @@ class Scheduler:
         self._let_in_urgent()
         chunks = self._decodes()
         chunks += self._prompts(self.batch_tokens - len(chunks))
-        while not chunks and self.running:  # windows of prompts stand in each other's way
+        while not chunks and any(s.pending for s in self.running):  # windows of prompts stand in each other's way
             self._give_way(self.running[-1])
             chunks = self._prompts(self.batch_tokens)
         return chunks
@@ -122,10 +122,19 @@ class Scheduler:
         lease = _lease(chunk.sequence)
         if lease.state is not None:
             self.cache.keep_state(lease, chunk.sequence.tokens, stop, ends_chunk=chunk.count > 1)
-        if chunk.count > 1 and not chunk.guess:
-            self.cache.commit(lease, chunk.sequence.tokens, stop)
-        if self.waiting and chunk.start < chunk.sequence.num_prompt <= stop:
-            self._let_follow(chunk.sequence)
+        self._share(chunk, stop, lease)
+
+    def set_off(self, chunk: Chunk) -> Lease:
+        """Note that `chunk`, which carries no guess, is on its way: on which pages. What follows it may be planned."""
+        chunk.sequence.set_off(chunk.count, chooses=chunk.is_last)
+        return _lease(chunk.sequence)
+
+    def arrive(self, chunk: Chunk, lease: Lease) -> None:
+        """Note that `chunk` came to something, on the pages of `lease`: which may be others' by now."""
+        is_there = lease is chunk.sequence.lease
+        if is_there:
+            chunk.sequence.ahead -= chunk.count
+        self._share(chunk, chunk.stop, lease if is_there else None)
 
     def truncate(self, sequence: Sequence, tokens: int) -> None:
         """Roll `sequence` back to its first `tokens` tokens, the whole prompt at least, in whatever state it is."""
@@ -163,12 +172,19 @@ class Scheduler:
         sequence.state = State.FINISHED
         self._let_follow(sequence)
 
+    def _share(self, chunk: Chunk, stop: int, lease: Lease | None) -> None:
+        """The sequence is computed up to `stop`: others may find it, and need not wait for it any more."""
+        if lease is not None and chunk.count > 1 and not chunk.guess:
+            self.cache.commit(lease, chunk.sequence.tokens, stop)
+        if self.waiting and chunk.start < chunk.sequence.num_prompt <= stop:
+            self._let_follow(chunk.sequence)
+
     def _line_up(self, sequence: Sequence) -> None:
         """Put `sequence` in the line, or behind one that computes the same prompt and will leave it pages of it."""
         leader = sequence.leader
         is_ahead = leader is not None and (leader.state is State.RUNNING or leader in self.waiting)
         shared = sequence.reusable // self.cache.page_size if self.cache.shares else 0
-        if leader is not None and is_ahead and shared and leader.computed < leader.num_prompt:
+        if leader is not None and is_ahead and shared and leader.computed - leader.ahead < leader.num_prompt:
             self.waiting.hold(sequence, leader)
         else:
             self.waiting.push(sequence)
@@ -243,11 +259,11 @@ class Scheduler:
         self.running.remove(sequence)
         self._rows.append(sequence.row)
         if trusted:
-            self.cache.commit(lease, sequence.tokens, sequence.computed)
+            self.cache.commit(lease, sequence.tokens, sequence.computed - sequence.ahead)
             self.cache.release(lease)
         else:
             self.cache.discard(lease)
-        sequence.lease, sequence.row = None, -1
+        sequence.lease, sequence.row, sequence.ahead = None, -1, 0
 
     def _prompts(self, budget: int) -> list[Chunk]:
         started = [sequence for sequence in self.running if sequence.pending > 1]

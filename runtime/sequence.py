@@ -3,8 +3,11 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Final
 
 from .kv.pages import Lease
+
+UNREAD: Final = -1  # in the place of a token that was chosen, but not read from the device yet
 
 
 class State(Enum):
@@ -20,6 +23,9 @@ class Sequence:
     It ends when a token of `ends` is chosen or when `tokens` has `limit` of them; one that chooses none is done when
     all of it is computed. `computed` tokens have their keys and values in the pages of `lease`. `scored_from` asks for
     the scores of every token of the prompt from that one on, and moves with what was read of them.
+
+    A device may be a step behind: then the last `unread` tokens are not known yet, and of what is `computed` the last
+    `ahead` tokens are on their way.
     """
 
     number: int  # of arrival: the higher, the younger
@@ -36,6 +42,8 @@ class Sequence:
     row: int = -1  # of the runner's page table
     proposed: int = 0  # tokens that were guessed before they were chosen
     accepted: int = 0  # those of them that were chosen then
+    unread: int = 0
+    ahead: int = 0
     lease: Lease | None = None
     leader: "Sequence | None" = None  # has the same prompt, and computes it for this one too
     num_prompt: int = field(init=False)
@@ -62,6 +70,39 @@ class Sequence:
     @property
     def num_completion(self) -> int:
         return len(self.tokens) - self.num_prompt
+
+    @property
+    def known(self) -> list[int]:
+        """Its tokens, as far as they were read."""
+        return self.tokens[: len(self.tokens) - self.unread] if self.unread else self.tokens
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.tokens) - self.unread >= self.limit
+
+    def set_off(self, count: int, *, chooses: bool) -> None:
+        """The next `count` tokens are on their way. What is chosen after them takes its place now; not where it is the
+        last one, for then there is nothing to prepare for.
+        """
+        self.computed += count
+        self.ahead += count
+        if chooses and len(self.tokens) + 1 < self.limit:
+            self.tokens.append(UNREAD)
+            self.unread += 1
+
+    def read(self, token: int) -> None:
+        """`token` was chosen: it is the first that was not read yet, or comes behind all others."""
+        if self.unread:
+            self.tokens[-self.unread] = token
+            self.unread -= 1
+        else:
+            self.tokens.append(token)
+
+    def call_back(self) -> None:
+        """What is on its way counts for nothing."""
+        self.computed -= self.ahead
+        del self.tokens[len(self.tokens) - self.unread :]
+        self.ahead = self.unread = 0
 
     def read_to(self, stop: int) -> None:
         """The scores of the tokens before `stop` were read: nobody wants them again, even after giving way."""

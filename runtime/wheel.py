@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from .ahead.flights import Flights
 from .errors import NonFiniteLogits, NotEnoughMemory
 from .results import FinishReason, Stats
 from .runner import Runner
@@ -55,9 +56,17 @@ class Outcome(NamedTuple):
 class Wheel:
     """Turns over all sequences that were put on it, until each is finished or taken off."""
 
-    def __init__(self, scheduler: Scheduler, runner: Runner, proposer: Proposer | None = None) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        proposer: Proposer | None = None,
+        flights: Flights | None = None,
+    ) -> None:
+        """With `flights` a step is started, where it may be, before the one before it was read."""
         self.scheduler = scheduler
         self.runner = runner
+        self.flights = flights
         self.speculator = None if proposer is None else Speculator(proposer, scheduler)
         self.steps = 0
         self.prompt_tokens = 0
@@ -66,6 +75,8 @@ class Wheel:
         self.sample = sample
         self._starved: float | None = None  # since when nothing ran for want of memory, and nothing else did either
         self._choosers: dict[int, Chooser] = {}
+        self._stumbled = False  # what would start a step raised, while another was on its way
+        self._landed = 0.0
 
     def put(self, sequence: Sequence, chooser: Chooser | None = None) -> None:
         """Let `sequence` wait for its turn. One that is only scored needs no `chooser`."""
@@ -77,6 +88,8 @@ class Wheel:
         """End `sequence` wherever it is; nothing happens when it has ended already."""
         if sequence.state is State.FINISHED:
             return
+        if self.flights is not None:
+            self.flights.call_back(sequence)
         self.scheduler.finish(sequence, trusted=trusted)
         self._choosers.pop(sequence.number, None)
         self._forget_guesses(sequence)
@@ -91,6 +104,8 @@ class Wheel:
 
     def truncate(self, sequence: Sequence, tokens: int) -> None:
         """Roll `sequence` back to its first `tokens` tokens: what comes next is as if it had never been longer."""
+        if self.flights is not None:
+            self.flights.call_back(sequence)
         gone = sequence.tokens[tokens:]
         self.scheduler.truncate(sequence, tokens)
         self._forget_guesses(sequence)
@@ -101,11 +116,15 @@ class Wheel:
         """One step. Empty when there was nothing to do."""
         began = perf_counter()
         chunks = self.scheduler.next_step()
+        if self.flights is not None:
+            if chunks and self._starts(self.flights, chunks, began):
+                self._note_step()
+                return self._land(self.flights) if len(self.flights) > 1 else []
+            if self.flights:  # what it chose is to be known first: the next turn plans anew
+                return self._land(self.flights)
         if not chunks:
             return self._wait_for_memory(began) if self.scheduler.waiting else []
-        self.scheduler.cache.recover()
-        self._starved = None
-        self.steps += 1
+        self._note_step()
         if self.speculator is not None:
             chunks = self.speculator.extend(chunks, self._choosers)
         results = self._compute_timed(chunks)
@@ -140,15 +159,67 @@ class Wheel:
             swap_bytes=0 if scheduler.swap is None else scheduler.swap.held,
         )
 
+    def _note_step(self) -> None:
+        self.scheduler.cache.recover()
+        self._starved = None
+        self.steps += 1
+
+    def _starts(self, flights: Flights, chunks: list[Chunk], began: float) -> bool:
+        """Start a step of `chunks`, where that may be done before the last one was read.
+
+        What raises is left for a step by itself, which finds out whose fault it is.
+        """
+        if self._stumbled or not all(flights.takes(one, self._choosers.get(one.sequence.number)) for one in chunks):
+            self._stumbled = False
+            return False
+        if self.speculator is not None and self.speculator.would_guess(chunks):
+            return False
+        try:
+            flights.start(chunks, self._choosers, began)
+        except Exception:  # a door, as for a step by itself
+            self._stumbled = bool(flights)
+            return False
+        return True
+
+    def _land(self, flights: Flights) -> list[Outcome]:
+        """Read the step that was started first."""
+        flight, results = flights.land()
+        self._timed(flight.chunks, perf_counter() - max(flight.began, self._landed))
+        self._landed = perf_counter()
+        outcomes = []
+        for chunk, lease, result in zip(flight.chunks, flight.leases, results, strict=True):
+            sequence = chunk.sequence
+            if sequence.state is State.FINISHED or sequence.number in flight.called_back:
+                continue
+            if isinstance(result, Exception):
+                outcomes.append(self._fail(sequence, result, flight.began))
+                continue
+            self.scheduler.arrive(chunk, lease)
+            outcomes.append(self._take_late(chunk, result, flight.began))
+        return outcomes
+
+    def _take_late(self, chunk: Chunk, sample: Sample | None, began: float) -> Outcome:
+        if sample is None:
+            return Outcome(chunk.sequence, began)
+        finished = self._choose(chunk.sequence, sample.token)
+        if self.speculator is not None:
+            self.speculator.heard(chunk, [sample.token])
+        if finished:
+            self.take_off(chunk.sequence)
+        return Outcome(chunk.sequence, began, Computed(sample=sample), finished=finished)
+
     def _compute_timed(self, chunks: Many[Chunk]) -> list[Result]:
         started = perf_counter()
         results = self._compute_apart(chunks)
         seconds = perf_counter() - started
         if self.speculator is not None:
             self.speculator.timed(chunks, seconds)
+        self._timed(chunks, seconds)
+        return results
+
+    def _timed(self, chunks: Many[Chunk], seconds: float) -> None:
         if self.scheduler.swap is not None and any(chunk.count > 1 for chunk in chunks):
             self.scheduler.swap.judge.computed(sum(chunk.count for chunk in chunks), seconds)
-        return results
 
     def _wait_for_memory(self, began: float) -> list[Outcome]:
         """There is no memory now: wait a moment. If nobody gives any back, who is first fails."""
@@ -272,11 +343,11 @@ class Wheel:
     def _choose(self, sequence: Sequence, token: int) -> FinishReason | None:
         """Note a token that was chosen; why the sequence ends, if it does."""
         chooser = self._choosers[sequence.number]
-        sequence.tokens.append(token)
+        sequence.read(token)
         chooser.saw(token)
         if token in sequence.ends or chooser.is_complete:
             return "stop"
-        return "length" if len(sequence.tokens) >= sequence.limit else None
+        return "length" if sequence.is_full else None
 
     def _advance(self, chunk: Chunk, chosen: int) -> None:
         """Note that `chunk` was computed, and that `chosen` tokens came of it: all but the last had been guessed."""

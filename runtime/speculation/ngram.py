@@ -54,7 +54,7 @@ class NgramProposer:
         lookup = self._lookups.get(sequence.number)
         if lookup is None:
             lookup = self._lookups[sequence.number] = Lookup()
-        lookup.look(sequence.tokens)
+        lookup.look(sequence.known)
         return Prospect(len(lookup.guess), lookup.chances[lookup.length].value) if lookup.guess else NO_PROSPECT
 
     def seconds(self, depth: int) -> float:

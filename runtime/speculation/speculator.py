@@ -36,6 +36,14 @@ class Speculator:
             return chunks
         return self._guarded(lambda: self._with_guesses(chunks, choosers), chunks)
 
+    def would_guess(self, chunks: list[Chunk]) -> bool:
+        """Whether to read what is on its way before `chunks` are computed: a guess is likely to pay, going by what is
+        known.
+        """
+        if len(chunks) > FEW or not all(_is_decode(chunk) for chunk in chunks):
+            return False
+        return self._guarded(lambda: any(self._counts(chunks)), False)
+
     def timed(self, chunks: Many[Chunk], seconds: float) -> None:
         """Computing `chunks`, and choosing, took `seconds`."""
         if len(chunks) <= FEW and all(_is_decode(chunk) for chunk in chunks):
@@ -67,9 +75,7 @@ class Speculator:
             return otherwise
 
     def _with_guesses(self, chunks: list[Chunk], choosers: Mapping[int, Chooser]) -> list[Chunk]:
-        prospects = [self._prospect(chunk.sequence) for chunk in chunks]
-        most = self._scheduler.batch_tokens - len(chunks)
-        counts = plan(prospects, seconds=self._costs.seconds, drafting=self.proposer.seconds, most=most)
+        counts = self._counts(chunks)
         guessed = [i for i, count in enumerate(counts) if count]
         if not guessed:
             return chunks
@@ -78,6 +84,12 @@ class Speculator:
         for i, one, guess in zip(guessed, wanted, self.proposer.propose(wanted), strict=True):
             extended[i] = self._scheduler.with_guess(chunks[i], one.chooser.possible(guess))
         return extended
+
+    def _counts(self, chunks: list[Chunk]) -> list[int]:
+        """How many tokens to guess for each."""
+        prospects = [self._prospect(chunk.sequence) for chunk in chunks]
+        most = self._scheduler.batch_tokens - len(chunks)
+        return plan(prospects, seconds=self._costs.seconds, drafting=self.proposer.seconds, most=most)
 
     def _prospect(self, sequence: Sequence) -> Prospect:
         """Of a sequence's last token nobody wants to know what follows. A state could not be rolled back."""

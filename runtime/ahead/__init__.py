@@ -1,0 +1,1 @@
+"""Steps that a device computes while the host prepares the next."""
