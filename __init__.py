@@ -4,9 +4,11 @@ This face is lazy: importing it loads neither torch nor any model code; a name d
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers read it; `typing` itself would be the longest part of starting the program
 if TYPE_CHECKING:
+    from typing import Any
+
     from .runtime.client.aio import AsyncClient as AsyncClient
     from .runtime.client.sync import Client as Client
     from .runtime.engine import Engine as Engine
@@ -21,7 +23,7 @@ _HOMES = {
 __all__ = ["AsyncClient", "Client", "Engine", "SamplingParams"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name], __name__), name)

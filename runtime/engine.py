@@ -181,6 +181,12 @@ class Engine:
         prompting = self._intake.prompting
         return prompting.template is not None and prompting.tokenizer is not None
 
+    @property
+    def thinks(self) -> bool:
+        """Whether its chat template shows that it may think before it speaks."""
+        template = self._intake.prompting.template
+        return template is not None and template.manner.thinks
+
     @overload  # to the type system, text is a list of texts too; the first signature is meant for it
     def generate(self, prompts: Prompt, params: Params = None, *, priority: int = ...) -> Completion: ...  # type: ignore[overload-overlap]
     @overload

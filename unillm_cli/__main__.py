@@ -4,15 +4,22 @@ import signal
 import sys
 from types import FrameType
 
+INTERRUPTED = 128 + signal.SIGINT
+
 
 def main() -> int:
-    """Run the command line. Ctrl-C while it is still being imported ends it without a word."""
+    """Run the command line. Before that and after it, Ctrl-C ends the program without a word."""
     handler = signal.signal(signal.SIGINT, signal.SIG_DFL)
     from .app import main as run
 
-    signal.signal(signal.SIGINT, handler)
     signal.signal(signal.SIGTERM, _leave_in_order)
-    return run()
+    try:
+        signal.signal(signal.SIGINT, handler)
+        return run()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _leave_in_order(number: int, _frame: FrameType | None) -> None:

@@ -10,8 +10,8 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from importlib import import_module
 from io import StringIO
@@ -202,18 +202,35 @@ def _in_session(function: Callable[..., None]) -> Callable[..., None]:
         if session is None:
             raise TypeError("a command needs a session")
         session.take(json=json, quiet=quiet, debug=debug)
-        function(session, **own)
+        function(session, **{one.name: _gathered(one, own) for one in wanted})
 
     common = {"json": JsonOption, "quiet": QuietOption, "debug": DebugOption}
-    own = list(inspect.signature(function).parameters.values())[1:]
+    wanted = list(inspect.signature(function).parameters.values())[1:]
     parameters = [
         inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
-        *(one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own),
+        *(part for one in wanted for part in _spread(one)),
         *(inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=a) for n, a in common.items()),
     ]
     run.__annotations__ = {one.name: one.annotation for one in parameters}
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return run
+
+
+def _spread(one: inspect.Parameter) -> Iterator[inspect.Parameter]:
+    """The options that a parameter is: itself, or those of a group."""
+    if not is_dataclass(one.annotation):
+        yield one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        return
+    for part in fields(one.annotation):
+        yield inspect.Parameter(part.name, inspect.Parameter.KEYWORD_ONLY, default=part.default, annotation=part.type)
+
+
+def _gathered(one: inspect.Parameter, given: Mapping[str, object]) -> object:
+    """The value of a parameter, a group's of those of its options."""
+    group = one.annotation
+    if not isinstance(group, type) or not is_dataclass(group):
+        return given[one.name]
+    return group(**{part.name: given[part.name] for part in fields(group)})
 
 
 def _stand_in() -> None:

@@ -1,28 +1,18 @@
-"""What the answer must look like, from flags: a schema or a grammar out of a file, a pattern, texts to choose from."""
+"""What the answer must look like, read from where the user has it: in a file, or as the text itself."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from .errors import UsageError
 
 
-def read_forms(
-    schema: Path | None, regex: str | None, choice: Sequence[str] | None, grammar: Path | None
-) -> dict[str, Any]:
-    """The fields of `SamplingParams` that the flags give."""
-    given = {
-        "schema": None if schema is None else _text("--schema", schema),
-        "regex": regex,
-        "choice": tuple(choice or ()) or None,
-        "grammar": None if grammar is None else _text("--grammar", grammar),
-    }
-    return {name: value for name, value in given.items() if value is not None}
+def read_schema(asker: str, text: str) -> str:
+    """The schema that `text` is, or that lies in the file of that name. `asker` is the flag or command that asks."""
+    return text if text.lstrip().startswith("{") else read_file(asker, Path(text))
 
 
-def _text(flag: str, path: Path) -> str:
+def read_file(asker: str, path: Path) -> str:
     try:
-        return path.read_text("utf-8")
+        return path.expanduser().read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(f"{flag} {path}: {reason}", f"{flag} takes the path of a file") from None
+        raise UsageError(f"{asker} {path}: {reason}", f"{asker} takes the path of a file") from None

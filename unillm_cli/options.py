@@ -11,6 +11,7 @@ from typer import Argument, Option
 from .settings import KVDtype, PrefixCache
 
 Dtype: TypeAlias = Literal["auto", "float32", "float16", "bfloat16"]
+Effort: TypeAlias = Literal["low", "medium", "high"]
 
 JsonOption = Annotated[bool, Option("--json", help="Print the result as JSON.")]
 QuietOption = Annotated[bool, Option("--quiet", "-q", help="Say only what matters: no progress, no notices.")]
@@ -111,6 +112,12 @@ SystemOption = Annotated[str | None, Option("--system", "-s", metavar="TEXT", he
 RawOption = Annotated[bool, Option("--raw", help="Continue the prompt as plain text, without a chat template.")]
 VerboseOption = Annotated[bool, Option("--verbose", "-v", help="Tell how long everything took.")]
 
+ThinkOption = Annotated[
+    bool | None, Option("--think/--no-think", help="Have the model think before it speaks, or not.", show_default=False)
+]
+EffortOption = Annotated[Effort | None, Option("--effort", help="How hard it thinks, where it can be told.")]
+HideThinkingOption = Annotated[bool, Option("--hide-thinking", help="Do not show what the model thinks.")]
+
 MaxTokensOption = Annotated[int | None, Option("--max-tokens", "-n", metavar="N", help="Stop after so many tokens.")]
 TemperatureOption = Annotated[
     float | None, Option("--temperature", "-t", metavar="X", help="How freely tokens are chosen; 0: the likeliest.")
@@ -147,7 +154,7 @@ StopOption = Annotated[
 ]
 
 SchemaOption = Annotated[
-    Path | None, Option("--schema", metavar="PATH", help="Answer in JSON of the schema in this file.")
+    str | None, Option("--schema", metavar="PATH", help="Answer in JSON of the schema in this file; or the schema.")
 ]
 RegexOption = Annotated[
     str | None, Option("--regex", metavar="PATTERN", help="Answer with what this regular expression matches.")

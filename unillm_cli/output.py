@@ -94,10 +94,15 @@ class Output:
         """Whether standard error understands escape codes."""
         return _is_terminal(self._stderr) and self._environ.get("TERM") != "dumb"
 
+    @property
+    def dims(self) -> bool:
+        """Whether standard output can show that something matters less."""
+        plain = self._environ.get("NO_COLOR") or self._environ.get("TERM", "") in ("", "dumb")
+        return self.answers_terminal and not plain
+
     def dimmed(self, text: str) -> str:
         """`text` as standard output shows what matters less."""
-        plain = self._environ.get("NO_COLOR") or self._environ.get("TERM", "") in ("", "dumb")
-        return text if plain or not self.answers_terminal else f"\x1b[2m{text}\x1b[0m"
+        return f"\x1b[2m{text}\x1b[0m" if self.dims else text
 
     def raw(self, text: str) -> None:
         """Text on standard output, as it is."""
@@ -135,20 +140,26 @@ class AnswerStream:
         self._ended_line = True
 
     def think(self, chunk: str) -> None:
-        """What is thought before the answer: on a terminal, dim where it can be; an answer in a pipe has none of it."""
+        """What is thought before the answer: on a terminal, dim or between two lines that say what it is; an answer in
+        a pipe has none of it.
+        """
         shown = self._thoughts.push(chunk) if self._filter else ""
-        if shown:
-            self._thinks = True
-            self._put(self._output.dimmed(shown))
+        if not shown:
+            return
+        if not self._thinks and not self._output.dims:
+            self._put("Thinking...\n")
+        self._thinks = True
+        self._put(self._output.dimmed(shown))
 
     def write(self, chunk: str) -> None:
         if self._thinks and chunk:
-            self._thinks = False
-            self._put("\n\n")
+            self._end_thought()
         self._put(self._filter.push(chunk) if self._filter else chunk)
 
     def finish(self) -> None:
         """Show what was held back, and end the line."""
+        if self._thinks:
+            self._end_thought()
         if self._filter:
             self._put(self._filter.finish())
         if not self._ended_line:
@@ -159,6 +170,10 @@ class AnswerStream:
         if self._filter and not self._ended_line:
             self._put("\n")
         self._output.note(text)
+
+    def _end_thought(self) -> None:
+        self._thinks = False
+        self._put("\n\n" if self._output.dims else "\n...done thinking.\n\n")
 
     def _put(self, text: str) -> None:
         if text:

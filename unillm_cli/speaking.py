@@ -5,12 +5,14 @@ What a command asks is the same for both: text or a conversation, and parameters
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from ..runtime.errors import PromptTooLong, ServerRefused
 from ..runtime.params import SamplingParams
 from ..runtime.results import Completion, Update
+from ..runtime.text.answers.thoughts import wished
 from .asking import is_for_here, loaded
 from .client import Opened, open_engine
 from .errors import UsageError
@@ -20,6 +22,7 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from ..runtime.client.sync import Client
+    from ..runtime.client.wire import ShownModel, Think
 
 Message: TypeAlias = Mapping[str, str]
 Said: TypeAlias = str | Sequence[Message]
@@ -55,8 +58,20 @@ class Speaker(Protocol):
         """Whether it knows how to write down a conversation; otherwise it continues text."""
         ...
 
-    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False) -> Answer:
-        """Text is a conversation's first words unless it is `raw`, or the model has no chat template."""
+    @property
+    def thinks(self) -> bool:
+        """Whether it may think before it speaks."""
+        ...
+
+    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False, think: "Think | None" = None) -> Answer:
+        """Text is a conversation's first words unless it is `raw`, or the model has no chat template.
+
+        `think` has the model think first or not, or says how hard; None is as it likes. Raises `ThinksNot`.
+        """
+        ...
+
+    def check(self, params: SamplingParams) -> None:
+        """Raise what asking with `params` would: a schema may be none that an answer can follow."""
         ...
 
     def count(self, said: Sequence[Message]) -> int | None:
@@ -122,13 +137,21 @@ class Here:
     def converses(self) -> bool:
         return self.opened.engine.has_chat_template
 
-    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False) -> Answer:
+    @property
+    def thinks(self) -> bool:
+        return self.opened.engine.thinks
+
+    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False, think: "Think | None" = None) -> Answer:
+        check_thinking(self, think, raw=raw)
         engine, params = self.opened.engine, usual(params, self.opened.engine.defaults)
         if isinstance(said, str) and (raw or not self.converses):
             stream = engine.stream(said, params)
         else:
-            stream = engine.chat(_conversation(said), params, stream=True)
+            stream = engine.chat(_conversation(said), params, stream=True, **wished(think))
         return Answer(stream, lambda: engine.abort(stream.id, wait=False), stream.close)
+
+    def check(self, params: SamplingParams) -> None:
+        self.opened.engine.prepare(params)
 
     def count(self, said: Sequence[Message]) -> int | None:
         try:
@@ -144,9 +167,9 @@ class Here:
         return f"the answer was cut at {own}; --max-tokens asks for more"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class There:
-    """A model that a server has loaded."""
+    """A model that a server has loaded. What it can do is asked when somebody wants to know."""
 
     client: "Client"
     name: str
@@ -155,14 +178,23 @@ class There:
 
     @property
     def converses(self) -> bool:
-        return True
+        return bool(self._shown.template)
 
-    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False) -> Answer:
+    @property
+    def thinks(self) -> bool:
+        return "thinking" in self._shown.capabilities
+
+    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False, think: "Think | None" = None) -> Answer:
         from ..runtime.client.wire import Reading, question  # late: it brings what talks to servers
 
-        asked = question(self.name, said, params, raw=raw, usual=True)
+        check_thinking(self, think, raw=raw)
+        asked = question(self.name, said, params, raw=raw, usual=True, think=think)
         reading = Interruptible(self.client.read(asked, Reading("")))
         return Answer(reading, reading.stop, reading.close)
+
+    def check(self, params: SamplingParams) -> None:
+        """A server tells only whom it answers: it is asked for a token."""
+        self.client.generate(" ", replace(params, max_tokens=1), model=self.name, raw=True)
 
     def count(self, said: Sequence[Message]) -> int | None:
         try:
@@ -175,6 +207,24 @@ class There:
     def why_cut(self, completion: Completion) -> str:
         cut = f"the answer was cut after {completion.usage.completion_tokens} tokens"
         return f"{cut}: the context is full, or a limit"
+
+    @cached_property
+    def _shown(self) -> "ShownModel":
+        return self.client.show(self.name)
+
+
+class ThinksNot(UsageError):
+    """A model shall think that does not know how to."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} does not think: its chat template has no place for thoughts")
+        self.model = model
+
+
+def check_thinking(speaker: Speaker, think: "Think | None", *, raw: bool = False) -> None:
+    """Raise `ThinksNot` where a wish to have it think cannot come true; not to think is easy for every model."""
+    if think and (raw or not speaker.thinks):
+        raise ThinksNot(speaker.name)
 
 
 def usual(params: SamplingParams, stated: Mapping[str, Any]) -> SamplingParams:

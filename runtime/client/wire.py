@@ -6,7 +6,7 @@ It knows no connection, so that both clients share it.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 import msgspec
@@ -39,13 +39,14 @@ class InstalledModel(msgspec.Struct):
 
 
 class ShownModel(msgspec.Struct):
-    """What a server tells of a model. `details` are what is known of it in a word each."""
+    """What a server tells of a model. `details` are what is known of it in a word each; `capabilities` what it can."""
 
     license: str = ""
     parameters: str = ""
     template: str = ""
     system: str = ""
     details: dict[str, Any] = {}
+    capabilities: list[str] = []
 
 
 class PullStatus(msgspec.Struct):
@@ -58,18 +59,21 @@ class PullStatus(msgspec.Struct):
     error: str | None = None
 
 
+Think: TypeAlias = bool | Literal["low", "medium", "high"]
+
+
 class Offered(TypedDict, total=False):
     """What a conversation may have besides its messages.
 
     `tools` that the model may call, as OpenAI writes them; `tool_choice` none, auto, required, or the name of the one
     that must be called; `parallel_calls` False where an answer may call at most one. `think` tells a model that can be
-    told whether to.
+    told whether to, and how hard.
     """
 
     tools: Sequence[Mapping[str, Any]]
     tool_choice: str
     parallel_calls: bool
-    think: bool | None
+    think: Think | None
 
 
 class _Counted(msgspec.Struct):

@@ -5,7 +5,7 @@ process would.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from ..hosting.asking import Ask, Fault, Piece, Resident
 from ..params import SamplingParams
+from ..text.answers.thoughts import wished
 from .app import json_response
 from .asked import naming, sampling
 from .endpoint import Endpoint, Server, invalid
@@ -80,7 +81,7 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
     `usual`: where neither the question nor the model says how to sample, it is as chat programs do. `tools` are written
     as OpenAI writes them; `tool_choice` is none, auto, required, or a tool's name. `think` is for models that can be
-    told whether to.
+    told whether to, and how hard.
     """
 
     model: str
@@ -94,7 +95,7 @@ class Question(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     tools: list[dict[str, Any]] = []
     tool_choice: str = "auto"
     parallel_calls: bool = True
-    think: bool | None = None
+    think: bool | Literal["low", "medium", "high"] | None = None
 
 
 class Counted(msgspec.Struct):
@@ -167,7 +168,7 @@ def _ask(body: Question) -> Ask:
         tools=body.tools,
         tool_choice=body.tool_choice,
         parallel_calls=body.parallel_calls,
-        variables={} if body.think is None else {"enable_thinking": body.think},
+        variables=wished(body.think),
         params=_params(body.params),
         keep_alive=body.keep_alive,
         context=body.context,

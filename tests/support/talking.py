@@ -31,7 +31,9 @@ CALLING = (
 def talking_model(
     folder: Path, *, seed: int = 0, context: int = 512, layers: int = 2, width: int = 32, template: str = TEMPLATE
 ) -> Path:
-    """`folder`, with such a model in it. Another `seed` is another model of the same shape."""
+    """`folder`, with such a model in it. Another `seed` is another model of the same shape; one with an empty
+    `template` cannot converse.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {**{name: i for i, name in enumerate(SPECIAL)}, **_bytes(len(SPECIAL))}
     _weights(folder, len(vocabulary), seed, context, layers, width)
@@ -40,7 +42,7 @@ def talking_model(
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(name, special=True) for name in SPECIAL])
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": template}
+    settings = {"bos_token": "<s>", "eos_token": "</s>", **({"chat_template": template} if template else {})}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return folder
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from unillm.runtime.errors import NoChatTemplate
+from unillm.runtime.errors import InvalidParameter, NoChatTemplate
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.results import Completion, FinishReason, Timings, Update, Usage
 from unillm.unillm_cli.client import Opened
@@ -54,10 +54,13 @@ class FakeEngine:
         error: Exception | None = None,
         pause: float = 0.0,
         context: int = 13,
+        thoughts: Sequence[str] = (),
     ) -> None:
         self._chunks, self._error, self._pause = chunks, error, pause
         self._finish: FinishReason = finish
-        self.has_chat_template = template
+        self.has_chat_template, self.thinks, self._thoughts = template, bool(thoughts), thoughts
+        self.told: list[Mapping[str, object]] = []
+        self.prepared: list[SamplingParams] = []
         self.context = context
         self.asked: list[object] = []
         self.params = SamplingParams()
@@ -76,13 +79,22 @@ class FakeEngine:
         self.params, self.left = params, False
         return FakeStream(self._updates())
 
-    def chat(self, messages: list[dict[str, str]], params: SamplingParams, *, stream: bool) -> "FakeStream":
+    def chat(
+        self, messages: list[dict[str, str]], params: SamplingParams, *, stream: bool, **variables: object
+    ) -> "FakeStream":
         if not self.has_chat_template:
             raise NoChatTemplate("fake:1b")
         assert stream
+        self.told.append(variables)
         made = self.stream("", params)
         self.asked[-1] = list(messages)
         return made
+
+    def prepare(self, params: SamplingParams) -> None:
+        """As an engine does: what no answer can follow is refused."""
+        if params.schema and "bad" in str(params.schema):
+            raise InvalidParameter("schema", params.schema, "a JSON schema: it is bad")
+        self.prepared.append(params)
 
     def abort(self, id: str, *, wait: bool) -> None:  # noqa: A002 (as the engine's)
         assert (id, wait) == ("1", False)
@@ -94,6 +106,8 @@ class FakeEngine:
 
     def _updates(self) -> Iterator[Update]:
         said: list[str] = []
+        for thought in self._thoughts:
+            yield Update("1", 0, "", (1,), thought=thought)
         for chunk in self._chunks:
             said.append(chunk)
             yield Update("1", 0, chunk, (1,))
@@ -102,7 +116,8 @@ class FakeEngine:
                 break
         finish: FinishReason = "abort" if self.left else self._finish
         usage, text = Usage(10, len(said), 0), "".join(said)
-        whole = Completion("1", text, (1,) * len(said), finish, None, usage, TIMINGS, self._error)
+        thought = "".join(self._thoughts)
+        whole = Completion("1", text, (1,) * len(said), finish, None, usage, TIMINGS, self._error, thought=thought)
         yield Update("1", 0, "", (), None, finish, whole)
 
     def generate(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> list[Completion]:

@@ -11,7 +11,9 @@ import pytest
 from unillm.unillm_cli.__main__ import main
 
 
-def test_ctrl_c_is_silent_while_the_program_is_imported_and_heeded_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_silent_before_the_program_runs_and_after_it_and_heeded_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     heard: list[object] = []
 
     class Late(ModuleType):
@@ -29,9 +31,12 @@ def test_ctrl_c_is_silent_while_the_program_is_imported_and_heeded_afterwards(mo
     before = signal.getsignal(signal.SIGINT)
     monkeypatch.setattr("unillm.unillm_cli.__main__._leave_in_order", signal.getsignal(signal.SIGTERM))
     monkeypatch.setitem(sys.modules, "unillm.unillm_cli.app", Late("app"))
-    assert main() == 7
-    assert heard == [signal.SIG_DFL, before]
-    assert signal.getsignal(signal.SIGINT) == before
+    try:
+        assert main() == 7
+        assert heard == [signal.SIG_DFL, before]
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 BARS = """

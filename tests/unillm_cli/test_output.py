@@ -54,7 +54,7 @@ def test_a_streamed_answer_ends_its_line_once() -> None:
 def test_thoughts_are_dim_on_a_terminal_and_no_part_of_an_answer_in_a_pipe() -> None:
     for terminal, environ, shown in (
         (True, {"TERM": "xterm"}, "\x1b[2mHm\x1b[0m\n\nYes\n"),
-        (True, {"TERM": "xterm", "NO_COLOR": "1"}, "Hm\n\nYes\n"),
+        (True, {"TERM": "xterm", "NO_COLOR": "1"}, "Thinking...\nHm\n...done thinking.\n\nYes\n"),
         (False, {"TERM": "xterm"}, "Yes\n"),
     ):
         output, out, _ = outputs(terminal=terminal, environ=environ)

@@ -9,6 +9,7 @@ from ...runtime.bench.memory import peak_device_memory, peak_memory
 from .. import options as of
 from ..client import Opened, open_engine
 from ..errors import UsageError
+from ..groups import LoadingHere
 from ..session import Session
 
 
@@ -19,17 +20,8 @@ def bench(
     answer_tokens: of.AnswerTokensOption = 64,
     batch: of.BatchOption = 8,
     runs: of.RunsOption = 3,
-    context: of.ContextOption = None,
-    device: of.DeviceOption = None,
-    dtype: of.DtypeOption = None,
-    kv_dtype: of.KVDtypeOption = None,
-    prefix_cache: of.PrefixCacheOption = None,
-    max_batch_tokens: of.MaxBatchTokensOption = None,
-    max_running: of.MaxRunningOption = None,
-    exact: of.ExactOption = None,
-    quantize: of.QuantizeOption = None,
-    draft: of.DraftOption = None,
-    offline: of.OfflineOption = None,
+    *,
+    loading: LoadingHere,
 ) -> None:
     """Measure how fast a model runs here.
 
@@ -42,22 +34,10 @@ def bench(
       unillm bench llama3:8b --device cuda --batch 32 --json
     """
     work = Workload(prompt_tokens, answer_tokens, batch, runs)
-    if context is not None and context < work.longest:
-        raise UsageError(f"a context of {context} is too short: the longest request takes {work.longest} tokens")
-    settings = session.settings(
-        model=model,
-        context=context,
-        device=device,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        prefix_cache=prefix_cache,
-        max_batch_tokens=max_batch_tokens,
-        max_running=max_running,
-        exact=exact,
-        quantize=quantize,
-        draft=draft,
-        offline=offline,
-    )
+    if loading.context is not None and loading.context < work.longest:
+        needed = f"the longest request takes {work.longest} tokens"
+        raise UsageError(f"a context of {loading.context} is too short: {needed}")
+    settings = session.settings(model=model, **loading.flags())
     with open_engine(session, settings) as opened:
         figures = measure(opened.engine, opened.engine.vocabulary, work, partial(_tell, session))
         from ...runtime.bench.overhead import measure_overhead  # with torch, which is there by now

@@ -1,12 +1,13 @@
 """`unillm generate`: one prompt, one answer, streamed."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ...runtime.params import SamplingParams
 from ...runtime.results import Completion, Update
 from .. import options as of
 from ..errors import UsageError
-from ..forms import read_forms
+from ..groups import Forms, LoadingHere, Sampling, Thinking, Where
 from ..prompts import read_prompt
 from ..session import Session
 from ..speaking import Said, Speaker, choose_server, open_speaker
@@ -19,37 +20,15 @@ def generate(
     prompt: of.PromptOption = None,
     model: of.ModelOption = None,
     system: of.SystemOption = None,
-    max_tokens: of.MaxTokensOption = None,
-    temperature: of.TemperatureOption = None,
-    top_k: of.TopKOption = None,
-    top_p: of.TopPOption = None,
-    min_p: of.MinPOption = None,
-    typical_p: of.TypicalPOption = None,
-    repetition_penalty: of.RepetitionPenaltyOption = None,
-    presence_penalty: of.PresencePenaltyOption = None,
-    frequency_penalty: of.FrequencyPenaltyOption = None,
     logit_bias: of.LogitBiasOption = None,
-    seed: of.SeedOption = None,
-    stop: of.StopOption = None,
-    schema: of.SchemaOption = None,
-    regex: of.RegexOption = None,
-    choice: of.ChoiceOption = None,
-    grammar: of.GrammarOption = None,
     raw: of.RawOption = False,
-    context: of.ContextOption = None,
-    device: of.DeviceOption = None,
-    dtype: of.DtypeOption = None,
-    kv_dtype: of.KVDtypeOption = None,
-    prefix_cache: of.PrefixCacheOption = None,
-    max_batch_tokens: of.MaxBatchTokensOption = None,
-    max_running: of.MaxRunningOption = None,
-    exact: of.ExactOption = None,
-    quantize: of.QuantizeOption = None,
-    draft: of.DraftOption = None,
-    offline: of.OfflineOption = None,
-    host: of.HostOption = None,
-    local: of.LocalOption = False,
     verbose: of.VerboseOption = False,
+    *,
+    sampling: Sampling,
+    forms: Forms,
+    thinking: Thinking,
+    loading: LoadingHere,
+    where: Where,
 ) -> None:
     """Answer a prompt.
 
@@ -59,7 +38,7 @@ def generate(
     temperature 0.8, top-k 40 and top-p 0.9.
 
     Where a server runs (unillm serve), it answers; --local, and flags that say how a model is loaded, have it loaded in
-    this process.
+    this process. What a model thinks before it speaks is shown on a terminal, and is no part of the answer.
 
     \b
     Examples:
@@ -71,40 +50,14 @@ def generate(
     """
     if raw and system is not None:
         raise UsageError("--raw and --system exclude each other", "--raw sends the prompt without any template")
-    params = SamplingParams(
-        max_tokens=max_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        typical_p=typical_p,
-        repetition_penalty=repetition_penalty,
-        presence_penalty=presence_penalty,
-        frequency_penalty=frequency_penalty,
-        logit_bias=_biases(logit_bias),
-        seed=seed,
-        stop=tuple(stop or ()),
-        **read_forms(schema, regex, choice, grammar),
-    )
+    params = SamplingParams(**sampling.given(), **forms.given(), logit_bias=_biases(logit_bias))
+    think = thinking.wanted
     text = read_prompt(session, words or [], prompt, exact=raw)
-    own = {
-        "context": context,
-        "device": device,
-        "dtype": dtype,
-        "kv_dtype": kv_dtype,
-        "prefix_cache": prefix_cache,
-        "max_batch_tokens": max_batch_tokens,
-        "max_running": max_running,
-        "exact": exact,
-        "quantize": quantize,
-        "draft": draft,
-        "offline": offline,
-    }
-    settings = session.settings(model=model, **own)
-    server = choose_server(session, settings, host, own, local=local)
+    settings = session.settings(model=model, **loading.flags())
+    server = choose_server(session, settings, where.host, loading.flags(), local=where.local)
     with open_speaker(session, settings, server) as speaker:
-        answer = speaker.answer(_said(text, system), params, raw=raw)
-        completion = _answered(session, answer.updates, verbose=verbose)
+        answer = speaker.answer(_said(text, system), params, raw=raw, think=think)
+        completion = _answered(session, answer.updates, verbose=verbose, hides=thinking.hide_thinking)
         _end(session, speaker, completion, params, verbose=verbose)
 
 
@@ -128,15 +81,15 @@ def _biases(given: list[str] | None) -> dict[int, float] | None:
     return biases
 
 
-def _answered(session: Session, updates: Iterator[Update], *, verbose: bool) -> Completion:
-    """Print the answer as it comes; what was said stays, also when it is broken off."""
+def _answered(session: Session, updates: Iterator[Update], *, verbose: bool, hides: bool) -> Completion:
+    """Print the answer as it comes; what was said stays, also when it is broken off. `hides` its thoughts."""
     stream = session.output.stream()
     pace = Pace(stream.aside)
     completion = None
     try:
         for update in updates:
             if not session.json:
-                stream.think(update.thought)
+                stream.think("" if hides else update.thought)
                 stream.write(update.text)
             if verbose and update.finish_reason is None:
                 pace.count(len(update.token_ids))
@@ -145,7 +98,7 @@ def _answered(session: Session, updates: Iterator[Update], *, verbose: bool) -> 
         stream.finish()
     if completion is None:
         raise RuntimeError("the engine ended without a completion")
-    return completion
+    return replace(completion, thought="") if hides else completion
 
 
 def _end(session: Session, speaker: Speaker, completion: Completion, params: SamplingParams, *, verbose: bool) -> None:

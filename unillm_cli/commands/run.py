@@ -1,9 +1,8 @@
 """`unillm run`: one answer where there is a prompt, else the shell. The name that Ollama's users know."""
 
-from typing import Any
-
 from .. import options as of
 from ..errors import UsageError
+from ..groups import Forms, LoadingHere, Sampling, Thinking, Where
 from ..prompts import is_typed_at
 from ..session import Session
 from .generate import generate
@@ -17,26 +16,13 @@ def run(
     continue_: of.ContinueOption = False,
     resume: of.ResumeOption = None,
     system: of.SystemOption = None,
-    max_tokens: of.MaxTokensOption = None,
-    temperature: of.TemperatureOption = None,
-    top_k: of.TopKOption = None,
-    top_p: of.TopPOption = None,
-    seed: of.SeedOption = None,
-    schema: of.SchemaOption = None,
-    regex: of.RegexOption = None,
-    choice: of.ChoiceOption = None,
-    grammar: of.GrammarOption = None,
-    context: of.ContextOption = None,
-    device: of.DeviceOption = None,
-    dtype: of.DtypeOption = None,
-    kv_dtype: of.KVDtypeOption = None,
-    exact: of.ExactOption = None,
-    quantize: of.QuantizeOption = None,
-    draft: of.DraftOption = None,
-    offline: of.OfflineOption = None,
-    host: of.HostOption = None,
-    local: of.LocalOption = False,
     verbose: of.VerboseOption = False,
+    *,
+    sampling: Sampling,
+    forms: Forms,
+    thinking: Thinking,
+    loading: LoadingHere,
+    where: Where,
 ) -> None:
     """Talk with a model, or have it answer one prompt.
 
@@ -49,30 +35,34 @@ def run(
       unillm run smollm2:135m "Why is the sky blue?"
       git diff | unillm run qwen3:0.6b "Write a commit message"
     """
-    common: dict[str, Any] = {
-        "system": system,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "seed": seed,
-        "context": context,
-        "device": device,
-        "dtype": dtype,
-        "kv_dtype": kv_dtype,
-        "exact": exact,
-        "quantize": quantize,
-        "draft": draft,
-        "offline": offline,
-        "host": host,
-        "local": local,
-        "verbose": verbose,
-    }
-    forms: dict[str, Any] = {"schema": schema, "regex": regex, "choice": choice, "grammar": grammar}
-    given = [name for name, value in forms.items() if value]
+    given = forms.given()
     if words or not is_typed_at(session.stdin):
-        generate(session, words, model=model, **forms, **common)
+        generate(
+            session,
+            words,
+            model=model,
+            system=system,
+            verbose=verbose,
+            sampling=sampling,
+            forms=forms,
+            thinking=thinking,
+            loading=loading,
+            where=where,
+        )
     elif given:
-        raise UsageError(f"--{given[0]} needs a prompt", "in the shell, /schema says what answers must look like")
+        raise UsageError(
+            f"--{next(iter(given))} needs a prompt", "in the shell, /schema says what answers must be like"
+        )
     else:
-        shell(session, model, continue_, resume, **common)
+        shell(
+            session,
+            model,
+            continue_,
+            resume,
+            system,
+            verbose,
+            sampling=sampling,
+            thinking=thinking,
+            loading=loading,
+            where=where,
+        )

@@ -1,14 +1,18 @@
 """`unillm serve`: answers over HTTP, in the languages of OpenAI, Ollama and Anthropic."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
-from .. import options as of
 from ..errors import UsageError
+from ..groups import Loading
 from ..session import Session
 from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ...runtime.server.guard import Rules
 
 ServedOption = Annotated[
     list[str] | None, Option("--model", "-m", metavar="MODEL", help="Load this model at once; may be given again.")
@@ -42,29 +46,40 @@ WorkersOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where it listens, and whom it lets in."""
+
+    host: HostOption = "127.0.0.1"
+    port: PortOption = 8080
+    api_key: KeyOption = None
+    api_key_file: KeyFileOption = None
+    cors: CorsOption = None
+    tls_cert: CertOption = None
+    tls_key: TlsKeyOption = None
+
+    def rules(self) -> "Rules":
+        """Whom the server lets in. Raises `UsageError`."""
+        from ...runtime.server.guard import Rules
+        from ...runtime.server.sockets import is_local
+
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UsageError("--tls-cert and --tls-key go together", "give both")
+        keys = (*(self.api_key or ()), *_keys_in(self.api_key_file))
+        if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in keys):
+            raise UsageError("an API key has visible ASCII characters and no spaces")
+        return Rules(keys, local=is_local(self.host), origins=tuple(self.cors or ()))
+
+
 def serve(
     session: Session,
     model: ServedOption = None,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 8080,
-    api_key: KeyOption = None,
-    api_key_file: KeyFileOption = None,
     keep_alive: KeepAliveOption = None,
     max_queue: MaxQueueOption = 512,
-    context: of.ContextOption = None,
-    device: of.DeviceOption = None,
-    dtype: of.DtypeOption = None,
-    kv_dtype: of.KVDtypeOption = None,
-    prefix_cache: of.PrefixCacheOption = None,
-    exact: of.ExactOption = None,
-    quantize: of.QuantizeOption = None,
-    max_batch_tokens: of.MaxBatchTokensOption = None,
-    max_running: of.MaxRunningOption = None,
-    cors: CorsOption = None,
-    tls_cert: CertOption = None,
-    tls_key: TlsKeyOption = None,
     tokenizer_workers: WorkersOption = 1,
-    offline: of.OfflineOption = None,
+    *,
+    door: Door,
+    loading: Loading,
 ) -> None:
     """Answer over HTTP, in the languages of OpenAI, Ollama and Anthropic.
 
@@ -83,31 +98,13 @@ def serve(
     from ...registry.settings import RegistrySettings
     from ...runtime.hosting.options import HostOptions
     from ...runtime.logs import log_to_stderr
-    from ...runtime.server.guard import Rules
     from ...runtime.server.serving import ServeOptions, serve
-    from ...runtime.server.sockets import is_local
     from ...runtime.server.times import read_seconds
 
-    settings = session.settings(
-        context=context,
-        device=device,
-        dtype=dtype,
-        kv_dtype=kv_dtype,
-        prefix_cache=prefix_cache,
-        exact=exact,
-        quantize=quantize,
-        max_batch_tokens=max_batch_tokens,
-        max_running=max_running,
-        offline=offline,
-    )
-    if (tls_cert is None) != (tls_key is None):
-        raise UsageError("--tls-cert and --tls-key go together", "give both")
-    keys = (*(api_key or ()), *_keys_in(api_key_file))
-    if any(not key or not key.isascii() or not key.isprintable() or " " in key for key in keys):
-        raise UsageError("an API key has visible ASCII characters and no spaces")
-    local = is_local(host)
-    if not local and not keys:
-        session.output.warn(f"anybody who reaches {host} may use this server: there is no --api-key")
+    settings = session.settings(**loading.flags())
+    rules = door.rules()
+    if not rules.local and not rules.keys:
+        session.output.warn(f"anybody who reaches {door.host} may use this server: there is no --api-key")
     hosting = HostOptions(
         keep_alive=300.0 if keep_alive is None else read_seconds(keep_alive),
         max_queue=max_queue,
@@ -117,12 +114,12 @@ def serve(
     log_to_stderr("serve", logging.WARNING if session.quiet else logging.INFO)
     serve(
         ServeOptions(
-            host=host,
-            port=port,
+            host=door.host,
+            port=door.port,
             models=tuple(model or ()),
-            rules=Rules(keys, local=local, origins=tuple(cors or ())),
-            tls_cert=tls_cert,
-            tls_key=tls_key,
+            rules=rules,
+            tls_cert=door.tls_cert,
+            tls_key=door.tls_key,
             version=version("unillm-cli"),
             hosting=hosting,
         ),

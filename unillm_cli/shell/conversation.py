@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, Self, get_args
 
+from ..options import Effort
 from ..speaking import Message
 
 ROLES = ("user", "assistant")
@@ -31,7 +32,7 @@ class Conversation:
     """`messages` are all that was said, oldest first; of them the model reads those from `first` on.
 
     `parameters` are those that the user has set, by the names of `SamplingParams`, and `context`; `schema` is what
-    answers must look like, as JSON.
+    answers must look like, as JSON; `think` whether the model thinks first, or how hard, None being as it likes.
     """
 
     model: str
@@ -40,6 +41,7 @@ class Conversation:
     system: str | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
+    think: bool | Effort | None = None
     messages: list[Message] = field(default_factory=list)
     first: int = 0
 
@@ -84,9 +86,11 @@ class Conversation:
         for name, kinds in _KINDS.items():
             if not isinstance(data.get(name), kinds):
                 raise NotAConversation(f"{name} is missing, or not what it should be")
+        if data.get("think") not in (None, False, True, *get_args(Effort)):
+            raise NotAConversation("think is not what it should be")
         if not all(_is_message(one) for one in data["messages"]) or not 0 <= data["first"] <= len(data["messages"]):
             raise NotAConversation("messages are not those of a conversation")
-        return cls(**{name: data[name] for name in _KINDS})
+        return cls(**{name: data[name] for name in _KINDS}, think=data.get("think"))
 
 
 _KINDS: Mapping[str, type | tuple[type, ...]] = {

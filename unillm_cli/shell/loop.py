@@ -4,9 +4,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import typer
+
 from ...registry.names import ModelRef
 from ..errors import OutputFailed, ReaderLeft
+from ..options import Effort
+from ..prompts import is_typed_at
 from ..session import Session
+from ..speaking import check_thinking
 from . import library, slash
 from .conversation import Conversation
 from .keyboard import Keyboard, Lines, Reader, unquoted
@@ -32,19 +37,24 @@ class Wanted:
     local: bool
     resumed: str | None
     verbose: bool
+    think: bool | Effort | None
+    hides_thoughts: bool
 
 
 def open_shell(session: Session, wanted: Wanted) -> None:
-    """Talk until the user leaves. Raises what keeps a conversation from beginning: a name that is none, say."""
+    """Talk until the user leaves. Raises what keeps a conversation from beginning: a name that is none, say.
+
+    Without a terminal nobody sees what goes wrong: the command ends with the code of the first error then.
+    """
     store = _store(session)
     conversation = _begun(session, wanted, store)
     with Voice(session, conversation.model or None, wanted.own, wanted.host, local=wanted.local) as voice:
         context = conversation.parameters.get("context")
         voice.context = context if isinstance(context, int) else None
         talk = Talk(session, voice, store, conversation)
-        talk.verbose = wanted.verbose
+        talk.verbose, talk.hides_thoughts = wanted.verbose, wanted.hides_thoughts
         try:
-            talk.speaker()
+            check_thinking(talk.speaker(), conversation.think)
             if not _is_steered(session):
                 _loop(talk, Lines(session))
             elif session.stdin is not None:
@@ -52,9 +62,12 @@ def open_shell(session: Session, wanted: Wanted) -> None:
                     _loop(talk, _keyboard(talk, store))
         finally:
             talk.close()
+        if talk.failed and not is_typed_at(session.stdin):
+            raise typer.Exit(talk.failed)
 
 
 def _loop(talk: Talk, reader: Reader) -> None:
+    typed = is_typed_at(talk.session.stdin)
     with deaf():
         while not talk.leaves:
             try:
@@ -63,9 +76,13 @@ def _loop(talk: Talk, reader: Reader) -> None:
             except EOFError:
                 return
             except KeyboardInterrupt:
+                if not typed:
+                    raise
                 talk.output.note(_LEAVE)
                 continue
             _heed(talk, text)
+            if talk.stopped and not typed:
+                raise KeyboardInterrupt
 
 
 def _heed(talk: Talk, text: str) -> None:
@@ -77,6 +94,7 @@ def _heed(talk: Talk, text: str) -> None:
         raise  # nobody hears us any more
     except KeyboardInterrupt:
         talk.voice.close()  # it broke into whatever was going on; a model that may be half-way is not asked again
+        talk.stopped = True
         talk.output.note("interrupted")
     except Exception as error:  # a door: the shell goes on after any failure of one line
         tell_error(talk, error)
@@ -118,13 +136,14 @@ def _begun(session: Session, wanted: Wanted, store: Store | None) -> Conversatio
     """The conversation that goes on, or a new one."""
     if wanted.resumed is None:
         model = _lasting(session.settings(model=wanted.model).model)
-        return Conversation(model, system=wanted.system, parameters=dict(wanted.parameters))
+        return Conversation(model, system=wanted.system, parameters=dict(wanted.parameters), think=wanted.think)
     if store is None:
         raise NoSuchConversation(wanted.resumed or None)
     found = store.load(wanted.resumed) if wanted.resumed else store.latest()
     found.model = _lasting(wanted.model) or found.model
     found.system = found.system if wanted.system is None else wanted.system
     found.parameters |= wanted.parameters
+    found.think = found.think if wanted.think is None else wanted.think
     _recall(session, found)
     return found
 

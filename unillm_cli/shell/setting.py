@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from ...registry.modelfile import translate_parameters
 from ...runtime.params import SamplingParams
+from ..forms import read_schema
+from ..options import Effort
+from ..speaking import check_thinking
 from .keyboard import unquoted
 from .talk import NotInShell, Talk
 
@@ -52,27 +55,33 @@ def set_system(talk: Talk, text: str) -> None:
 
 
 def set_schema(talk: Talk, text: str) -> None:
-    """A file, or JSON; `off` takes it away. Without text, show it."""
+    """A file, or JSON; `off` takes it away. Without text, show it. One that no answer can follow is refused at once."""
     if not text:
-        schema = talk.conversation.schema
-        talk.output.line("no schema is set" if schema is None else json.dumps(schema, ensure_ascii=False))
+        held = talk.conversation.schema
+        talk.output.line("no schema is set" if held is None else json.dumps(held, ensure_ascii=False))
         return
-    talk.conversation.schema = None if text == "off" else _schema(text)
+    if text == "off":
+        talk.conversation.schema = None
+    else:
+        schema = read_schema("/schema", text)
+        talk.speaker().check(SamplingParams(schema=schema))
+        talk.conversation.schema = json.loads(schema)
     talk.keep()
     talk.output.say("answers have any form again" if text == "off" else "answers follow this schema from now on")
 
 
-def _schema(text: str) -> dict[str, Any]:
-    is_file = not text.lstrip().startswith("{")
-    try:
-        found = json.loads(Path(text).expanduser().read_text("utf-8") if is_file else text)
-    except OSError as error:
-        raise NotInShell(f"/schema: {text}: {error.strerror}") from error
-    except ValueError as error:
-        raise NotInShell(f"/schema: {text if is_file else 'this'} is no JSON schema: {error}") from error
-    if not isinstance(found, dict):
-        raise NotInShell("/schema: a JSON schema is an object", '/schema {"type": "object", "properties": {...}}')
-    return found
+def _set_think(talk: Talk, text: str) -> None:
+    wanted = next((effort for effort in get_args(Effort) if effort == text), True)
+    if text and wanted is True:
+        raise NotInShell(f"there is no effort {text!r}", f"it may be {', '.join(get_args(Effort))}")
+    check_thinking(talk.speaker(), wanted)
+    talk.conversation.think = wanted
+    talk.output.say(f"it thinks first from now on{f', effort {text}' if text else ''}")
+
+
+def _set_nothink(talk: Talk, _text: str) -> None:
+    talk.conversation.think = False
+    talk.output.say("it answers without thinking from now on, where the model can be told so")
 
 
 def _set_parameter(talk: Talk, text: str) -> None:
@@ -123,6 +132,10 @@ WISHES = (
     Wish("system", "TEXT", "the system message", set_system),
     Wish("format", "json", "answers are JSON", _set_format),
     Wish("noformat", "", "answers have any form", lambda talk, _text: set_schema(talk, "off")),
+    Wish("think", "EFFORT", f"have it think first: {', '.join(get_args(Effort))}, or as it likes", _set_think),
+    Wish("nothink", "", "have it answer at once", _set_nothink),
+    Wish("thoughts", "", "show what it thinks", _switch("hides_thoughts", False, "thoughts are shown")),
+    Wish("nothoughts", "", "do not", _switch("hides_thoughts", True, "thoughts are not shown")),
     Wish("verbose", "", "tell how long each answer took", _switch("verbose", True, "times are told")),
     Wish("quiet", "", "do not", _switch("verbose", False, "times are not told")),
     Wish("markdown", "", "render Markdown, where the terminal can", _MARKDOWN),
@@ -136,4 +149,9 @@ WISHES = (
 
 def words() -> Mapping[str, tuple[str, ...]]:
     """What may be completed after `/set`."""
-    return {"/set": tuple(one.name for one in WISHES), "/set parameter": PARAMETERS, "/set format": ("json",)}
+    return {
+        "/set": tuple(one.name for one in WISHES),
+        "/set parameter": PARAMETERS,
+        "/set format": ("json",),
+        "/set think": get_args(Effort),
+    }

@@ -95,6 +95,9 @@ def _load(talk: Talk, text: str) -> None:
         raise NotInShell("/load takes the name of a model", "/models lists those that are here")
     talk.voice.load(text)
     talk.used = 0
+    if talk.conversation.think and not talk.speaker().thinks:
+        talk.conversation.think = None
+        talk.output.note(f"{text} does not think before it speaks")
     talk.speaker()
     talk.output.say(f"{text} answers now")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...runtime.params import SamplingParams
 from ...runtime.results import Completion
-from ..errors import CliError, report
+from ..errors import CliError, Exit, report
 from ..session import Session
 from ..speaking import Said, Speaker
 from ..timings import block
@@ -22,14 +22,17 @@ from .voice import Voice
 class Talk:
     """What the loop and the commands of a shell share.
 
-    `verbose` tells of times after each answer, `markdown` renders answers where the terminal can, `remembers` says
-    whether what is typed is kept for the arrow keys of later shells.
+    `verbose` tells of times after each answer, `markdown` renders answers where the terminal can, `hides_thoughts`
+    shows none of what the model thinks, `remembers` says whether what is typed is kept for the arrow keys of later
+    shells. `failed` is the code of the first thing that went wrong, `stopped` says that the user broke off the answer.
     """
 
     def __init__(self, session: Session, voice: Voice, store: Store | None, conversation: Conversation) -> None:
         self.session, self.voice, self.conversation = session, voice, conversation
         self.output = session.output
         self.verbose, self.markdown, self.remembers, self.leaves = False, True, True, False
+        self.hides_thoughts = self.stopped = False
+        self.failed = Exit.OK
         self.used = 0
         self.last: Completion | None = None
         self._store = store
@@ -117,16 +120,18 @@ class Talk:
         shown = view(self.session, markdown=self.markdown)
         pieces: list[str] = []
         completion = None
-        with Stoppable(speaker.answer(self._said(speaker), params)) as updates:
+        answer = speaker.answer(self._said(speaker), params, think=self.conversation.think)
+        with Stoppable(answer) as updates:
             try:
                 for update in updates:
-                    shown.think(update.thought)
+                    shown.think("" if self.hides_thoughts else update.thought)
                     shown.write(update.text)
                     pieces.append(update.text)
                     completion = update.completion or completion
             finally:
                 shown.finish()
-        self._tell(speaker, completion, params, stopped=updates.stopped)
+        self.stopped = updates.stopped
+        self._tell(speaker, completion, params)
         return "".join(pieces)
 
     def _said(self, speaker: Speaker) -> Said:
@@ -142,15 +147,15 @@ class Talk:
                 f"reads its {self.conversation.first} oldest messages, {gone} more than before. /clear begins anew"
             )
 
-    def _tell(self, speaker: Speaker, completion: Completion | None, params: SamplingParams, *, stopped: bool) -> None:
+    def _tell(self, speaker: Speaker, completion: Completion | None, params: SamplingParams) -> None:
         """What there is to say after an answer."""
-        if stopped:
+        if self.stopped:
             self.output.note("stopped")
         if completion is None:
             return
         if completion.error is not None:
             raise completion.error
-        if stopped and not completion.usage.completion_tokens:
+        if self.stopped and not completion.usage.completion_tokens:
             return
         self.last = completion
         self.used = completion.usage.prompt_tokens + completion.usage.completion_tokens
@@ -172,12 +177,14 @@ class Talk:
 
     def _wishes(self) -> dict[str, Any]:
         said = self.conversation
-        return {"system": said.system, "parameters": dict(said.parameters), "schema": said.schema}
+        wishes = {"system": said.system, "schema": said.schema, "think": said.think}
+        return {**wishes, "parameters": dict(said.parameters)}
 
 
 def tell_error(talk: Talk, error: Exception) -> None:
     """Say why something did not go; the shell goes on."""
     told = report(error)
+    talk.failed = talk.failed or told.code
     talk.output.fail(told.message, told.hint)
 
 

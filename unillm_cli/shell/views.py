@@ -25,44 +25,11 @@ class View(Protocol):
 
 def view(session: Session, *, markdown: bool) -> View:
     """The best that standard output is able to show."""
-    if markdown and is_able(session) and shutil.get_terminal_size().columns >= NARROWEST:
+    if markdown and session.output.dims and shutil.get_terminal_size().columns >= NARROWEST:
         from .markdown import Page  # late: it takes longer to import than the first prompt may
 
         return Painted(session.output, Page(_colours(session)))
-    return Plain(session.output)
-
-
-def is_able(session: Session) -> bool:
-    """Whether standard output is a terminal that moves its cursor and shows colours."""
-    plain = session.environ.get("NO_COLOR") or session.environ.get("TERM", "") in ("", "dumb")
-    return session.output.answers_terminal and not plain
-
-
-class Plain:
-    """The text as it is, without what steers a terminal where it is one."""
-
-    def __init__(self, output: Output) -> None:
-        self._stream = output.stream()
-        self._thinks = False
-
-    def think(self, chunk: str) -> None:
-        if not self._thinks and chunk:
-            self._stream.write("Thinking...\n")
-            self._thinks = True
-        self._stream.write(chunk)
-
-    def write(self, chunk: str) -> None:
-        self._end_thought(bool(chunk))
-        self._stream.write(chunk)
-
-    def finish(self) -> None:
-        self._end_thought(self._thinks)
-        self._stream.finish()
-
-    def _end_thought(self, now: bool) -> None:
-        if self._thinks and now:
-            self._thinks = False
-            self._stream.write("\n...done thinking.\n\n")
+    return session.output.stream()
 
 
 class Painted:

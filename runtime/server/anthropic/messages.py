@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...hosting.asking import Ask, Fault, Piece
+from ...text.answers.thoughts import wished
 from ..asked import sampling, seconds
 from ..endpoint import invalid
 from .results import Message as Answer
@@ -75,12 +76,8 @@ def conversation(body: Conversation) -> list[dict[str, Any]]:
 
 def thinking(body: Conversation) -> dict[str, Any]:
     """The variables by which templates know whether to think, and how much."""
-    told: dict[str, Any] = {}
-    if body.thinking is not None:
-        told["enable_thinking"] = body.thinking.type != "disabled"
-    if body.output_config is not None and body.output_config.effort is not None:
-        told["reasoning_effort"] = body.output_config.effort
-    return told
+    think = None if body.thinking is None else body.thinking.type != "disabled"
+    return wished(think, None if body.output_config is None else body.output_config.effort)
 
 
 def whole(pieces: Sequence[Piece], body: MessagesBody, number: str) -> Answer:

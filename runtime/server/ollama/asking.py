@@ -6,6 +6,7 @@ from typing import Any
 from ....registry.go_templates import is_go, known_jinja
 from ...hosting.asking import Ask
 from ...params import SamplingParams
+from ...text.answers.thoughts import wished
 from ..asked import ANY_OBJECT, sampling, seconds
 from ..endpoint import invalid
 from .known import Known
@@ -78,13 +79,9 @@ def _params(wanted: Mapping[str, Any], body: Asked) -> SamplingParams:
 
 def _variables(think: Think | None, known: Known, model: str) -> dict[str, Any]:
     """By which templates know whether to have the model think, and how hard."""
-    if think is None:
-        return {}
-    if think is not False and not known.thinks:
+    if think not in (None, False) and not known.thinks:
         raise invalid("think", f'"{model}" does not support thinking')
-    if isinstance(think, bool):
-        return {"enable_thinking": think}
-    return {"enable_thinking": True, "reasoning_effort": think}
+    return wished(think)
 
 
 def _template(wanted: str | None, known: Known) -> str | None:

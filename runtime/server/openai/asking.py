@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...params import SamplingParams
+from ...text.answers.thoughts import wished
 from ..asked import ANY_OBJECT, sampling
 from ..endpoint import invalid
 from .types import Asked, Effort, FlatSchema, JsonObject, JsonSchema, PlainText
@@ -48,7 +49,7 @@ def schema_of(form: PlainText | JsonObject | JsonSchema | FlatSchema | None) -> 
 
 def thinking(effort: Effort | None) -> dict[str, Any]:
     """The variables by which templates know how much to think."""
-    return {} if effort is None else {"reasoning_effort": effort, "enable_thinking": effort != "none"}
+    return {} if effort is None else wished(effort != "none", effort)
 
 
 def prompts(given: str | Sequence[str | int | list[int]], field: str) -> list[str | list[int]]:

@@ -1,7 +1,7 @@
 """The marks that families put around what a model thinks before it speaks."""
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Pair: TypeAlias = tuple[str, str]
 
@@ -17,6 +17,16 @@ PAIRS: Final[tuple[Pair, ...]] = (
 )
 FRAME: Final[Pair] = ("<response>", "</response>")  # Granite's, around what it says after it has thought
 SWITCH: Final = "enable_thinking"  # a template that has the switch without the marks means the usual ones
+OTHER_SWITCH: Final = "thinking"  # DeepSeek's, Granite's and Kimi's name for it
+
+
+def wished(think: bool | str | None, effort: str | None = None) -> dict[str, Any]:
+    """The variables by which templates know whether to have the model think, and how hard: a `think` that is text says
+    both. None: as they like.
+    """
+    effort = think if isinstance(think, str) else effort
+    switches = {} if think is None else {SWITCH: bool(think), OTHER_SWITCH: bool(think)}
+    return switches if effort is None else {**switches, "reasoning_effort": effort}
 
 
 @dataclass(frozen=True, slots=True)

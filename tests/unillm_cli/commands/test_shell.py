@@ -45,7 +45,7 @@ def test_every_line_is_a_question_and_the_answers_are_on_standard_output(shell: 
 @pytest.mark.usefixtures("engine")
 def test_a_wrong_word_is_told_and_the_shell_goes_on(shell: Shell) -> None:
     ran = shell("/cler", "/set nothing", "/set parameter temprature 1", "/set parameter temperature x", "/show x", "Hi")
-    assert (ran.code, ran.out) == (0, "Gravity.\n")
+    assert (ran.code, ran.out) == (1, "Gravity.\n")
     for words in ("did you mean /clear?", "/set knows no 'nothing'", "'temprature' is not a parameter", "not a number"):
         assert words in ran.err
 
@@ -124,7 +124,7 @@ def test_a_context_that_fills_is_told_of_once(shell: Shell, monkeypatch: pytest.
 def test_an_answer_that_fails_is_told_and_not_kept(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine("half", error=NonFiniteLogits(1), finish="error", context=1000).install(monkeypatch)
     ran = shell("Hi", "Again")
-    assert ran.code == 0
+    assert ran.code == 1
     assert ran.err.count("error: ") == 2
     assert engine.asked[-1] == [{"role": "user", "content": "Again"}]
 
@@ -141,7 +141,7 @@ def test_a_model_without_a_template_continues_text(shell: Shell, monkeypatch: py
 )
 def test_a_name_is_never_a_way_out(shell: Shell, line: str, tmp_path: Path) -> None:
     ran = shell(line, "Hi")
-    assert (ran.code, ran.out) == (0, "Gravity.\n")
+    assert (ran.code > 0, ran.out) == (True, "Gravity.\n")
     assert "error: " in ran.err
     assert not (tmp_path / "home").exists() or not list((tmp_path / "home").rglob("*x*"))
 
@@ -244,6 +244,48 @@ def test_a_schema_is_part_of_what_is_asked(shell: Shell, engine: FakeEngine, tmp
     assert json.loads(str(engine.params.schema)) == {"type": "object"}
     shell("/set format json", "/set noformat", "Hi")
     assert engine.params.schema is None
+
+
+def test_a_schema_that_no_answer_can_follow_is_refused_when_it_is_set(shell: Shell, engine: FakeEngine) -> None:
+    ran = shell('/schema {"type": "bad"}', "/schema", '/schema {"a": NaN}', "/schema none.json", "Hi")
+    assert (ran.code, ran.out) == (2, "no schema is set\nGravity.\n")
+    assert "it is bad" in ran.err
+    assert "NaN is no number of JSON" in ran.err
+    assert "/schema none.json: No such file" in ran.err
+    assert engine.params.schema is None
+
+
+def test_what_failed_in_a_pipe_is_told_by_the_code_and_at_a_terminal_only_in_words(
+    monkeypatch: pytest.MonkeyPatch, places: Mapping[str, str]
+) -> None:
+    FakeEngine("half", error=NonFiniteLogits(1), finish="error", context=1000).install(monkeypatch)
+    for piped, code in ((True, 1), (False, 0)):
+        assert run("shell", "--local", stdin="Hi\n/set nothing\n", piped=piped, environ=places).code == code
+
+
+def test_a_model_is_told_to_think_and_not_to(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, places: Mapping[str, str]
+) -> None:
+    engine = FakeEngine("Yes.", thoughts=["Hm."], context=1000).install(monkeypatch)
+    ran = shell("A", "/set think", "B", "/set think high", "C", "/set nothink", "D", "/set think hardly")
+    assert ran.out == "Yes.\n" * 4
+    assert "there is no effort 'hardly'" in ran.err
+    assert [one.get("enable_thinking") for one in engine.told] == [None, True, True, False]
+    shell("E", flags=("--continue",))
+    shell("F", flags=("--effort", "low"))
+    assert [one.get("reasoning_effort") for one in engine.told[2:]] == ["high", None, None, "low"]
+    lines = "Hi\n/set nothoughts\nHi\n"
+    plain = {**places, "NO_COLOR": "1"}
+    seen = run("shell", "--local", stdin=lines, piped=False, terminal=True, environ={**plain, "TERM": "dumb"}).out
+    assert (seen.count("Thinking...\nHm.\n...done thinking.\n\nYes.\n"), seen.count("Yes.")) == (1, 2)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_model_that_does_not_think_is_not_told_to(shell: Shell) -> None:
+    ran = shell("/set think", "Hi")
+    assert (ran.code, ran.out) == (2, "Gravity.\n")
+    assert "fake:1b does not think" in ran.err
+    assert (shell("Hi", flags=("--think",)).code, shell("Hi", flags=("--no-think",)).code) == (2, 0)
 
 
 @pytest.mark.usefixtures("engine")

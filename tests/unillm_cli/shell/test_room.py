@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
+from unillm.runtime.client.wire import Think
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.results import Completion
 from unillm.unillm_cli.shell.conversation import Conversation
@@ -15,12 +16,15 @@ from unillm.unillm_cli.speaking import Answer, Message, Said
 class Counting:
     """A speaker that counts a token a letter, and none beyond its context."""
 
-    name, load_seconds, converses = "counting", 0.0, True
+    name, load_seconds, converses, thinks = "counting", 0.0, True, False
 
     def __init__(self, context: int) -> None:
         self.context = context
 
-    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False) -> Answer:
+    def answer(self, said: Said, params: SamplingParams, *, raw: bool = False, think: Think | None = None) -> Answer:
+        raise AssertionError("nobody asks")
+
+    def check(self, params: SamplingParams) -> None:
         raise AssertionError("nobody asks")
 
     def count(self, said: Sequence[Message]) -> int | None:

@@ -3,8 +3,9 @@
 import pytest
 
 from unillm.tests.unillm_cli.doors import Stream
+from unillm.unillm_cli.output import AnswerStream
 from unillm.unillm_cli.session import Session
-from unillm.unillm_cli.shell.views import Painted, Plain, view
+from unillm.unillm_cli.shell.views import Painted, view
 
 
 def session(out: Stream, **environ: str) -> Session:
@@ -25,27 +26,31 @@ def test_thoughts_are_dim_on_a_terminal_and_stand_before_the_answer(monkeypatch:
     assert "\x1b[1mYes\x1b[0m" in written
 
 
-@pytest.mark.parametrize("terminal", [False, True])
-def test_elsewhere_thoughts_stand_between_words_that_say_so(terminal: bool) -> None:
+@pytest.mark.parametrize(
+    ("terminal", "written"), [(True, "Thinking...\nhm\n...done thinking.\n\n**Yes**\n"), (False, "**Yes**\n")]
+)
+def test_without_colours_thoughts_stand_between_words_that_say_so_and_a_pipe_has_none(
+    terminal: bool, written: str
+) -> None:
     out = Stream(terminal=terminal)
     shown = view(session(out, NO_COLOR="1"), markdown=True)
     shown.think("hm")
     shown.write("")
     shown.write("**Yes**")
     shown.finish()
-    assert out.getvalue() == "Thinking...\nhm\n...done thinking.\n\n**Yes**\n"
+    assert out.getvalue() == written
 
 
 def test_who_can_show_markdown_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     terminal, pipe = Stream(terminal=True), Stream()
     assert isinstance(view(session(terminal), markdown=True), Painted)
-    assert isinstance(view(session(pipe), markdown=True), Plain)
-    assert isinstance(view(session(terminal), markdown=False), Plain)
-    assert isinstance(view(session(terminal, NO_COLOR="1"), markdown=True), Plain)
-    assert isinstance(view(session(terminal, TERM="dumb"), markdown=True), Plain)
+    assert isinstance(view(session(pipe), markdown=True), AnswerStream)
+    assert isinstance(view(session(terminal), markdown=False), AnswerStream)
+    assert isinstance(view(session(terminal, NO_COLOR="1"), markdown=True), AnswerStream)
+    assert isinstance(view(session(terminal, TERM="dumb"), markdown=True), AnswerStream)
     monkeypatch.setenv("COLUMNS", "10")
-    assert isinstance(view(session(terminal), markdown=True), Plain)
+    assert isinstance(view(session(terminal), markdown=True), AnswerStream)
 
 
 def test_a_pipe_gets_every_byte_as_the_model_said_it() -> None:
