@@ -19,6 +19,7 @@ from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
 from unillm.tests.models.gguf_files import write_gguf
 from unillm.tests.models.paged import Pages
+from unillm.tests.models.test_dense_fixtures import FIXTURES, stored
 from unillm.tests.models.zoo import PLACE, distance
 
 
@@ -64,9 +65,12 @@ def together(models: list[Model], run: Callable[[Model], Tensor]) -> list[Tensor
 
 
 def check(row: zoo.Row, files: ModelFiles, world: int) -> None:
-    ids = zoo.prompt(row)
+    check_ids(zoo.prompt(row), files, world)
+
+
+def check_ids(ids: list[int], files: ModelFiles, world: int) -> None:
     alone = Pages(load_model(files, PLACE)).whole(ids)
-    shares = together(ranks(files, world), lambda model: Pages(model).pieces(ids, (40, 1, 29)))
+    shares = together(ranks(files, world), lambda model: Pages(model).pieces(ids, (len(ids) - 9, 1, 8)))
     for logits in shares:
         assert torch.equal(logits, shares[0])
         assert distance(logits, alone) <= zoo.TOLERANCE / 10
@@ -88,15 +92,8 @@ def test_experts_are_divided(name: str, tmp_path: Path) -> None:
 
 
 CARRYING = (
-    "mamba2",
-    "falcon-h1",
-    "granite4",
-    "recurrent-gemma",
-    "lfm2-moe",
-    "qwen3-next",
-    "qwen3.5",
-    "rwkv4",
-    "llama4",
+    *("mamba", "mamba-bias", "falcon-mamba", "mamba2", "falcon-h1", "falcon-h1-unnormed", "granite4", "granite4-dense"),
+    *("recurrent-gemma", "lfm2", "lfm2-moe", "qwen3-next", "qwen3.5", "qwen3.5-moe", "rwkv4", "llama4"),
 )
 
 
@@ -105,6 +102,11 @@ def test_states_are_computed_by_every_rank(name: str, tmp_path: Path) -> None:
     """What stands beside them, or between, is divided."""
     row = zoo.BY_NAME[name]
     check(row, zoo.save(zoo.reference(row), tmp_path), 2)
+
+
+@pytest.mark.parametrize("name", ["rwkv6", "rwkv7"])
+def test_so_are_those_of_fixtures(name: str) -> None:
+    check_ids(stored(name)[0][0], zoo.files_in(FIXTURES / name, "model.safetensors"), 2)
 
 
 def test_packed_experts_are_divided_at_their_blocks(tmp_path: Path) -> None:
