@@ -51,9 +51,8 @@ class EngineHandle:
         """Start the process and wait until the model is loaded; raises `HostError` when it cannot be."""
         setup = Setup(address=self.address, files=as_text(self.files), options=self.options)
         self._child, connection = await starting.start(_MODULE, setup, self.address, DIED)
-        loop = asyncio.get_running_loop()
-        self._channel = Channel(connection, FromEngine, lambda said: _later(loop, self._hear, said))
-        self._channel.start()
+        self._channel = Channel(connection, FromEngine, self._hear)
+        self._channel.start_in(asyncio.get_running_loop())
         self.loaded = await self._outcome
         if self.state == "loading":
             self.state = "ready"
@@ -72,6 +71,8 @@ class EngineHandle:
         self.state = "leaving"
         if self._child is not None:
             await asyncio.to_thread(starting.stop, self._child, self.address)
+        if self._channel is not None:
+            self._channel.finish(asyncio.get_running_loop())
 
     def described(self, name: str, expires: float | None, *, pinned: bool, running: int) -> Resident:
         """What may be told of it; `expires` is monotonic time."""
@@ -106,9 +107,3 @@ class EngineHandle:
         if self.state != "leaving" and not was_loading:
             self.state = "failed"
             self._ended()
-
-
-def _later(loop: asyncio.AbstractEventLoop, call: Callable[[Any], None], said: Any) -> None:
-    """Have the event loop do it; a loop that is closed has no use for it any more."""
-    if not loop.is_closed():
-        loop.call_soon_threadsafe(call, said)

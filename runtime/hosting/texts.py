@@ -50,9 +50,8 @@ class TextHandle:
         """Raises `HostError` when it cannot be started."""
         self._address = address = addresses.new()
         self._child, connection = await starting.start(_MODULE, TextSetup(address), address, DIED, threads=1)
-        loop = asyncio.get_running_loop()
-        self._channel = Channel(connection, FromText, lambda said: self._later(loop, said))
-        self._channel.start()
+        self._channel = Channel(connection, FromText, self._hear)
+        self._channel.start_in(asyncio.get_running_loop())
         self.is_alive = True
 
     async def serve(self, message: Serve) -> None:
@@ -102,10 +101,8 @@ class TextHandle:
         self._leaving = True
         if self._child is not None and self._address is not None:
             await asyncio.to_thread(starting.stop, self._child, self._address)
-
-    def _later(self, loop: asyncio.AbstractEventLoop, said: FromText | None) -> None:
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(self._hear, said)
+        if self._channel is not None:
+            self._channel.finish(asyncio.get_running_loop())
 
     def _hear(self, said: FromText | None) -> None:
         match said:

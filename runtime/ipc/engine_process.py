@@ -8,6 +8,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from math import inf
 from queue import Empty, SimpleQueue
 from threading import Lock
 from time import monotonic, perf_counter
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ...registry.files import ModelFiles
 from ..hosting.faults import fault_of
 from ..results import TokenLogprob, Update
+from ..torch_import import import_torch
 from .channel import Channel
 from .child import begin
 from .messages import (
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _MEASURED_EVERY = 0.25  # seconds: how old what is told of a busy engine may be
 _PREPARERS = 2
-_TOLD_EVERY = 0.02  # seconds: nobody sees tokens come in less, and telling them costs as much as each takes
+_HELD = 0.05  # seconds: nobody sees text come sooner, and whatever is told wakes three other processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,14 @@ class Prepared:
 class Peer:
     """Somebody connected: the requests that came from there, and what is to be told of them.
 
-    While steps are fast what several of them did is told at once, unless an answer has ended.
+    While steps are fast what several of them did is told at once, unless an answer begins or ends. `silent` are answers
+    of which nothing was told.
     """
 
     def __init__(self, connection: Any, process: "EngineProcess") -> None:
         self.ids: dict[int, tuple[str, ...]] = {}
         self.preparing: set[int] = set()
+        self.silent: set[tuple[int, int]] = set()
         self._fresh: dict[tuple[int, int], Tokens] = {}
         self._told = 0.0
         self.channel: Channel[ToEngine] = Channel(connection, ToEngine, lambda message: process.hear(self, message))
@@ -70,9 +74,9 @@ class Peer:
         before = self._fresh.get(answer)
         self._fresh[answer] = new if before is None else before.and_then(new)
 
-    def flush(self, *, now: bool) -> None:
-        """Tell what is fresh, if it is time or must be `now`."""
-        if self._fresh and (now or monotonic() - self._told >= _TOLD_EVERY):
+    def flush(self, *, until_next: float) -> None:
+        """Tell what is fresh, unless it can wait for what comes in `until_next` seconds."""
+        if self._fresh and monotonic() - self._told + until_next > _HELD:
             self.channel.send(Step(list(self._fresh.values())))
             self._fresh, self._told = {}, monotonic()
 
@@ -120,8 +124,9 @@ class EngineProcess:
             self._listen(engine)
             self._turning_since = monotonic()
             engine.step()
+            took = monotonic() - self._turning_since
             self._turning_since = None
-            self._hand_out(engine)
+            self._hand_out(engine, until_next=took)
 
     def turn_nobody(self) -> None:
         """There is no engine: wait for the end."""
@@ -136,7 +141,7 @@ class EngineProcess:
                     self._measure(engine)
                 peer, message = self._inbox.get(block=not self._askers)
                 self._do(engine, peer, message)
-                self._hand_out(engine, now=True)  # what was asked for may take its time
+                self._hand_out(engine, until_next=inf)  # what was asked for may take its time
 
     def _measure(self, engine: "Engine") -> None:
         self._stats, self._measured = asdict(engine.stats()), monotonic()
@@ -183,6 +188,7 @@ class EngineProcess:
             self._refuse(peer, asked.number, error)
             return
         peer.ids[asked.number] = ids
+        peer.silent |= {(asked.number, choice) for choice in range(len(ids))}
         self._askers |= {known: (peer, asked.number, choice) for choice, known in enumerate(ids)}
 
     def _refuse(self, peer: Peer, number: int, error: Exception) -> None:
@@ -212,18 +218,21 @@ class EngineProcess:
             for known in ids:
                 engine.abort(known)
 
-    def _hand_out(self, engine: "Engine", *, now: bool = False) -> None:
+    def _hand_out(self, engine: "Engine", *, until_next: float) -> None:
         for update in engine.poll():
             peer, number, choice = self._askers[update.id]
             peer.add(_tokens(update, number, choice))
+            if (number, choice) in peer.silent:
+                until_next = inf
+                peer.silent.remove((number, choice))
             if update.completion is not None:
-                now = True
+                until_next = inf
                 _log_unforeseen(update.completion.error)
                 del self._askers[update.id]
                 if not any(known in self._askers for known in peer.ids[number]):
                     del peer.ids[number]
         for peer in self._peers:
-            peer.flush(now=now)
+            peer.flush(until_next=until_next)
 
 
 def main() -> None:
@@ -243,6 +252,7 @@ def main() -> None:
 def load(setup: Setup) -> "tuple[Engine, Loaded]":
     """The engine, torch being imported only now."""
     began = perf_counter()
+    import_torch()
     from ..engine import Engine
     from ..options import EngineOptions
 

@@ -1,15 +1,15 @@
 """The process between text and tokens: `python -m unillm.runtime.ipc.text_process`. It loads no torch.
 
-It serves any number of models. One thread keeps account and tells answers as they come; prompts are read in a few
-others, long ones in a lane of their own, so that a prompt of megabytes holds up no answer and no other prompt. It ends
-when its parent does.
+It serves any number of models. Whichever thread hears of something new keeps account and tells answers; prompts are
+read in a few others, long ones in a lane of their own, so that a prompt of megabytes holds up no answer and no other
+prompt. It ends when its parent does.
 """
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from queue import SimpleQueue
+from threading import Event, Lock
 from time import sleep
 from typing import Any, TypeAlias
 
@@ -78,10 +78,10 @@ class Model:
 
 
 class TextProcess:
-    """Everything but reading prompts happens in the thread that calls `run`; all others put what they have in line."""
+    """What comes is dealt with by the thread that reads it, one at a time; prompts are read in threads of their own."""
 
     def __init__(self) -> None:
-        self._line: SimpleQueue[Job] = SimpleQueue()
+        self._gate = Lock()
         self._front: Channel[ToText] | None = None
         self._models: dict[str, Model] = {}
         self._readers = ThreadPoolExecutor(_READERS, "reads")
@@ -91,12 +91,13 @@ class TextProcess:
 
     def admit(self, connection: Any) -> None:
         """The front has connected."""
-        self._front = Channel(connection, ToText, lambda message: self._line.put(lambda: self._do(message)))
+        self._front = Channel(connection, ToText, lambda message: self._now(lambda: self._do(message)))
         self._front.start()
 
-    def run(self) -> None:
-        while True:
-            self._line.get()()
+    def _now(self, job: Job) -> None:
+        """Do it when no other thread does anything, and tell what came of it."""
+        with self._gate:
+            job()
             self._flush()
 
     def _do(self, message: ToText | None) -> None:
@@ -127,13 +128,13 @@ class TextProcess:
             prompting = prompting_of(asked)
             defaults = generation_defaults(as_files(asked.files))
             channel: Channel[FromEngine] = Channel(
-                _connected(asked), FromEngine, lambda said: self._line.put(lambda: self._heard(model, said))
+                _connected(asked), FromEngine, lambda said: self._now(lambda: self._heard(model, said))
             )
         except Exception as error:  # a door: what is wrong with a model's files is told to who wants it
             self._tell(Served(asked.key, _told_of(error, as_files(asked.files))))
             return
         model = Model(asked.key, prompting, channel, defaults, grammars_of(prompting))
-        self._line.put(lambda: self._opened(model))
+        self._now(lambda: self._opened(model))
 
     def _opened(self, model: Model) -> None:
         self._models[model.key] = model
@@ -181,10 +182,10 @@ class TextProcess:
                 model.grammars.prepare(params.form)  # what cannot be followed is refused here, before any piece
         except Exception as error:  # a door: what is wrong with one prompt is told to who sent it
             fault = _told_of(error)
-            self._line.put(lambda: self._refuse(model, asked.number, fault))
+            self._now(lambda: self._refuse(model, asked.number, fault))
             return
         telling = Telling(asked.ask, model.tokenizer, ids, hearing)
-        self._line.put(lambda: self._submit(model, asked, telling, Piece(prompt_tokens=ids, truncated=gone), params))
+        self._now(lambda: self._submit(model, asked, telling, Piece(prompt_tokens=ids, truncated=gone), params))
 
     def _refuse(self, model: Model, number: int, fault: Fault) -> None:
         if model.running.pop(number, _MISSING) is not _MISSING:
@@ -240,7 +241,7 @@ class TextProcess:
             result: Done | Embed = worked(model.prompting, asked)
         except Exception as error:  # a door, as above
             result = Done(number=asked.number, fault=_told_of(error))
-        self._line.put(lambda: self._worked(model, result))
+        self._now(lambda: self._worked(model, result))
 
     def _worked(self, model: Model, result: Done | Embed) -> None:
         if result.number not in model.work:
@@ -376,7 +377,7 @@ def _told_of(error: BaseException, files: ModelFiles | None = None) -> Fault:
 def main() -> None:
     process = TextProcess()
     begin("text", TextSetup, process.admit)
-    process.run()
+    Event().wait()
 
 
 if __name__ == "__main__":

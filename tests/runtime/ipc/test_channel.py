@@ -1,5 +1,6 @@
 """Messages between processes: typed, never pickled, from nobody who does not know the secret."""
 
+import asyncio
 import pickle
 import threading
 from collections.abc import Iterator
@@ -60,6 +61,51 @@ def test_what_is_sent_arrives_in_order_and_whole(place: Place) -> None:
     one.channel.send(Leave("x" * (5 << 20)))
     assert [other.next().number for _ in range(100)] == list(range(100))
     assert other.next() == Leave("x" * (5 << 20))
+
+
+def test_sending_to_somebody_who_does_not_read_never_waits_and_loses_nothing(place: Place) -> None:
+    here = connect(place.address)
+    other = place.admitted.get(timeout=10)
+    channel: Channel[Any] = Channel(here, ToText, lambda _: None)
+    channel.start()
+    for number in range(8):
+        channel.send(Leave(f"{number}" + "x" * (1 << 20)))
+    late = Heard(other)
+    assert [late.next().key[0] for _ in range(8)] == list("01234567")
+    channel.close()
+    assert late.next() is None
+
+
+def test_an_event_loop_hears_what_is_sent_and_the_end(place: Place) -> None:
+    async def check() -> None:
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        channel: Channel[Any] = Channel(connect(place.address), ToText, heard.put_nowait)
+        channel.start_in(asyncio.get_running_loop())
+        other = Heard(place.admitted.get(timeout=10))
+        other.channel.send(Abort(1))
+        other.channel.send(Leave("x" * (1 << 20)))
+        assert [await heard.get(), await heard.get()] == [Abort(1), Leave("x" * (1 << 20))]
+        channel.send(Abort(2))
+        assert await asyncio.to_thread(other.next) == Abort(2)
+        other.channel.close()
+        assert await heard.get() is None
+
+    asyncio.run(check())
+
+
+def test_what_somebody_said_who_has_gone_is_heard_to_the_end_at_once(place: Place) -> None:
+    async def check() -> None:
+        heard: list[Any] = []
+        channel: Channel[Any] = Channel(connect(place.address), ToText, heard.append)
+        channel.start_in(asyncio.get_running_loop())
+        other = Heard(place.admitted.get(timeout=10))
+        other.channel.send(Abort(1))
+        other.channel.close()
+        assert await asyncio.to_thread(other.next) is None
+        channel.finish(asyncio.get_running_loop())
+        assert heard == [Abort(1), None]
+
+    asyncio.run(check())
 
 
 def test_both_ends_hear_of_the_end_after_all_that_was_sent(place: Place) -> None:
