@@ -1,9 +1,12 @@
 """Chooses the next token of many sequences at once, from their scores.
 
-The order is penalties, bias, what a grammar forbids, temperature, top-k, top-p, min-p, typical-p, and then one uniform
-number a row picks from what is left. That number is a function of the request's seed and of the token's place, so that
-a request chooses the same whether it runs alone or among others, in one go or after it gave way. Nothing that a row
-yields depends on the rows beside it.
+The order is penalties, bias, temperature, top-k, top-p, min-p, typical-p, and then one uniform number a row picks from
+what is left. That number is a function of the request's seed and of the token's place, so that a request chooses the
+same whether it runs alone or among others, in one go or after it gave way. Nothing that a row yields depends on the
+rows beside it.
+
+A grammar is asked last, whether what was chosen may come. Where it may not, the row chooses again, by another number,
+from the scores of what may: without filters that is as likely to give each token as if it had been asked first.
 """
 
 import hashlib
@@ -22,7 +25,7 @@ from .changes import Changes
 from .drawing import CANDIDATES, EVERY_TOKEN, FEW_CANDIDATES, WIDER, draw_among, draw_among_typical, pick, weights_of
 from .errors import GrammarFailed, NonFiniteLogits
 from .grammar.guide import Guide
-from .grammar.masks import Wanted, allow
+from .grammar.masks import Wanted, refuse
 from .params import SamplingParams
 
 GREEDY_BELOW = 1e-6
@@ -115,9 +118,10 @@ class Chooser:
         other.logprobs = None
         return other
 
-    def uniform(self, place: int) -> float:
-        """A number in [0, 1) for the token at `place`."""
+    def uniform(self, place: int, *, again: bool = False) -> float:
+        """A number in [0, 1) for the token at `place`, or another where it is chosen `again`."""
         key = f"{self.seed}:{place}:{self.choice}" if self.choice else f"{self.seed}:{place}"
+        key = f"{key}:again" if again else key
         digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
         return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
 
@@ -126,11 +130,13 @@ class Row(NamedTuple):
     """Whose scores a row holds, and the place of the token to be chosen: how many tokens there are before it.
 
     The last of these may be `guessed`. Rows of one chooser stand together, and each guesses on from the one before.
+    `again`: what was chosen first may not come.
     """
 
     chooser: Chooser
     place: int
     guessed: Sequence[int] = ()
+    again: bool = False
 
 
 Unsampled: TypeAlias = NonFiniteLogits | GrammarFailed
@@ -142,16 +148,34 @@ def sample(logits: Tensor, rows: Sequence[Row]) -> list[Sample | Unsampled]:
     """
     best, likeliest = _largest(logits)
     scores = _changed(logits, [row.chooser for row in rows])
-    guided = [Wanted(i, guide, row.guessed) for i, row in enumerate(rows) if (guide := row.chooser.guide) is not None]
-    scores, failed = allow(scores, guided) if guided else (scores, {})
-    tokens = likeliest if scores is logits else _largest(scores)[1]
-    drawn = [i for i, row in enumerate(rows) if row.chooser.temperature]
-    if drawn:
-        tokens[drawn] = _draw(scores[drawn] if len(drawn) < len(rows) else scores, [rows[i] for i in drawn])
+    tokens = _chosen(scores, likeliest if scores is logits else _largest(scores)[1], rows)
+    refused = refuse(scores, _guided(tokens, rows))
+    if refused.rows:
+        again = [rows[i]._replace(again=True) for i in refused.rows]
+        tokens[refused.rows] = _chosen(refused.scores, _largest(refused.scores)[1], again)
     samples = _with_logprobs(logits, tokens, rows)
     return [
-        failed.get(i) or (one if isfinite(largest) else NonFiniteLogits(row.place))
+        refused.failed.get(i) or (one if isfinite(largest) else NonFiniteLogits(row.place))
         for i, (one, largest, row) in enumerate(zip(samples, best.tolist(), rows, strict=True))
+    ]
+
+
+def _chosen(scores: Tensor, likeliest: Tensor, rows: Sequence[Row]) -> Tensor:
+    """The likeliest token of each row, or one by chance where its temperature says so."""
+    drawn = [i for i, row in enumerate(rows) if row.chooser.temperature]
+    if drawn:
+        likeliest[drawn] = _draw(scores[drawn] if len(drawn) < len(rows) else scores, [rows[i] for i in drawn])
+    return likeliest
+
+
+def _guided(tokens: Tensor, rows: Sequence[Row]) -> list[Wanted]:
+    """The tokens of rows that are held to a form."""
+    if all(row.chooser.guide is None for row in rows):
+        return []
+    return [
+        Wanted(i, token, guide, row.guessed)
+        for i, (token, row) in enumerate(zip(tokens.tolist(), rows, strict=True))
+        if (guide := row.chooser.guide) is not None
     ]
 
 
@@ -237,7 +261,7 @@ class _Odds:
 
     @property
     def shares(self) -> Tensor:
-        return self._numbers([row.chooser.uniform(row.place) for row in self._rows])
+        return self._numbers([row.chooser.uniform(row.place, again=row.again) for row in self._rows])
 
     def top_k(self, vocabulary: int) -> Tensor:
         limits = [min(row.chooser.top_k or vocabulary, vocabulary) for row in self._rows]

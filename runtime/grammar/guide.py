@@ -4,7 +4,7 @@ A guide follows its answer token by token, and may be led back. It has no text o
 bits, one a token, and what goes wrong in it stays in it until somebody asks for these.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -66,15 +66,32 @@ class Guide:
 
         Behind a token that may not come everything may: nobody reads that.
         """
-        taken = 0
-        for row, guess in zip(bits, guesses, strict=True):
-            if taken < len(guess):
-                taken += self.matcher.try_consume_tokens(list(guess[taken:]))
-            if taken < len(guess) or (guess and self.matcher.is_stopped()):
-                row[:] = ALL
-            else:
+        for is_read, row in zip(self._after(guesses), bits, strict=True):
+            if is_read:
                 self.matcher.unsafe_compute_mask_ptr(row.ctypes.data, row.nbytes)
                 self.end(row)
+            else:
+                row[:] = ALL
+
+    def allows(self, tokens: Sequence[int], guesses: Sequence[Sequence[int]]) -> list[bool]:
+        """For each of `guesses`, whether its one of `tokens` may follow: what its row of bits says, and far cheaper."""
+        places = zip(self._after(guesses), tokens, strict=True)
+        return [not is_read or self._allows(token) for is_read, token in places]
+
+    def _allows(self, token: int) -> bool:
+        if forced := self.matcher.compute_ff_tokens():
+            return forced[0] == token
+        if self.matcher.validate_tokens([token]):
+            return True
+        return token in self._ends and bool(self.matcher.validate_tokens([self.size]))
+
+    def _after(self, guesses: Sequence[Sequence[int]]) -> Iterator[bool]:
+        """Stand after each of `guesses`, one after the other; False where nothing follows it, or it may not come."""
+        taken = 0
+        for guess in guesses:
+            if taken < len(guess):
+                taken += self.matcher.try_consume_tokens(list(guess[taken:]))
+            yield taken == len(guess) and not (guess and self.matcher.is_stopped())
         if taken:
             self.matcher.rollback(taken)
 

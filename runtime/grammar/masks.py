@@ -1,4 +1,4 @@
-"""From what guides allow to scores: every token that may not come is out of the question.
+"""From what guides allow to scores: where a token was chosen that may not come, all such are out of the question.
 
 The bits of all rows cross to the device in one copy and are applied there at once.
 """
@@ -18,27 +18,43 @@ SEVERAL: Final = 4  # guides, from which on it pays to ask them in several threa
 
 
 class Wanted(NamedTuple):
-    """The row of scores that `guide` is asked for, which has not seen yet what is `guessed`."""
+    """The `token` that was chosen for a row of scores, which `guide` is asked about. It has not seen yet what is
+    `guessed`.
+    """
 
     row: int
+    token: int
     guide: Guide
     guessed: Sequence[int] = ()
 
 
-def allow(scores: Tensor, wanted: Sequence[Wanted]) -> tuple[Tensor, dict[int, GrammarFailed]]:
-    """`scores` [rows, vocabulary] with -inf for what may not come, and the rows whose guides failed.
+class Refused(NamedTuple):
+    """The rows whose tokens may not come, their scores with -inf for all that may not, and whose guides failed."""
+
+    rows: list[int]
+    scores: Tensor  # [rows, vocabulary]
+    failed: dict[int, GrammarFailed]
+
+
+def refuse(scores: Tensor, wanted: Sequence[Wanted]) -> Refused:
+    """Which choices from `scores` [rows, vocabulary] may not stand. To ask for one token is far cheaper than for all.
 
     Rows of one guide stand together, each guessing on from the one before.
     """
-    failed: dict[int, GrammarFailed] = {}
-    forbidden = _unpacked(~_bits(wanted, failed), scores)
-    lowest = torch.finfo(scores.dtype).min  # what the model itself rules out stays above what may not come
-    if len(wanted) == len(scores):
-        return scores.clamp(min=lowest).masked_fill_(forbidden, -torch.inf), failed
-    rows = [one.row for one in wanted]
-    changed = scores.clone()
-    changed[rows] = scores[rows].clamp_(min=lowest).masked_fill_(forbidden, -torch.inf)
-    return changed, failed
+    refused = [one for guide, group in groupby(wanted, key=lambda one: one.guide) for one in _refused(guide, [*group])]
+    rows, failed = [one.row for one in refused], dict[int, GrammarFailed]()
+    if not rows:
+        return Refused(rows, scores[:0], failed)
+    bits = _bits(refused, failed)
+    return Refused(rows, _held(scores if len(rows) == len(scores) else scores[rows], bits), failed)
+
+
+def _refused(guide: Guide, group: list[Wanted]) -> list[Wanted]:
+    """Those of one guide's rows whose tokens may not come; all of them where it cannot tell."""
+    allowed = guide.allows([one.token for one in group], [one.guessed for one in group])
+    if guide.failure is not None:
+        return group
+    return [one for one, may_come in zip(group, allowed, strict=True) if not may_come]
 
 
 def _bits(wanted: Sequence[Wanted], failed: dict[int, GrammarFailed]) -> Bits:
@@ -64,16 +80,21 @@ def _bits(wanted: Sequence[Wanted], failed: dict[int, GrammarFailed]) -> Bits:
     return bits
 
 
-def _unpacked(bits: Bits, scores: Tensor) -> Tensor:
-    """Bits as booleans [rows, vocabulary], where the scores are."""
+def _held(scores: Tensor, bits: Bits) -> Tensor:
+    """`scores` with -inf where a bit is not set; what the model itself rules out stays above that.
+
+    On a CPU by numpy: threads that torch wakes for so little stand in the way of the kernels' own.
+    """
     packed, vocabulary = bits.view(np.uint8), scores.shape[-1]
+    lowest = torch.finfo(scores.dtype).min
     if scores.device.type == "cpu":
-        spread = np.unpackbits(packed, axis=1, count=vocabulary, bitorder="little")
-        return torch.from_numpy(spread.view(np.bool_))
-    return spread_on_device(torch.from_numpy(packed).to(scores.device), vocabulary)
+        allowed = np.unpackbits(packed, axis=1, count=vocabulary, bitorder="little").view(np.bool_)
+        return torch.from_numpy(np.where(allowed, np.maximum(scores.numpy(), lowest), -np.inf))
+    allowed_there = spread_on_device(torch.from_numpy(packed).to(scores.device), vocabulary)
+    return scores.clamp(min=lowest).masked_fill_(~allowed_there, -torch.inf)
 
 
 def spread_on_device(packed: Tensor, vocabulary: int) -> Tensor:
-    """The same of bytes [rows, bytes] that are there already."""
+    """Bits in bytes [rows, bytes] as booleans [rows, vocabulary]."""
     places = torch.arange(8, device=packed.device, dtype=torch.uint8)
     return (packed[:, :, None] >> places & 1).flatten(1)[:, :vocabulary].bool()
