@@ -243,6 +243,8 @@ class Model(nn.Module):
 
     config: Any
     place: Placement
+    note: str | None = None  # what whoever loads it should be told
+    alone: bool = False  # whether it is made to compute one sequence at a time
 
     def forward(self, batch: Batch) -> Tensor:
         """Hidden states [tokens, hidden] after the last norm."""

@@ -16,12 +16,22 @@ class ModelError(Exception):
 
 
 class UnknownArchitecture(ModelError):
-    """No family here computes what the files name."""
+    """No family here computes what the files name. With the package `lender` something would."""
 
-    def __init__(self, architecture: str, near: list[str]) -> None:
+    def __init__(self, architecture: str, near: list[str], lender: str | None = None) -> None:
         super().__init__(f"the architecture {architecture!r} is not one that unillm runs")
-        self.architecture, self.near = architecture, near
-        self.hint = f"near: {', '.join(near)}" if near else None
+        self.architecture, self.near, self.lender = architecture, near, lender
+        hints = [f"transformers computes it, install {lender}"] if lender else []
+        hints += [f"near: {', '.join(near)}"] if near else []
+        self.hint = "; ".join(hints) or None
+
+
+class BorrowingError(ModelError):
+    """A class of `transformers` does not compute here what it does there."""
+
+    def __init__(self, architecture: str, reason: str) -> None:
+        super().__init__(f"transformers' {architecture} cannot be run: {reason}")
+        self.architecture, self.reason = architecture, reason
 
 
 class ConfigError(ModelError):

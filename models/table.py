@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from .borrowed.names import EXTRA, NAMES, is_here, is_lent
 from .errors import UnknownArchitecture
 from .families import FAMILIES, Family
 
@@ -154,6 +155,9 @@ GGUF: Final[Mapping[str, str]] = {
     "starcoder2": "text.starcoder2:StarCoder2",
 }
 
+_DECODERS: Final = ("ForCausalLM", "LMHeadModel")  # what classes that write text end with
+BORROWED: Final = "borrowed.decoder:Borrowed"
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -177,8 +181,31 @@ def architectures() -> list[Architecture]:
 
 
 def is_known(architecture: str, format: "Format") -> bool:  # noqa: A002
-    """Whether some class computes an architecture of a weight format."""
-    return architecture in (GGUF if format == "gguf" else HF)
+    """Whether some class computes an architecture of a weight format, one of `transformers` where that is here."""
+    if format == "gguf":
+        return architecture in GGUF
+    return architecture in HF or (architecture in NAMES and is_here())
+
+
+def architecture_of(config: Mapping[str, Any]) -> str | None:
+    """What a config.json says its weights are: the first of its `architectures`. Where that is a decoder of text by a
+    name of its own, or is not said, but `model_type` is that of a family here, the family's; None where nobody says.
+    """
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named and isinstance(named[0], str) else None
+    if architecture in HF or (architecture is not None and not architecture.endswith(_DECODERS)):
+        return architecture
+    return _OF_TYPES.get(_plain(str(config.get("model_type")).removesuffix("_text")), architecture)
+
+
+def _plain(name: str) -> str:
+    """A name as classes and types of models share it: "Qwen2MoeForCausalLM" and "qwen2_moe" are both "qwen2moe"."""
+    for end in (*_DECODERS, "ForConditionalGeneration"):
+        name = name.removesuffix(end)
+    return name.replace("_", "").replace("-", "").lower()
+
+
+_OF_TYPES: Final[Mapping[str, str]] = {_plain(name): name for name in HF}
 
 
 def _family(home: str) -> str:
@@ -186,11 +213,17 @@ def _family(home: str) -> str:
 
 
 def find(architecture: str, format: "Format") -> "type[Model]":  # noqa: A002
-    """The class for an architecture of a weight format. Raises `UnknownArchitecture` with near names."""
+    """The class for an architecture of a weight format; what has none here `transformers` may have, if it is here.
+
+    Raises `UnknownArchitecture` with near names.
+    """
     names = GGUF if format == "gguf" else HF
     home = names.get(architecture)
+    if home is None and format != "gguf" and is_lent(architecture):
+        home = BORROWED
     if home is None:
-        raise UnknownArchitecture(architecture, get_close_matches(architecture, names, cutoff=0.6))
+        lender = EXTRA if format != "gguf" and architecture in NAMES else None
+        raise UnknownArchitecture(architecture, get_close_matches(architecture, names, cutoff=0.6), lender)
     module, _, name = home.partition(":")
     model: type[Model] = getattr(import_module(f".{module}", __package__), name)
     return model

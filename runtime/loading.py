@@ -66,6 +66,8 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
         system=files.system,
         messages=files.messages,
     )
+    if parts.model.note and listener:
+        listener(Notice(f"{files.name}: {parts.model.note}"))
     files.check_unchanged()
     return parts
 

@@ -108,15 +108,7 @@ class Checkpoint:
         """Raise `WeightsError` unless all that was asked for was there, and nothing but that and `ignored` names."""
         found = self.findings
         surplus = [name for name in self.loader.tensor_names() if name not in found.taken and not ignored(name)]
-        lists = (("missing", found.missing), ("of another shape", found.misshapen), ("surplus", surplus))
-        said = "; ".join(f"{len(names)} {word}: {_listed(names)}" for word, names in lists if names)
-        if said:
-            raise WeightsError(
-                f"the tensors are not those of {self.loader.metadata.architecture}: {said}",
-                missing=found.missing,
-                surplus=surplus,
-                misshapen=found.misshapen,
-            )
+        refuse_others(self.loader.metadata.architecture, found.missing, found.misshapen, surplus)
 
     def _placed(self, weight: Weight) -> Weight:
         kernels, copied = self.place.kernels, False
@@ -141,6 +133,15 @@ class Checkpoint:
             return self.loader.load_tensor(self.name, part)
         except ValueError as error:
             raise SplitError(self.name, self.place.world, str(error)) from error
+
+
+def refuse_others(architecture: str, missing: list[str], misshapen: list[str], surplus: list[str]) -> None:
+    """Raise `WeightsError` that lists tensors which are not an architecture's, unless there are none."""
+    lists = (("missing", missing), ("of another shape", misshapen), ("surplus", surplus))
+    said = "; ".join(f"{len(names)} {word}: {_listed(names)}" for word, names in lists if names)
+    if said:
+        reason = f"the tensors are not those of {architecture}: {said}"
+        raise WeightsError(reason, missing=missing, surplus=surplus, misshapen=misshapen)
 
 
 def _cut(weight: Tensor, part: Part | None) -> Tensor:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...models.borrowed.names import EXTRA, NAMES, is_here
 from ...models.table import architectures as known_architectures
 from ...models.table import is_known
 from ...registry.aliases import Catalogue
@@ -85,11 +86,13 @@ def _tell_architectures(session: Session) -> None:
             }
             for one in rows
         ]
-        session.output.data({"architectures": listed})
+        session.output.data({"architectures": listed, "by_transformers": {"here": is_here(), "names": sorted(NAMES)}})
         return
     head = ["ARCHITECTURE", "FAMILY", "FORMATS", "CACHE", "HELD TO"]
     shown = [[one.name, one.family, ", ".join(one.formats), one.known.cache, one.known.reference] for one in rows]
     session.output.table(head, shown)
+    how = "computes" if is_here() else f"would compute, with {EXTRA},"
+    session.output.note(f"transformers {how} {len(NAMES)} more; man unillm-models names them")
 
 
 def find_shown(installed: Installed, model: str) -> Shown:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
+from ...models.borrowed.names import EXTRA, NAMES
 from ...models.families import FAMILIES, Family
 from ...models.table import Architecture, architectures
 from .roff import head, item, paragraph, section
@@ -12,8 +13,8 @@ END: Final = "<!-- models end -->"
 
 _INTRODUCTION: Final = (
     "Files say which architecture they hold: in config.json those of safetensors and PyTorch, in a key those of GGUF. "
-    "Any model whose files name one of these runs, whoever made it. A name that is not here is refused, with the names "
-    "that are near.",
+    "Any model whose files name one of these runs, whoever made it; where config.json has a name of its own for a "
+    "decoder of text, its model_type counts. A name that is not here is refused, with the names that are near.",
     "All computing is checked against code that others wrote, on tiny models of random weights, however a text is cut "
     "and batched; what each is held to stands in its line.",
 )
@@ -40,6 +41,16 @@ _KEPT: Final = (
     "matrices at the borders of groups.",
 )
 
+_BORROWED: Final = (
+    f"Where {EXTRA} is installed, classes of transformers compute further decoders of text, from safetensors and "
+    "PyTorch files of plain weights. Where a class takes a function for its attention, ours serves it over the cache, "
+    "and many texts run at once; else one text runs at a time, in the class's own cache, or each token from the "
+    "beginning of its text where that cache does not give what the whole text gives. A notice says which as the model "
+    "is loaded. Code that lies beside weights is never run. Each class is held to itself on two short texts whenever "
+    "it is loaded, and refused where it differs. Not there: GGUF, packed weights, several ranks.",
+    f"Those that passed on tiny models of random weights: {', '.join(sorted(NAMES, key=str.lower))}.",
+)
+
 
 def page() -> str:
     return "".join(
@@ -49,6 +60,7 @@ def page() -> str:
             section("WHAT IS KEPT OF A SEQUENCE", "".join(_items(_CACHES))),
             section("WEIGHTS THAT OTHER TOOLS HAVE PACKED", "".join([*map(paragraph, _KEPT), *_items(_PACKED)])),
             section("ARCHITECTURES", "".join(item(family.title, _told(family, names)) for family, names in _listed())),
+            section("BY TRANSFORMERS", "".join(map(paragraph, _BORROWED))),
             section("SEE ALSO", ".BR unillm (1),\n.BR unillm-show (1)\n"),
         ]
     )

@@ -1,0 +1,1 @@
+"""Decoders that nobody wrote down here, computed by the classes of the `transformers` package where it is installed."""
