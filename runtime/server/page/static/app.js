@@ -38,6 +38,7 @@ class Page {
       rename: (id, title) => this.rename(id, title),
       save: (id) => this.library.save(id),
       saveAll: () => this.library.saveAll(),
+      take: (file) => this.take(file),
       remove: (id) => this.remove(id),
     });
     this.talk = new Talk({
@@ -189,6 +190,17 @@ class Page {
     if (title !== null) conversation.title = title;
     this.library.keep(conversation);
     this.refresh();
+  }
+
+  // Conversations from a file; the newest of them is opened.
+  async take(file) {
+    try {
+      const newest = await this.library.take(file);
+      if (newest) this.show(newest);
+    } catch (error) {
+      const why = error instanceof SyntaxError ? "it is not JSON" : visible(error.message);
+      toast(`${visible(file.name)} holds no conversations: ${why}. A file of "Export all" does.`);
+    }
   }
 
   remove(id) {

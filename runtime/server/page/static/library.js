@@ -2,8 +2,10 @@
 
 import { asMarkdown, settled, titleOf } from "./conversation.js";
 import { make } from "./dom.js";
+import { conversationsIn } from "./importing.js";
 import { choice, openStore } from "./store.js";
 import { toast } from "./sidebar.js";
+import { count } from "./text.js";
 
 const UNSAVED = "unsaved"; // a conversation that was answered when the page was closed
 
@@ -72,6 +74,18 @@ export class Library {
 
   saveAll() {
     download("unillm-conversations.json", "application/json", JSON.stringify(this.newestFirst, null, 1));
+  }
+
+  // What a file holds, but for what is here as new or newer. Says how it went; gives back the newest that came in.
+  async take(file) {
+    const { conversations, wrong } = await conversationsIn(file);
+    const fresh = conversations.filter((one) => !(this.#all.get(one.id)?.changed >= one.changed || this.#isBusy(one.id)));
+    for (const conversation of fresh) this.restore(conversation);
+    const told = [`${count(fresh.length)} of ${count(conversations.length + wrong)} conversations came in`];
+    if (fresh.length < conversations.length) told.push(`${count(conversations.length - fresh.length)} were here already`);
+    if (wrong) told.push(`${count(wrong)} cannot be read`);
+    toast(`${told.join("; ")}.`);
+    return fresh.sort((one, other) => other.changed - one.changed)[0];
   }
 
   async #elsewhere(id) {

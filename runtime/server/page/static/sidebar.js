@@ -1,4 +1,4 @@
-// The list of conversations: open, rename, export and remove them; on a narrow screen it slides over the page.
+// The list of conversations: open, rename, export, import and remove them; on a narrow screen it slides over the page.
 
 import { find, icon, make, tool } from "./dom.js";
 import { titleOf } from "./conversation.js";
@@ -7,7 +7,7 @@ import { dayOf } from "./text.js";
 const NARROW = matchMedia("(max-width: 52rem)");
 
 export class Sidebar {
-  // `act`: open(id), begin(), rename(id, title), save(id), saveAll(), remove(id).
+  // `act`: open(id), begin(), rename(id, title), save(id), saveAll(), take(file), remove(id).
   constructor(act) {
     this.act = act;
     this.aside = find("#side");
@@ -15,6 +15,11 @@ export class Sidebar {
     this.list = find("#conversations");
     find("#begin").addEventListener("click", () => this.#after(act.begin));
     find("#save-all").addEventListener("click", act.saveAll);
+    find("#take").addEventListener("click", () => find("#take-file").click());
+    find("#take-file").addEventListener("change", ({ target }) => {
+      if (target.files[0]) act.take(target.files[0]);
+      target.value = ""; // the same file may be chosen again
+    });
     find("#open-side").addEventListener("click", () => this.toggle(true));
     find("#close-side").addEventListener("click", () => this.toggle(false));
     find("#shade").addEventListener("click", () => this.toggle(false));

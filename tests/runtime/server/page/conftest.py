@@ -1,11 +1,12 @@
 """A browser, a server whose model says what a test tells it to, and a page of it that nobody has used yet."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from unillm.registry.names import ModelRef
 from unillm.registry.pull import pull
@@ -18,13 +19,37 @@ from unillm.tests.support.tiny_models import gguf_file
 
 MODEL, OTHER, THINKER = "tiny:latest", "other:latest", "thinker:latest"
 
+BROWSER = pytest.StashKey["Opened"]()
+SIZE: ViewportSize = {"width": 1100, "height": 760}
+
 expect.set_options(timeout=20_000)  # the machine may be busy
 
 
+@dataclass
+class Opened:
+    """The browser of this folder's tests, and what closes it."""
+
+    browser: Browser
+    end: ExitStack
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with browsing() as browser:
-        yield browser
+def browser(request: pytest.FixtureRequest) -> Browser:
+    """The same for every module here."""
+    stash = request.session.stash
+    if BROWSER not in stash:
+        with ExitStack() as opening:
+            stash[BROWSER] = Opened(opening.enter_context(browsing()), opening.pop_all())
+    return stash[BROWSER].browser
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """The browser goes with the last test of this folder: other tests have event loops of their own."""
+    stash = item.session.stash
+    if BROWSER in stash and (nextitem is None or Path(__file__).parent not in nextitem.path.parents):
+        stash[BROWSER].end.close()
+        del stash[BROWSER]
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +99,43 @@ def host(place: Listening) -> ScriptedHost:
     return place.host
 
 
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1100, "height": 760})
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Iterator[Page]:
+    """One tab for all tests of a module: a new one takes as long to open as most of them take."""
+    context = browser.new_context(viewport=SIZE)
     context.set_default_timeout(60_000)
-    yield context
+    yield context.new_page()
     context.close()
+
+
+@pytest.fixture
+def context(window: Page, place: Listening) -> Iterator[BrowserContext]:
+    """Of a browser that has never been here."""
+    yield window.context
+    for other in window.context.pages:
+        if other is not window:
+            other.close()
+    window.goto("about:blank")
+    window.emulate_media(color_scheme="null", reduced_motion="null")
+    window.set_viewport_size(SIZE)
+    window.context.clear_permissions()
+    session = window.context.new_cdp_session(window)
+    session.send("Storage.clearDataForOrigin", {"origin": place.url, "storageTypes": "all"})
+    session.detach()
 
 
 @pytest.fixture
 def page(context: BrowserContext, place: Listening, host: ScriptedHost) -> Iterator[Page]:
     """The page, opened; nothing may go wrong in it that it does not show."""
-    page = context.new_page()
+    (window,) = context.pages
     wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.goto(place.url)
-    expect(page.locator("#model-label")).to_have_text(host.loaded[0].name)
-    yield page
+
+    def heard(error: object) -> None:
+        wrong.append(str(error))
+
+    window.on("pageerror", heard)
+    window.goto(place.url)
+    expect(window.locator("#model-label")).to_have_text(host.loaded[0].name)
+    yield window
+    window.remove_listener("pageerror", heard)
     assert wrong == []

@@ -224,6 +224,38 @@ def test_conversations_are_exported(page: Page, tmp_path: Path) -> None:
     assert kept["turns"][0]["answers"][0]["text"] == "You said: Bread"
 
 
+def kept(id: str, text: str, **more: object) -> dict[str, object]:  # noqa: A002 (as the page calls it)
+    """A conversation as the page exports it."""
+    answer = {"model": MODEL, "text": f"Of {text}", "thinking": "", "state": "done", "problem": None, "stats": None}
+    turn = {"text": text, "answers": [answer], "shown": 0}
+    times = {"made": 1_700_000_000_000, "changed": 1_700_000_000_000}
+    return {"id": id, "title": "", **times, "model": MODEL, "settings": {"seed": 7}, "turns": [turn], **more}
+
+
+def test_what_was_exported_comes_in_again_and_nothing_else(page: Page, host: ScriptedHost, tmp_path: Path) -> None:
+    file = tmp_path / "all.json"
+    strange = [{"id": "c"}, 5, kept("d", "Odd", turns=[{"text": 1}]), kept("e", "No date", changed=1e99)]
+    file.write_text(json.dumps([kept("a", "Bread"), kept("b", "Otters", changed=1_700_000_000_001), *strange]))
+    with page.expect_file_chooser() as choosing:
+        page.get_by_role("button", name="Import").click()
+    choosing.value.set_files(file)
+    expect(page.locator(".toast")).to_contain_text("2 of 6 conversations came in; 4 cannot be read.")
+    listed = page.get_by_role("navigation")
+    listed.get_by_role("button", name="Bread", exact=True).click()
+    expect(page.locator(".answer .text")).to_have_text("Of Bread")
+    send(page, "And rolls?")
+    expect(page.locator(".answer .text").nth(1)).to_have_text("You said: And rolls?")
+    assert (host.asked[-1].params.seed, len(host.asked[-1].messages or ())) == (7, 3)
+    page.locator("#take-file").set_input_files(file)
+    expect(page.locator(".toast")).to_contain_text("0 of 6 conversations came in; 2 were here already")
+    expect(page.locator(".answer .text")).to_have_count(2)
+    page.reload()
+    expect(listed.get_by_role("listitem")).to_have_count(2)
+    file.write_text("<script>")
+    page.locator("#take-file").set_input_files(file)
+    expect(page.locator(".toast")).to_contain_text("all.json holds no conversations: it is not JSON.")
+
+
 @pytest.mark.slow
 def test_a_conversation_of_another_tab_comes_in(page: Page, context: BrowserContext, place: Listening) -> None:
     other = context.new_page()

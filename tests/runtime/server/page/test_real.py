@@ -1,11 +1,13 @@
 """The page before the server as people start it, with a model that computes what it says."""
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from unillm.tests.runtime.server.page.test_chat import send
 from unillm.tests.support.serving import Serving
 
 
+@pytest.mark.slow
 def test_a_real_server_answers_and_is_stopped(browser: Browser, server: Serving) -> None:
     context = browser.new_context()
     context.set_default_timeout(60_000)
