@@ -5,7 +5,7 @@ greedy and go on past end tokens, so that every run does the same work.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from statistics import median
 from time import perf_counter
@@ -15,6 +15,20 @@ from ..params import SamplingParams
 from ..results import Completion
 
 SHORT_PROMPT = 16
+PEOPLE = {
+    "type": "array",
+    "minItems": 10_000,
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 30},
+            "age": {"type": "integer", "minimum": 0, "maximum": 120},
+            "tags": {"type": "array", "items": {"type": "string", "maxLength": 12}, "maxItems": 3},
+        },
+        "required": ["name", "age", "tags"],
+        "additionalProperties": False,
+    },
+}
 T = TypeVar("T")
 
 
@@ -65,6 +79,21 @@ def measure(engine: Answering, vocabulary: int, work: Workload, tell: Listener) 
     prompts = _prompts(vocabulary)
     reading = _reading(engine, work, prompts, tell)
     return [*reading, _answering(engine, work, prompts, tell), _batch(engine, work, prompts, tell)]
+
+
+def measure_form(engine: Answering, vocabulary: int, work: Workload, tell: Listener) -> Figure:
+    """How much longer each token of an answer takes that is held to a JSON schema, by pairs of an answer that is not
+    and one that is.
+    """
+    prompts, free = _prompts(vocabulary), _greedy(work.answer_tokens)
+    held = replace(free, schema=PEOPLE)
+
+    def once() -> float:
+        speeds = [engine.generate([prompts(SHORT_PROMPT)], how)[0].timings.tokens_per_second for how in (free, held)]
+        return 100 * (speeds[0] / speeds[1] - 1)
+
+    about = f"more time a token where {work.answer_tokens} of them are held to a JSON schema"
+    return Figure("schema", "%", about, tuple(_runs("schema", once, work.runs, tell)))
 
 
 def _reading(engine: Answering, work: Workload, prompts: Prompts, tell: Listener) -> list[Figure]:

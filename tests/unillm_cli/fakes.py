@@ -44,6 +44,7 @@ class FakeEngine:
     """Says its chunks, whatever it is asked, and remembers what it was asked."""
 
     vocabulary = 100
+    tokenizer = None
     kernels: str | None = "avx512"
 
     def __init__(

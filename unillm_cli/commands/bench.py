@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import partial
 
 from ...registry.amounts import bytes_text
-from ...runtime.bench.measure import Figure, Workload, measure
+from ...runtime.bench.measure import Figure, Workload, measure, measure_form
 from ...runtime.bench.memory import peak_device_memory, peak_memory
 from .. import options as of
 from ..client import Opened, open_engine
@@ -39,12 +39,15 @@ def bench(
         raise UsageError(f"a context of {loading.context} is too short: {needed}")
     settings = session.settings(model=model, **loading.flags())
     with open_engine(session, settings) as opened:
-        figures = measure(opened.engine, opened.engine.vocabulary, work, partial(_tell, session))
+        engine, tell = opened.engine, partial(_tell, session)
+        figures = measure(engine, engine.vocabulary, work, tell)
+        if engine.tokenizer is not None and engine.tokenizer.pieces is not None:
+            figures.append(measure_form(engine, engine.vocabulary, work, tell))
         from ...runtime.bench.overhead import measure_overhead  # with torch, which is there by now
         from ...runtime.bench.steps import measure_steps
 
-        figures += measure_steps(opened.engine.model, runs)
-        figures += measure_overhead(opened.engine.model, runs)
+        figures += measure_steps(engine.model, runs)
+        figures += measure_overhead(engine.model, runs)
         _show(session, opened, work, figures)
 
 

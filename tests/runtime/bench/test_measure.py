@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
-from unillm.runtime.bench.measure import SHORT_PROMPT, Workload, measure
+import pytest
+
+from unillm.runtime.bench.measure import SHORT_PROMPT, Workload, measure, measure_form
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.results import Completion, Timings, Usage
 
@@ -58,3 +60,10 @@ def test_the_listener_hears_each_run() -> None:
 def test_the_longest_request_is_known_beforehand() -> None:
     assert Workload(prompt_tokens=512, answer_tokens=64).longest == 513
     assert Workload(prompt_tokens=8, answer_tokens=64).longest == SHORT_PROMPT + 64
+
+
+def test_answers_held_to_a_schema_are_compared_with_those_before_them() -> None:
+    engine = Fake()
+    figure = measure_form(engine, 100, Workload(8, 4, 2, 2), lambda *_: None)
+    assert [params.form is not None for _, params in engine.asked] == [False, True] * 3
+    assert figure.values == pytest.approx((100 * (3 / 4 - 1), 100 * (5 / 6 - 1)))
