@@ -38,12 +38,15 @@ def test_a_gguf_gives_the_logits_of_the_reference(row: zoo.Row, tmp_path: Path) 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_llama_cpp_agrees_about_the_file(row: zoo.Row, tmp_path: Path) -> None:
-    """It takes the values of a delta net to be as wide as its keys."""
+    """It takes the values of a delta net to be as wide as its keys, and puts what norms have under the roots of keys'
+    lengths too, where the reference always has 1e-6; in published files both are the same.
+    """
     if "linear_value_head_dim" in row.settings:
-        row = replace(row, name=f"{row.name}-even", settings={**row.settings, "linear_value_head_dim": 12})
+        published = {"linear_value_head_dim": 12, "rms_norm_eps": 1e-6}
+        row = replace(row, name=f"{row.name}-even", settings={**row.settings, **published})
     files, ids = write(row, tmp_path), zoo.prompt(row)
     model, peer = load_model(files, PLACE), LlamaCpp(files.weights[0])
     for length in (1, 5, 40, zoo.PROMPT):
         got = Pages(model).whole(ids[:length])[-1].log_softmax(-1).clamp(min=FAINT)
         wanted = peer.log_probabilities(ids[:length], len(got)).clamp(min=FAINT)
-        assert float((got - wanted).abs().max()) <= 2e-3
+        assert float((got - wanted).abs().max()) <= 1e-4
