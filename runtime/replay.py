@@ -1,14 +1,17 @@
 """Steps in which every sequence brings one token, or only one some, recorded once for each such step and then replayed.
 
-A recorded step finds its inputs where they were when it was recorded, so each batch is copied there first; how long its
-sequences are, the kernels read from these inputs. What cannot be recorded runs as it always did, and is counted.
+A recorded step finds its inputs where they were when it was recorded, so each batch is copied there first, or its few
+numbers are written there and no batch is made; how long its sequences are, the kernels read from these inputs. What
+cannot be recorded runs as it always did, and is counted.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NoReturn, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.contract import Batch, Model, PagedView, StateView
@@ -21,7 +24,7 @@ MOST_KEPT: Final = 32
 Place: TypeAlias = tuple[str, int | None]  # a field of the batch, or of one of its cache's views
 
 
-class _Unread(tuple[int, ...]):
+class Unread(tuple[int, ...]):
     """Lengths that a recorded step must read from its inputs."""
 
     __slots__ = ()
@@ -33,13 +36,25 @@ class _Unread(tuple[int, ...]):
         raise NotRecordable("it reads the sequences' lengths on the host")
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The numbers that differ between steps of one token for each sequence, where the recording reads them."""
+
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    slots: NDArray[np.int64]
+    table: NDArray[np.int32]  # [sequences, most pages of one]
+
+
 @dataclass(slots=True)
 class _Recording:
-    """A tape, where its inputs lie, and what it leaves."""
+    """A tape, where its inputs lie, and what it leaves. `own` are its inputs, where there are no others."""
 
     tape: Tape
     inputs: dict[Place, Tensor]
     scores: Tensor
+    own: Inputs | None = None
 
     def fill(self, batch: Batch) -> None:
         for place, fixed in self.inputs.items():
@@ -76,8 +91,24 @@ class Replays:
         if known is None:
             return self._record(batch)
         known.fill(batch)
+        return self._again(known, batch.queries)
+
+    def inputs(self, sequences: int) -> Inputs | None:
+        """Where to write what differs, for `again`; None where a step of a token for each sequence is not recorded, or
+        is of more than pages of one group.
+        """
+        known = self._kept.get((1,) * sequences)
+        return None if known is None else known.own
+
+    def again(self, sequences: int) -> Tensor:
+        """Scores of every sequence's next token, with what was written into `inputs`."""
+        queries = (1,) * sequences
+        return self._again(self._kept[queries], queries)
+
+    def _again(self, known: _Recording, queries: tuple[int, ...]) -> Tensor:
+        assert self._kernels is not None
         known.tape.replay(self._kernels.replay, timed=self.timed)
-        self._kept.move_to_end(batch.queries)
+        self._kept.move_to_end(queries)
         self.replayed += 1
         return known.scores
 
@@ -101,6 +132,8 @@ class Replays:
             self.refused[self._unable] = 1
             return None
         recording.tape.close()
+        if set(batch.queries) == {1}:
+            recording.own = _own(inputs)
         self.torch_calls = tuple(recording.tape.torch_calls)
         self._kept[batch.queries] = recording
         if len(self._kept) > MOST_KEPT:
@@ -120,6 +153,15 @@ class Replays:
         if place not in self._tables:
             self._tables[place] = torch.zeros(MOST_SEQUENCES, self._width, dtype=given.dtype)
         return self._tables[place][: len(given)]
+
+
+def _own(inputs: dict[Place, Tensor]) -> Inputs | None:
+    """`inputs` as arrays; None where there are more. `rows` and `starts` are the same in each such step."""
+    found = {field: tensor.numpy() for (field, _), tensor in inputs.items()}
+    same = ("rows", "starts")
+    if len(found) < len(inputs) or found.keys() != {*same, *(field.name for field in fields(Inputs))}:
+        return None
+    return Inputs(**{name: array for name, array in found.items() if name not in same})
 
 
 def _is_replayed(batch: Batch) -> bool:
@@ -160,4 +202,4 @@ def _on(batch: Batch, inputs: dict[Place, Tensor]) -> Batch:
         replace(view, **{field: fixed[id(getattr(view, field))] for field in _changing(view)}) for view in batch.cache
     ]
     own: dict[str, Any] = {field: tensor for (field, layer), tensor in inputs.items() if layer is None}
-    return replace(batch, **own, contexts=_Unread(batch.contexts), cache=views)
+    return replace(batch, **own, contexts=Unread(batch.contexts), cache=views)

@@ -69,12 +69,32 @@ class Runner:
 
     def run(self, chunks: Many[Chunk]) -> Tensor | None:
         """Scores [wanted tokens, vocabulary] fp32, chunk by chunk; None when no chunk wants any."""
+        recorded = self._again(chunks)
+        if recorded is not None:
+            return recorded
         batch = self.batch(chunks)
         if not any(chunk.sequence.scored_from is not None for chunk in chunks):
             replayed = self.replays.run(batch)
             if replayed is not None:
                 return replayed
         return self.compute(batch)
+
+    def _again(self, chunks: Many[Chunk]) -> Tensor | None:
+        """The same, where it is a recorded step of one token for each sequence: no batch is made. None where not."""
+        inputs = self.replays.inputs(len(chunks))
+        if inputs is None or not all(_is_next_token(chunk) for chunk in chunks):
+            return None
+        places = [chunk.start for chunk in chunks]
+        table = self._tables_of([chunk.sequence for chunk in chunks], max(places) // self._page_size + 1)[0]
+        pages = [table.item(row, place // self._page_size) for row, place in enumerate(places)]
+        inputs.ids[:] = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
+        inputs.positions[:] = places
+        inputs.lengths[:] = [place + 1 for place in places]
+        inputs.slots[:] = [
+            page * self._page_size + place % self._page_size for page, place in zip(pages, places, strict=True)
+        ]
+        inputs.table[:, : table.shape[1]] = table
+        return self.replays.again(len(chunks))
 
     def compute(self, batch: Batch) -> Tensor | None:
         """The same of a batch that is made already, call by call."""
@@ -140,6 +160,11 @@ class Runner:
 
     def _copy(self, numbers: NDArray[np.integer]) -> Tensor:
         return torch.from_numpy(numbers).to(self.device)
+
+
+def _is_next_token(chunk: Chunk) -> bool:
+    """Whether `chunk` is the latest token of its sequence alone, and only the scores after it are wanted."""
+    return chunk.count == 1 and not chunk.guess and chunk.is_last and chunk.sequence.scored_from is None
 
 
 def _sent(send: Send, *arrays: NDArray[np.integer], dtype: type[np.integer] = np.int64) -> list[Tensor]:
