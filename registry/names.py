@@ -7,7 +7,7 @@ A name is judged by its letters alone; this file never looks at the disk. A path
     hf.co/org/repo[@revision][:QUANT]      a repository of the hub, and which quantisation of it
     org/repo[@revision]                    the same
     ./dir  dir/  /dir  ~/dir               a folder
-    file.gguf  .safetensors  .bin          a weight file
+    file.gguf  .safetensors  .bin  .pth    a weight file
     ollama:llama3:8b                       a model in the store of an Ollama on this machine
     ollama.com/library/llama3:8b           a model of Ollama's registry; no tag: latest
 """
@@ -21,7 +21,7 @@ from typing import Self
 from .errors import InvalidName
 
 MAX_LENGTH = 400
-WEIGHT_SUFFIXES = (".gguf", ".safetensors", ".bin")
+WEIGHT_SUFFIXES = (".gguf", ".safetensors", ".bin", ".pth")
 DEFAULT_TAG = "latest"
 
 _PART = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,79}"

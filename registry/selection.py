@@ -1,7 +1,7 @@
 """Which files of a repository, or of a folder, make up one model: the weights of one format and what belongs to them.
 
-Safetensors are taken before .bin, whole quantisations of GGUF with all their parts; programs never. Only names and
-sizes are looked at.
+Safetensors are taken before .bin and that before .pth, whole quantisations of GGUF with all their parts; programs
+never. Only names and sizes are looked at.
 """
 
 import re
@@ -94,7 +94,8 @@ def _safetensors(where: str, names: Sequence[str]) -> Chosen | None:
 
 
 def _pytorch(where: str, names: Sequence[str]) -> Chosen | None:
-    return _plain(where, names, "pytorch", "pytorch_model", ".bin")
+    bins = _plain(where, names, "pytorch", "pytorch_model", ".bin")
+    return bins or _plain(where, names, "pytorch", "model", ".pth")
 
 
 def _plain(where: str, names: Sequence[str], kind: Format, stem: str, suffix: str) -> Chosen | None:
@@ -170,4 +171,4 @@ def _beside(names: Sequence[str], wanted: frozenset[str]) -> tuple[str, ...]:
 def _nothing(where: str, names: Sequence[str], quant: str | None) -> NoWeights | VariantNotFound:
     if quant is not None and any(name.endswith((".safetensors", ".bin")) for name in names):
         return VariantNotFound(where, quant, ["the original weights only"])
-    return NoWeights(where, "holds no weights: no .safetensors, .gguf or pytorch_model*.bin")
+    return NoWeights(where, "holds no weights: no .safetensors, .gguf, pytorch_model*.bin or .pth")

@@ -17,7 +17,9 @@ from ...registry.files import ModelFiles
 from ..device import available_memory
 from ..errors import InvalidParameter, NotEnoughMemory
 from ..quantizing.at_load import chooser
+from .config import unsaid
 from .gguf import GGUFWeights
+from .original import seen_as_published
 from .published import PublishedWeights
 from .pytorch import PyTorchWeights
 from .safetensors import SafeTensorsWeights
@@ -40,7 +42,12 @@ def open_weights(files: ModelFiles) -> SizedLoader:
     """
     check_indexes(files)
     weights = _LOADERS[files.format](files)
-    method = None if files.format == "gguf" else _method(weights, files.name)
+    if files.format == "gguf":
+        return weights
+    weights = seen_as_published(weights)
+    if not weights.metadata.architecture:
+        raise unsaid(files)
+    method = _method(weights, files.name)
     return weights if method is None else PublishedWeights(weights, method)
 
 
