@@ -313,6 +313,10 @@ class Engine:
         if params.form is not None:
             self._intake.grammars.prepare(params.form)
 
+    def prepare_forms(self) -> None:
+        """Begin with what every form needs of the model's tokens, and wait for nothing: so the first need not."""
+        self._intake.grammars.make_ready()
+
     def abort(self, id: str, *, wait: bool = True) -> None:  # noqa: A002 - the name that results give it
         """End a request, whatever state it is in; its last update says so. One that has ended stays as it is.
 

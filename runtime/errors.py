@@ -43,6 +43,14 @@ class InvalidParameter(RuntimeFault):
         self.field, self.value, self.allowed = field, value, allowed
 
 
+class TooManyForms(RuntimeFault):
+    """What an answer must look like could not be looked at: others' forms take all the time there is for that."""
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(f"the form of the answer waited {waited:g} seconds behind those of others")
+        self.hint = "ask again in a moment"
+
+
 class InvalidPrompt(RuntimeFault):
     """A prompt that no model can read: empty, or with ids that are not in the vocabulary."""
 

@@ -7,11 +7,13 @@ from collections import OrderedDict
 from collections.abc import Collection
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotDone
+from dataclasses import dataclass, field
 from functools import cached_property
-from threading import BoundedSemaphore, Lock, Thread, stack_size
-from typing import TYPE_CHECKING, Final
+from threading import BoundedSemaphore, Event, Lock, Thread, stack_size
+from time import monotonic
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from ..errors import NoTokenBytes, NoTokenizer
+from ..errors import InvalidParameter, NoTokenBytes, NoTokenizer, TooManyForms
 from ..text.tokenizer import Tokenizer
 from .forms import Form
 from .guide import Guide
@@ -21,10 +23,35 @@ if TYPE_CHECKING:
 
 MOST_KEPT: Final = 256
 MOST_CHARACTERS: Final = 1 << 21  # of the forms whose grammars are kept
-PATIENCE: Final = 1.5  # seconds for one form; nobody's needs a tenth of it
+PATIENCE: Final = 1.5  # seconds for one form, from when it is begun; nobody's needs a tenth of it
 COMPILERS: Final = 2  # forms at once
+LONGEST_WAIT: Final = 30.0  # seconds until one of them has time for a form
 STACKS: Final = Lock()  # how large the next thread's stack is, is one number for the whole process
 STACK: Final = 256 << 20  # bytes, of which only those are taken that are used: forms lead deep, and it recurses
+
+
+Outcome: TypeAlias = "LLMatcher | InvalidParameter"
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A form that is being compiled, or waits for that."""
+
+    done: "Future[Outcome]" = field(default_factory=Future)
+    begun: Event = field(default_factory=Event)
+    since: float = 0.0
+
+    def begin(self) -> None:
+        self.since = monotonic()
+        self.begun.set()
+
+    def outcome(self, form: Form) -> Outcome:
+        if not self.begun.wait(LONGEST_WAIT):
+            raise TooManyForms(LONGEST_WAIT)
+        try:
+            return self.done.result(max(self.since + PATIENCE - monotonic(), 0.0))
+        except NotDone:
+            raise form.refused(f"it takes more than {PATIENCE} seconds to understand") from None
 
 
 class Grammars:
@@ -33,8 +60,8 @@ class Grammars:
     def __init__(self, name: str, tokenizer: Tokenizer | None, size: int) -> None:
         self._name, self._tokenizer, self._size = name, tokenizer, size
         self._tokens: LLTokenizer | None = None
-        self._kept: OrderedDict[Form, LLMatcher] = OrderedDict()
-        self._pending: dict[Form, Future[LLMatcher]] = {}
+        self._kept: OrderedDict[Form, Outcome] = OrderedDict()
+        self._pending: dict[Form, _Work] = {}
         self._gate, self._making = Lock(), Lock()
         self._places = BoundedSemaphore(COMPILERS)
 
@@ -48,49 +75,58 @@ class Grammars:
         """Have `form` ready. Raises what `guide` would."""
         self._compiled(form)
 
+    def make_ready(self) -> None:
+        """Begin with what every form needs, in a thread that nobody waits for, so that the first form need not."""
+        if self._tokenizer is not None and self._tokenizer.pieces is not None:
+            Thread(target=self._library, daemon=True, name="readies grammars").start()
+
     def _compiled(self, form: Form) -> "LLMatcher":
+        outcome = self._outcome(form)
+        if isinstance(outcome, InvalidParameter):
+            raise InvalidParameter(outcome.field, outcome.value, outcome.allowed)
+        return outcome
+
+    def _outcome(self, form: Form) -> Outcome:
         tokens = self._library()
         with self._gate:
             if form in self._kept:
                 self._kept.move_to_end(form)
                 return self._kept[form]
-            future = self._pending.get(form)
-            if future is None:
-                future = Future()
-                self._start(form, tokens, future)
-                self._pending[form] = future
-        try:
-            return future.result(PATIENCE)
-        except NotDone:
-            raise form.refused(f"it takes more than {PATIENCE} seconds to understand") from None
+            work = self._pending.get(form)
+            if work is None:
+                work = _Work()
+                self._start(form, tokens, work)
+                self._pending[form] = work
+        return work.outcome(form)
 
-    def _start(self, form: Form, tokens: "LLTokenizer", future: "Future[LLMatcher]") -> None:
+    def _start(self, form: Form, tokens: "LLTokenizer", work: _Work) -> None:
         """Compile in a thread of its own, which nobody waits for at the end."""
         with STACKS:
             usual = stack_size(STACK)
             try:
-                Thread(target=self._run, args=(form, tokens, future), daemon=True, name="compiles").start()
+                Thread(target=self._run, args=(form, tokens, work), daemon=True, name="compiles").start()
             finally:
                 stack_size(usual)
 
-    def _run(self, form: Form, tokens: "LLTokenizer", future: "Future[LLMatcher]") -> None:
+    def _run(self, form: Form, tokens: "LLTokenizer", work: _Work) -> None:
         with self._places:
+            work.begin()
             try:
-                matcher = _compile(form, tokens)
+                outcome = _compile(form, tokens)
             except Exception as error:  # a door: whoever waits for it is told
                 self._settle(form)
-                future.set_exception(error)
+                work.done.set_exception(error)
             else:
-                self._settle(form, matcher)
-                future.set_result(matcher)
+                self._settle(form, outcome)
+                work.done.set_result(outcome)
 
-    def _settle(self, form: Form, matcher: "LLMatcher | None" = None) -> None:
+    def _settle(self, form: Form, outcome: "Outcome | None" = None) -> None:
         """Nobody waits for `form` any more; what came of it is kept, and of others the longest unused go."""
         with self._gate:
             del self._pending[form]
-            if matcher is None:
+            if outcome is None:
                 return
-            self._kept[form] = matcher
+            self._kept[form] = outcome
             size = sum(len(kept.text) for kept in self._kept)
             while len(self._kept) > MOST_KEPT or (size > MOST_CHARACTERS and len(self._kept) > 1):
                 size -= len(self._kept.popitem(last=False)[0].text)
@@ -114,7 +150,11 @@ class Grammars:
             return self._tokens
 
 
-def _compile(form: Form, tokens: "LLTokenizer") -> "LLMatcher":
+def _compile(form: Form, tokens: "LLTokenizer") -> Outcome:
+    """A refusal comes as a value: it is kept as well."""
     from .language import compiled
 
-    return compiled(form, tokens)
+    try:
+        return compiled(form, tokens)
+    except InvalidParameter as refusal:
+        return refusal.with_traceback(None)

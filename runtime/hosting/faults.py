@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from ...models.errors import ModelError
 from ...registry import errors as registry
 from ...registry.files import ModelFiles
-from ..errors import InvalidParameter, InvalidPrompt, NotEnoughMemory, NoTools, PromptTooLong, RuntimeFault
+from ..errors import (
+    InvalidParameter,
+    InvalidPrompt,
+    NotEnoughMemory,
+    NoTools,
+    PromptTooLong,
+    RuntimeFault,
+    TooManyForms,
+)
 from .asking import Fault, HostError
 
 UNKNOWN = "something went wrong inside; the server's log says more"
@@ -33,6 +41,8 @@ def fault_of(error: BaseException, files: ModelFiles | None = None) -> Fault:
             return Fault("invalid", str(error), error.hint, field="prompt")
         case NoTools():
             return Fault("invalid", str(error), error.hint, field="tools")
+        case TooManyForms():
+            return Fault("busy", str(error), error.hint, retry_after=1.0)
         case RuntimeFault():
             return Fault("invalid", without_folders(str(error), files), error.hint)
         case registry.RegistryError():

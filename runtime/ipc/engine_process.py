@@ -246,6 +246,7 @@ def main() -> None:
         process.turn_nobody()
         return
     process.announce(loaded)
+    engine.prepare_forms()
     process.turn(engine)
 
 

@@ -138,6 +138,7 @@ class TextProcess:
 
     def _opened(self, model: Model) -> None:
         self._models[model.key] = model
+        model.grammars.make_ready()
         model.engine.start()
         self._tell(Served(model.key))
 

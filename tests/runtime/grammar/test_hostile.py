@@ -4,13 +4,15 @@ import json
 import os
 import threading
 from time import monotonic
+from typing import Any
 
 import jsonschema
 import numpy as np
 import psutil
 import pytest
 
-from unillm.runtime.errors import InvalidParameter
+from unillm.runtime.errors import InvalidParameter, TooManyForms
+from unillm.runtime.grammar import compiler
 from unillm.runtime.grammar.compiler import Grammars
 from unillm.runtime.grammar.forms import Form
 from unillm.runtime.grammar.guide import Bits, Guide
@@ -18,6 +20,7 @@ from unillm.runtime.params import SamplingParams
 from unillm.tests.runtime.fakes import ByteTokenizer
 from unillm.tests.runtime.grammar.hostile import GRAMMARS, REGEXES, SCHEMAS
 from unillm.tests.support.hangs import HANGS
+from unillm.tests.support.hosts import until
 
 END = 257
 STEPS = 60
@@ -85,6 +88,59 @@ def test_what_takes_too_long_is_refused_and_others_go_on(grammars: Grammars, mon
             grammars.prepare(Form("regex", "slow"))
     grammars.prepare(Form("regex", "quick"))
     goes_on.set()
+
+
+def test_who_waits_behind_slow_forms_is_not_refused_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    grammars = Grammars("the tests' model", ByteTokenizer(), 258)
+    goes_on, real = threading.Event(), compiler._compile
+
+    def slow(form: Form, tokens: Any) -> Any:
+        if form.text == "quick":
+            return real(form, tokens)
+        goes_on.wait(HANGS)
+        return form.refused("too slow")
+
+    monkeypatch.setattr(compiler, "_compile", slow)
+    monkeypatch.setattr(compiler, "PATIENCE", 0.2)
+    for text in ("slow", "slower"):
+        with pytest.raises(InvalidParameter, match="seconds to understand"):
+            grammars.prepare(Form("choice", text))
+    with pytest.raises(InvalidParameter, match="seconds to understand"):
+        grammars.prepare(Form("choice", "slow"))  # which is told at once: it has had its time
+    threading.Timer(0.5, goes_on.set).start()  # longer than anybody's patience
+    grammars.prepare(Form("regex", "quick"))
+    monkeypatch.setattr(compiler, "LONGEST_WAIT", 0.0)
+    goes_on.clear()
+    for text in ("a", "b"):
+        with pytest.raises(InvalidParameter):
+            grammars.prepare(Form("choice", text))
+    with pytest.raises(TooManyForms, match="behind those of others"):
+        grammars.prepare(Form("choice", "c"))
+    goes_on.set()
+
+
+def test_a_refusal_is_remembered(grammars: Grammars, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Form] = []
+    real = compiler._compile
+
+    def counted(form: Form, tokens: Any) -> Any:
+        compiled.append(form)
+        return real(form, tokens)
+
+    monkeypatch.setattr(compiler, "_compile", counted)
+    said = set()
+    for _ in range(3):
+        with pytest.raises(InvalidParameter) as refused:
+            grammars.prepare(Form("regex", "never(closed"))
+        said.add(str(refused.value))
+    assert len(said) == len(compiled) == 1
+
+
+def test_what_every_form_needs_can_be_ready_before_the_first() -> None:
+    grammars = Grammars("the tests' model", ByteTokenizer(), 258)
+    grammars.make_ready()
+    until(lambda: grammars._tokens is not None)
+    Grammars("a model without words", None, 258).make_ready()
 
 
 @pytest.mark.slow
