@@ -112,14 +112,57 @@ inline MatrixToken matrix_token_at(const unillm_matrix_scan& scan, long token, l
   return found;
 }
 
-using MatrixStep = Floats (*)(const MatrixToken& token, float* state, long size);
+// Where the rows of one head's state lie before a token, null for zeros, and after it.
+struct MatrixRows {
+  const float* before;
+  float* after;
+  float* out;
+  long size;
+  int count;
+};
 
-inline MatrixStep matrix_step(const unillm_matrix_scan& scan) {
-  constexpr MatrixStep steps[2][2][2] = {
-      {{matrix_token<false, false, false>, matrix_token<false, false, true>},
-       {matrix_token<false, true, false>, matrix_token<false, true, true>}},
-      {{matrix_token<true, false, false>, matrix_token<true, false, true>},
-       {matrix_token<true, true, false>, matrix_token<true, true, true>}}};
+// A token alone: rows as they lie, so that none has to be turned.
+template <bool PACED, bool FORGETS, bool BEFORE>
+inline void matrix_rows(const MatrixToken& token, const float* v, const MatrixRows& rows) {
+  for (int i = 0; i < rows.count; ++i) {
+    const float* from = rows.before ? rows.before + i * rows.size : nullptr;
+    const auto number = [&](long j, int lanes) { return from ? load_lanes(from + j, lanes) : zero(); };
+    Floats known = zero(), sum = zero();
+    for (long j = 0; FORGETS && j < rows.size; j += 16) {
+      const int lanes = at_most_sixteen(rows.size - j);
+      known = multiply_add(number(j, lanes), load_lanes(token.a + j, lanes), known);
+    }
+    if (FORGETS) known = broadcast(sum_lanes(known));
+    const Floats value = broadcast(v[i]);
+    for (long j = 0; j < rows.size; j += 16) {
+      const int lanes = at_most_sixteen(rows.size - j);
+      const Floats before = number(j, lanes);
+      Floats after = multiply(before, PACED ? load(token.factors + j) : token.factor);
+      if (FORGETS) after = multiply_add(known, load_lanes(token.b + j, lanes), after);
+      after = multiply_add(value, load_lanes(token.k + j, lanes), after);
+      store_lanes(rows.after + i * rows.size + j, after, lanes);
+      sum = multiply_add(BEFORE ? before : after, load_lanes(token.q + j, lanes), sum);
+    }
+    rows.out[i] = sum_lanes(sum);
+  }
+}
+
+struct MatrixSteps {
+  Floats (*token)(const MatrixToken& token, float* state, long size);
+  void (*rows)(const MatrixToken& token, const float* v, const MatrixRows& rows);
+};
+
+template <bool PACED, bool FORGETS, bool BEFORE>
+constexpr MatrixSteps matrix_steps_of() {
+  return {matrix_token<PACED, FORGETS, BEFORE>, matrix_rows<PACED, FORGETS, BEFORE>};
+}
+
+inline MatrixSteps matrix_steps(const unillm_matrix_scan& scan) {
+  constexpr MatrixSteps steps[2][2][2] = {
+      {{matrix_steps_of<false, false, false>(), matrix_steps_of<false, false, true>()},
+       {matrix_steps_of<false, true, false>(), matrix_steps_of<false, true, true>()}},
+      {{matrix_steps_of<true, false, false>(), matrix_steps_of<true, false, true>()},
+       {matrix_steps_of<true, true, false>(), matrix_steps_of<true, true, true>()}}};
   return steps[scan.paces != 1][scan.a.data != nullptr][scan.reads_before != 0];
 }
 
@@ -129,10 +172,16 @@ inline void scan_rows(const unillm_matrix_scan& scan, long sequence, long head, 
   const int lanes = at_most_sixteen(scan.width - row);
   const long offset = (head * scan.width + row) * scan.size;
   const float* before = source_of(scan.states, sequence);
+  before = before ? before + offset : nullptr;
+  float* after = target_of(scan.states, sequence) + offset;
   float* factors = memory + scan.size * 16;
   float* out = scan.out + head * scan.width + row;
-  enter_state(before ? before + offset : nullptr, scan.size, lanes, scan.size, memory);
-  const MatrixStep step = matrix_step(scan);
+  const MatrixSteps steps = matrix_steps(scan);
+  if (first + 1 == last) {
+    const MatrixRows rows{before, after, out + first * scan.heads * scan.width, static_cast<long>(scan.size), lanes};
+    return steps.rows(matrix_token_at(scan, first, head, row, lanes, factors), of_head(scan.v, first, head) + row, rows);
+  }
+  enter_state(before, scan.size, lanes, scan.size, memory);
   const bool plain = scan.paces == 1 && !scan.a.data && !scan.reads_before;
   const auto write = [&](long token, Floats sum) { store_lanes(out + token * scan.heads * scan.width, sum, lanes); };
   long token = first;
@@ -144,9 +193,9 @@ inline void scan_rows(const unillm_matrix_scan& scan, long sequence, long head, 
     write(token + 1, sums[1]);
   }
   for (; token < last; ++token) {
-    write(token, step(matrix_token_at(scan, token, head, row, lanes, factors), memory, scan.size));
+    write(token, steps.token(matrix_token_at(scan, token, head, row, lanes, factors), memory, scan.size));
   }
-  leave_rows(memory, scan.size, lanes, scan.size, target_of(scan.states, sequence) + offset);
+  leave_rows(memory, scan.size, lanes, scan.size, after);
 }
 
 // `memory`: for size columns of sixteen, twice.
