@@ -1,10 +1,13 @@
 """The server of a session: one for all tests that ask one and leave it as it was."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from unillm.tests.support.serving import Serving, serving
+
+os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton: its kernels are checked without a GPU
 
 
 @pytest.fixture(scope="session")
