@@ -140,7 +140,7 @@ class Request:
         if reason != "stop" or self._formed:
             self._unread.append(chosen.token)
         if self._watched or self._narration.watches or reason is not None:
-            said = self._read(to_end=reason is not None)
+            said = self._read(to_end=reason is not None, cut=reason == "length")
             reason = "stop" if self._narration.stopped else reason
         self._hand_out(said, 1, reason)
         return reason is None
@@ -166,10 +166,10 @@ class Request:
             return TokenLogprob(token, "", logprob, top)
         return TokenLogprob(token, self._tokenizer.token(token), logprob, top, self._tokenizer.data(token))
 
-    def _read(self, *, to_end: bool) -> list[Said]:
+    def _read(self, *, to_end: bool, cut: bool = False) -> list[Said]:
         """What is unread, as far as it may be handed out."""
         unread, self._unread = self._unread, []
-        return self._narration.push(unread, to_end=to_end)
+        return self._narration.push(unread, to_end=to_end, cut=cut)
 
     def _hand_out(
         self, said: list[Said], tokens: int, reason: FinishReason | None, error: Exception | None = None

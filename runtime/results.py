@@ -51,7 +51,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool that the model wants called. `arguments` are the JSON of an object."""
+    """A tool that the model wants called. `arguments` are the JSON of an object.
+
+    Where the answer was cut in the midst of its last call, they are as much of that as there is: no whole JSON.
+    """
 
     id: str
     name: str
@@ -59,9 +62,17 @@ class ToolCall:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The arguments by their names."""
+        """The arguments by their names. Raises `ValueError` where they break off."""
         values: dict[str, Any] = json.loads(self.arguments)
         return values
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it may be called: its arguments do not break off."""
+        try:
+            return isinstance(json.loads(self.arguments), dict)
+        except (ValueError, RecursionError):
+            return False
 
 
 @dataclass(frozen=True, slots=True)

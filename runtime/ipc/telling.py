@@ -62,7 +62,8 @@ class Telling:
         answer.tokens += fresh.tokens
         answer.logprobs += self._spelled(fresh.logprobs)
         spoken = fresh.tokens[:-1] if fresh.finish_reason == "stop" and not fresh.formed else fresh.tokens
-        answer.said += answer.narration.push(spoken, to_end=fresh.finish_reason not in (None, "error"))
+        reason = fresh.finish_reason
+        answer.said += answer.narration.push(spoken, to_end=reason not in (None, "error"), cut=reason == "length")
         answer.is_cut = answer.narration.stopped
         return answer.is_cut and fresh.finish_reason is None
 

@@ -45,8 +45,10 @@ class Narration:
     def stopped(self) -> bool:
         return self.stop is not None or (self._reader is not None and self._reader.over)
 
-    def push(self, tokens: Sequence[int], *, to_end: bool) -> list[Said]:
-        """What may be handed out now, in order; nothing is held back any more `to_end`."""
+    def push(self, tokens: Sequence[int], *, to_end: bool, cut: bool = False) -> list[Said]:
+        """What may be handed out now, in order; nothing is held back any more `to_end`, where the model would have gone
+        on if it was `cut`.
+        """
         if self._detokenizer is None:
             return []
         text = self._detokenizer.push(self._spelt(tokens)) + (self._detokenizer.finish() if to_end else "")
@@ -55,7 +57,7 @@ class Narration:
             text, to_end = safe + self._stops.finish() if to_end and not stopped else safe, to_end or stopped
         if self._reader is None:
             return [Said(text)] if text else []
-        return self._reader.push(text) + (self._reader.finish() if to_end else [])
+        return self._reader.push(text) + (self._reader.finish(cut=cut and self.stop is None) if to_end else [])
 
     def _spelt(self, tokens: Sequence[int]) -> Sequence[int]:
         """Those that reach the text; where some that are none must, the others are left out here."""

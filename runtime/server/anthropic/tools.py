@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Raw
 
 from ...results import ToolCall
+from ...text.answers.cut import whole_members
 from ..endpoint import invalid
 from .results import ToolUse
 from .types import Block, Conversation, Message
@@ -30,7 +31,9 @@ def offered(body: Conversation) -> dict[str, Any]:
 
 
 def tool_use(call: ToolCall) -> ToolUse:
-    return ToolUse(call.id, call.name, Raw(call.arguments.encode()))
+    """Of a call that was cut it has what is whole of its input, as Anthropic's own."""
+    given = call.arguments if call.is_whole else whole_members(call.arguments)
+    return ToolUse(call.id, call.name, Raw(given.encode()))
 
 
 def in_history(message: Message, place: int) -> list[dict[str, Any]]:

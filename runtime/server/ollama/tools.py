@@ -26,8 +26,8 @@ def in_history(message: ChatMessage) -> dict[str, Any]:
 
 
 def told(calls: Sequence[ToolCall], before: int) -> list[Called]:
-    """The calls, `before` others having been told already."""
+    """The calls, `before` others having been told already. One that was cut is none: its clients would call it."""
     return [
         Called(one.id, CalledFunction(place, one.name, Raw(one.arguments.encode())))
-        for place, one in enumerate(calls, start=before)
+        for place, one in enumerate([call for call in calls if call.is_whole], start=before)
     ]

@@ -42,14 +42,15 @@ def reasoning(number: str, thought: str | None, status: str) -> Json:
     return {"id": f"rs_{number}", "type": "reasoning", "summary": summary, "status": status}
 
 
-def called(number: str, call: ToolCall, status: str = "completed", arguments: str | None = None) -> Json:
+def called(number: str, call: ToolCall, status: str | None = None, arguments: str | None = None) -> Json:
+    """`status` None: completed, or incomplete where it was cut."""
     return {
         "id": f"fc_{number}_{call.id}",
         "type": "function_call",
         "call_id": call.id,
         "name": call.name,
         "arguments": call.arguments if arguments is None else arguments,
-        "status": status,
+        "status": status or ("completed" if call.is_whole else "incomplete"),
     }
 
 

@@ -39,4 +39,6 @@ ARGUMENT_TAGS = CallStyle(
     read=read,
     inner=("<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>"),
     layout=Layout(one, between="\n"),
+    begins=r"<tool_call>\s*(?P<name>[^<\n]+)(?=\n|<)",
+    writes_json=False,
 )

@@ -16,6 +16,11 @@ from ...results import ToolCall
 Schemas: TypeAlias = Mapping[str, Mapping[str, Any]]  # of the parameters of each tool that is offered, by its name
 Message: TypeAlias = Mapping[str, Any]
 
+JSON_BEGINS: Final = (
+    r'\{\s*(?:"tool_call_id"\s*:\s*"[^"]*"\s*,\s*)?"(?:tool_)?name"\s*:\s*"(?P<name>(?:[^"\\]|\\.)+)"\s*,\s*'
+    r'"(?:arguments|parameters)"\s*:\s*'
+)
+
 _LETTERS: Final = string.ascii_letters + string.digits
 _BETWEEN: Final = " \t\r\n;,"  # values
 _ID_LENGTH: Final = 9  # which the templates of Mistral insist on
@@ -71,6 +76,9 @@ class CallStyle:
     that is None. An answer that begins with one of `heads`, blanks left out, is a call from its first letter on.
     `inner` are marks within a call. `read` takes all of it, every mark included, and raises `Malformed`. `prepare`
     makes a conversation with these tools such that the family's templates take it.
+
+    `begins` is a regular expression of what stands before the arguments of one call, its `name` in it: by it a call is
+    known that breaks off. `writes_json`: the arguments are JSON.
     """
 
     shown_by: tuple[tuple[str, ...], ...]
@@ -81,6 +89,8 @@ class CallStyle:
     heads: tuple[str, ...] = ()
     inner: tuple[str, ...] = ()
     prepare: Callable[[Sequence[Message], Sequence[Any]], Sequence[Message]] = field(default=_as_they_are)
+    begins: str = JSON_BEGINS
+    writes_json: bool = True
 
     def is_shown_by(self, template: str) -> bool:
         return any(all(mark in template for mark in group) for group in self.shown_by)

@@ -47,7 +47,11 @@ DEEPSEEK = CallStyle(
     read=read,
     inner=(BEGIN, SEPARATOR, END),
     layout=Layout(_bare, before=OPENING, after=CLOSING),
+    begins=rf"{BEGIN}\s*(?P<name>[^<\n]+){SEPARATOR}",
 )
 DEEPSEEK_FENCED = replace(
-    DEEPSEEK, shown_by=((OPENING, "```json"),), layout=Layout(_fenced, before=OPENING, between="\n", after=CLOSING)
+    DEEPSEEK,
+    shown_by=((OPENING, "```json"),),
+    layout=Layout(_fenced, before=OPENING, between="\n", after=CLOSING),
+    begins=rf"{BEGIN}\s*{KIND}{SEPARATOR}(?P<name>[^\n]+)\n```(?:json)?\n",
 )

@@ -47,6 +47,8 @@ FUNCTION_TAGS = CallStyle(
     closing="</tool_call>",
     read=read,
     layout=Layout(one, between="\n"),
+    begins=r"<function=(?P<name>[^>\n]+)>",
+    writes_json=False,
 )
 
 

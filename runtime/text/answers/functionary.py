@@ -24,4 +24,5 @@ FUNCTIONARY = CallStyle(
     closing=CLOSING,
     read=read,
     layout=Layout(one),
+    begins=r"<function=(?P<name>[^>]+)>\s*",
 )

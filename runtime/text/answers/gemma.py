@@ -151,6 +151,8 @@ def _style(opening: str, closing: str, quote: str) -> CallStyle:
         read=partial(_read, opening=opening, closing=closing, quote=quote),
         inner=(quote,),
         layout=Layout(partial(_one, opening=opening, closing=closing, quote=quote)),
+        begins=r"call:(?P<name>[^\s{]+)\s*\{",
+        writes_json=False,
     )
 
 

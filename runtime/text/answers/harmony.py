@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ...results import ToolCall
 from ..marks import Marks
-from .calls import CallStyle, Layout, Malformed, Part, Schemas, call, parsed
+from .calls import CallStyle, Layout, Malformed, Part, Schemas, call, new_id, parsed
 from .said import Runs, Said
 
 START, CHANNEL, MESSAGE, CONSTRAIN = "<|start|>", "<|channel|>", "<|message|>", "<|constrain|>"
@@ -54,12 +54,13 @@ HARMONY = CallStyle(
 @dataclass(slots=True, eq=False)
 class HarmonyReader:
     """`calls`: whether what goes to functions is a call; else it is said. `one_call`: the answer is over with its
-    first, as it is with the mark that ends a turn.
+    first, as it is with the mark that ends a turn. `must`: it has to be a call.
     """
 
     calls: bool = True
     tools: Schemas = field(default_factory=dict)
     one_call: bool = False
+    must: bool = False
     over: bool = field(default=False, init=False)
     _held: str = field(default="", init=False)
     _runs: Runs = field(default_factory=Runs, init=False)
@@ -71,10 +72,12 @@ class HarmonyReader:
         self._read_on()
         return self._runs.taken()
 
-    def finish(self) -> list[Said]:
+    def finish(self, *, cut: bool = False) -> list[Said]:
         header, held, self._held = self._header, "" if self.over else self._held, ""
         if header is not None:
-            self._end(header, held)
+            self._end(header, held, cut=cut)
+        elif cut and self.must:
+            pass  # the beginning of a call, or the mark before it
         elif self._free or not held.strip().startswith(START):
             self._runs.say(held)
         return self._runs.taken()
@@ -113,7 +116,7 @@ class HarmonyReader:
         self._held = self._held[found.start() if found[0] == START else found.end() :]
         return True
 
-    def _end(self, header: str, body: str) -> None:
+    def _end(self, header: str, body: str, *, cut: bool = False) -> None:
         if not self._is_call(header):
             self._tell(header, body)
             return
@@ -121,7 +124,11 @@ class HarmonyReader:
             self._runs.call(read(f"{header}{MESSAGE}{body}", self.tools))
             self.over = self.one_call
         except Malformed:
-            self._runs.say(f"{header}{MESSAGE}{body}")
+            recipient = _RECIPIENT.search(header)
+            if cut and recipient is not None:
+                self._runs.call([ToolCall(new_id(), recipient[1], body.lstrip())])
+            else:
+                self._runs.say(f"{header}{MESSAGE}{body}")
 
     def _tell(self, header: str, text: str) -> None:
         channel = _CHANNEL.search(header)

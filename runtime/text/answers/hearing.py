@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..tokenizer import Tokenizer
 from .harmony import HARMONY
@@ -36,4 +37,4 @@ def hearing(manner: Manner, tokenizer: Tokenizer, prompt: Sequence[int], tools: 
     )
     one_call = bool(tools.offered) and not tools.parallel
     ends_early = one_call or manner.calls is HARMONY
-    return Hearing(lambda: manner.reader(tail, tools.offered, one_call=one_call), kept, ends_early)
+    return Hearing(partial(manner.reader, tail, tools.offered, one_call=one_call, must=tools.must), kept, ends_early)

@@ -63,6 +63,8 @@ def _style(shown_by: tuple[str, ...], opening: str, closing: str, mark: str) -> 
         read=partial(read, opening=opening, closing=closing),
         layout=Layout(partial(_one, mark=mark), before=f"{opening}\n", after=closing),
         inner=(mark,) if mark else (),
+        begins=rf'<{mark}invoke name="(?P<name>[^"<>]+)">',
+        writes_json=False,
     )
 
 

@@ -1,5 +1,6 @@
 """Kimi K2: a section of calls, each named `functions.weather:0`."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,4 +36,5 @@ KIMI = CallStyle(
     read=read,
     layout=Layout(one, before=OPENING, after=CLOSING),
     inner=(BEGIN, ARGUMENTS, END),
+    begins=rf"{re.escape(BEGIN)}\s*(?:functions\.)?(?P<name>.+?):[^<]*{re.escape(ARGUMENTS)}\s*",
 )

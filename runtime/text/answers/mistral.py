@@ -67,4 +67,9 @@ MISTRAL = CallStyle(
     layout=Layout(_listed, before=f"{MARK}[", between=", ", after="]"),
     prepare=with_short_ids,
 )
-MISTRAL_MARKED = replace(MISTRAL, shown_by=((MARK, ARGUMENTS),), layout=Layout(_marked))
+MISTRAL_MARKED = replace(
+    MISTRAL,
+    shown_by=((MARK, ARGUMENTS),),
+    layout=Layout(_marked),
+    begins=r"(?:\[TOOL_CALLS\])?\s*(?P<name>[^\[{\s]+)(?:\[CALL_ID\][^\[]*)?\[ARGS\]\s*",
+)

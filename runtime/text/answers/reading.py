@@ -9,6 +9,7 @@ from typing import Final
 
 from ..marks import Marks
 from .calls import CallStyle, Malformed, Schemas
+from .cut import cut_calls
 from .said import Runs, Said
 from .thoughts import ThoughtMarks
 
@@ -20,7 +21,7 @@ LONGEST_HEAD: Final = 256  # characters, blanks included, in which a call withou
 class MarkedReader:
     """`style` None: calls are not looked for. `inside` is how the thought ends that the prompt has begun, if any.
 
-    `one_call`: the answer is over with its first.
+    `one_call`: the answer is over with its first. `must`: it has to be calls, so what was cut is a part of one.
     """
 
     thoughts: ThoughtMarks
@@ -28,6 +29,7 @@ class MarkedReader:
     tools: Schemas = field(default_factory=dict)
     inside: str | None = None
     one_call: bool = False
+    must: bool = False
     over: bool = field(default=False, init=False)
     _held: str = field(default="", init=False)
     _runs: Runs = field(default_factory=Runs, init=False)
@@ -54,11 +56,12 @@ class MarkedReader:
         self._read_on()
         return self._runs.taken()
 
-    def finish(self) -> list[Said]:
+    def finish(self, *, cut: bool = False) -> list[Said]:
         while self._blanks is not None and not self.over:
-            self._close(len(self._held), len(self._held), at_end=True)
-            self._read_on()
-        held, self._held = "" if self.over else self._held, ""
+            if not (cut and self._cut()):
+                self._close(len(self._held), len(self._held), at_end=True)
+                self._read_on()
+        held, self._held = "" if self.over or (cut and self.must and self._ends is None) else self._held, ""
         if self._ends is not None:
             self._runs.think(held.rstrip())
         elif held.strip() or not (self._quiet and self._follows):
@@ -170,6 +173,22 @@ class MarkedReader:
             self.over = self.one_call
             self._quiet = self._follows = True
         self._held, self._blanks = self._held[end:], None
+        return True
+
+    def _cut(self) -> bool:
+        """The call was cut; False where it is whole, or no call as far as can be told."""
+        assert self.style is not None  # of which the call is
+        try:
+            if all(call.name in self.tools for call in self.style.read(self._held, self.tools)):
+                return False
+        except Malformed:
+            pass
+        calls = cut_calls(self.style, self._held, self.tools)
+        if not calls and not self.must:
+            return False
+        self._runs.call(calls[:1] if self.one_call else calls)
+        self._held, self._blanks = "", None
+        self._quiet = self._follows = True
         return True
 
 

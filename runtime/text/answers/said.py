@@ -25,8 +25,8 @@ class AnswerReader(Protocol):
     @property
     def over(self) -> bool: ...
     def push(self, text: str) -> list[Said]: ...
-    def finish(self) -> list[Said]:
-        """What was held back, now that nothing follows."""
+    def finish(self, *, cut: bool = False) -> list[Said]:
+        """What was held back, now that nothing follows. `cut`: the model would have gone on."""
         ...
 
 
