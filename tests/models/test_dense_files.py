@@ -1,7 +1,6 @@
-"""Dense families over ranks, and under the names that their published files have beside those of transformers."""
+"""Dense families under the names that their published files have beside those of transformers."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,18 +11,7 @@ from unillm.models.table import find
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.tensors import Tensors, load, tensors
-from unillm.tests.models.test_splits import check
 from unillm.tests.models.zoo import distance
-
-LIGHT = ("gemma3", "olmo2", "command-r-plus", "falcon-40b", "gpt2", "bloom-6-heads")
-
-
-@pytest.mark.parametrize(
-    "row",
-    [pytest.param(row, id=row.name, marks=() if row.name in LIGHT else pytest.mark.slow) for row in zoo.DENSE],
-)
-def test_two_ranks_compute_what_one_does(row: zoo.Row, tmp_path: Path) -> None:
-    check(row, zoo.save(zoo.reference(row), tmp_path), 2)
 
 
 def renamed(row: zoo.Row, names: Mapping[str, str]) -> Tensors:

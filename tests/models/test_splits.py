@@ -19,7 +19,6 @@ from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
 from unillm.tests.models.gguf_files import write_gguf
 from unillm.tests.models.paged import Pages
-from unillm.tests.models.test_dense_fixtures import FIXTURES, stored
 from unillm.tests.models.zoo import PLACE, distance
 
 
@@ -76,37 +75,43 @@ def check_ids(ids: list[int], files: ModelFiles, world: int) -> None:
         assert distance(logits, alone) <= zoo.TOLERANCE / 10
 
 
+SHARED = ("llama2", "llama3.2", "llama-bias", "mistral0.1", "qwen2", "qwen3")
+
+
 @pytest.mark.parametrize("world", [2, 4], ids=lambda world: f"{world} ranks")
-@pytest.mark.parametrize("name", ["llama2", "llama3.2", "llama-bias", "mistral0.1", "qwen2", "qwen3"])
+@pytest.mark.parametrize("name", SHARED)
 def test_ranks_compute_what_one_does(name: str, world: int, tmp_path: Path) -> None:
     """Four ranks share two heads of keys: neighbours then hold the same one."""
     row = zoo.BY_NAME[name]
     check(row, zoo.save(zoo.reference(row), tmp_path), world)
 
 
-@pytest.mark.parametrize("name", ["mixtral", "qwen2-moe", "deepseek-v3", "dbrx", "granite-moe-shared"])
-def test_experts_are_divided(name: str, tmp_path: Path) -> None:
-    """Each rank has some of the intermediate numbers of every one."""
-    row = zoo.BY_NAME[name]
+# Of each kind of layer one; the others are in the full matrix.
+ALWAYS = {
+    "bloom-6-heads",
+    "command-r-plus",
+    "dbrx",
+    "deepseek-v3",
+    "falcon-40b",
+    "gemma3",
+    "gpt2",
+    "granite-moe-shared",
+    "jamba",
+    "mixtral",
+    "olmo2",
+    "qwen2-moe",
+}
+EACH = [
+    pytest.param(row, id=row.name, marks=() if row.name in ALWAYS else pytest.mark.slow)
+    for row in zoo.ROWS
+    if row.name not in SHARED
+]
+
+
+@pytest.mark.parametrize("row", EACH)
+def test_two_ranks_compute_what_one_does(row: zoo.Row, tmp_path: Path) -> None:
+    """Each has some heads, some intermediate numbers, of every expert too. States every rank computes whole."""
     check(row, zoo.save(zoo.reference(row), tmp_path), 2)
-
-
-CARRYING = (
-    *("mamba", "mamba-bias", "falcon-mamba", "mamba2", "falcon-h1", "falcon-h1-unnormed", "granite4", "granite4-dense"),
-    *("recurrent-gemma", "lfm2", "lfm2-moe", "qwen3-next", "qwen3.5", "qwen3.5-moe", "rwkv4", "llama4"),
-)
-
-
-@pytest.mark.parametrize("name", ["jamba", *(pytest.param(name, marks=pytest.mark.slow) for name in CARRYING)])
-def test_states_are_computed_by_every_rank(name: str, tmp_path: Path) -> None:
-    """What stands beside them, or between, is divided."""
-    row = zoo.BY_NAME[name]
-    check(row, zoo.save(zoo.reference(row), tmp_path), 2)
-
-
-@pytest.mark.parametrize("name", ["rwkv6", "rwkv7"])
-def test_so_are_those_of_fixtures(name: str) -> None:
-    check_ids(stored(name)[0][0], zoo.files_in(FIXTURES / name, "model.safetensors"), 2)
 
 
 def test_packed_experts_are_divided_at_their_blocks(tmp_path: Path) -> None:
