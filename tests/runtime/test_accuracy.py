@@ -6,6 +6,7 @@ a short one tells nothing.
 
 from collections.abc import Sequence
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import pytest
 import torch
@@ -16,12 +17,13 @@ from unillm.registry.files import ModelFiles
 from unillm.runtime.text.tokenizer import load_tokenizer
 from unillm.runtime.weights.load import load_model
 from unillm.tests.models.paged import Pages
-from unillm.tests.models.zoo import EXACT, ROUNDED
+from unillm.tests.models.zoo import EXACT, PLACE, ROUNDED
 from unillm.tests.support.packages import smollm2_gguf
 
 ROOT = Path(__file__).parents[2]
 TEXTS = (ROOT / "LICENSE", ROOT / "README.md", ROOT / "runtime" / "engine.py")
 TOKENS, WINDOW, COUNT = 2000, 500, 24
+LONG = 12_000  # tokens
 PROMPTS = ("The capital of France is", "Water is made of", "In the beginning", "A haiku about the sea:")
 
 pytestmark = [
@@ -61,16 +63,29 @@ def agreeing(answer: Sequence[int], exact: Sequence[int]) -> int:
     return next((i for i, (a, b) in enumerate(zip(answer, exact, strict=True)) if a != b), len(exact))
 
 
+def check_ratio(lost: Tensor) -> None:
+    """Of two perplexities, by what each token's logarithmic probability lost."""
+    ratio, uncertain = float(lost.mean().expm1()), float(lost.std() / len(lost) ** 0.5)
+    assert uncertain < 0.002, f"a standard error of {uncertain:.2%} tells too little"
+    assert abs(ratio) <= 0.005, f"{ratio:+.2%}, with a standard error of {uncertain:.2%}"
+
+
 def test_perplexity_of_three_texts_together_is_within_half_a_percent_of_the_exact() -> None:
     exact, rounded = loaded(EXACT), loaded(ROUNDED)
     lost = []
     for text in TEXTS:
         ids = encoded(text.read_text("utf-8"))[:TOKENS]
         lost.append(log_probabilities(exact, ids) - log_probabilities(rounded, ids))
-    each = torch.cat(lost)
-    ratio, uncertain = float(each.mean().expm1()), float(each.std() / len(each) ** 0.5)
-    assert uncertain < 0.002, f"a standard error of {uncertain:.2%} tells too little"
-    assert abs(ratio) <= 0.005, f"{ratio:+.2%}, with a standard error of {uncertain:.2%}"
+    check_ratio(torch.cat(lost))
+
+
+def test_perplexity_of_one_long_text_is_within_half_a_percent_of_the_exact() -> None:
+    """The text is Python's own reference, which comes with it; what is exact, torch says too."""
+    ids = encoded("\n\n".join(topics[name] for name in sorted(topics)))[:LONG]
+    assert len(ids) == LONG
+    torchs, exact, rounded = (log_probabilities(loaded(place), ids) for place in (PLACE, EXACT, ROUNDED))
+    assert float((torchs - exact).mean().expm1()) == pytest.approx(0.0, abs=1e-5)
+    check_ratio(exact - rounded)
 
 
 def test_greedy_answers_follow_the_exact_ones_as_long_as_llama_cpps_do() -> None:
