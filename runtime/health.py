@@ -62,6 +62,8 @@ def findings() -> Iterator[Finding]:
     for name in devices():
         yield Finding(name, "ok", f"{bytes_text(available_memory(torch.device(name)))} of memory are free")
     yield _kernels()
+    if torch.cuda.is_available():
+        yield _gpu_kernels()
     told, cores = os.environ.get("OMP_NUM_THREADS"), physical_cores()
     yield _threads(told, cores, torch.get_num_threads() if told else cores)
 
@@ -85,6 +87,14 @@ def _kernels() -> Finding:
     except OSError as error:
         return Finding("kernels", "warn", f"they cannot be loaded: {error}; {slow}", _REBUILD)
     return Finding("kernels", "ok", f"{sets[0]} of {', '.join(sets)}")
+
+
+def _gpu_kernels() -> Finding:
+    from ..models.ops.gpu import INSTALLED
+
+    if INSTALLED:
+        return Finding("triton", "ok", "attention, norms and gates are Triton's kernels on this GPU")
+    return Finding("triton", "warn", "it is not installed: plain torch computes on this GPU, slower", "pip install triton")
 
 
 def _threads(told: str | None, cores: int, threads: int) -> Finding:

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..blocks import GRIDS, PACKED_KINDS
 from ..contract import AttentionSpec, Batch, PagedView, Weight
 from ..quantized import INT8, PUBLISHED, TILED, QuantizedTensor
-from . import reference, reference_attention
+from . import gpu, reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
 from .operands import Matrices, Norm, Rotation
 from .reference_matrix import Step
@@ -56,12 +56,16 @@ _FILE: Final = frozenset(PACKED_KINDS) | GRIDS.keys() | {INT8}
 _TILED: Final = frozenset({TILED})
 _PUBLISHED: Final = frozenset({PUBLISHED})
 _HERE: Final = frozenset({COMPILED})
+_GPU: Final = frozenset({"cuda"})
+_TRITON: Final = _GPU if gpu.INSTALLED else frozenset[str]()
 _FLOATS: Final = frozenset(str(dtype) for dtype in NUMBERS)
 _PAGES: Final = frozenset(str(dtype) for dtype in PAGES)
+_GPU_PAGES: Final = frozenset(str(dtype) for dtype in gpu.PAGES)
 
 _LINEAR: Table[_Run] = Table(
     (
         Entry(Kernels.dense_linear, _DENSE, _HERE),
+        Entry(_plain(gpu.dense_linear), _DENSE, _GPU),
         Entry(_plain(reference.dense_linear), _DENSE),
         Entry(Kernels.linear, _TILED, _HERE),
         Entry(Kernels.unpacked_linear, _PUBLISHED, _HERE),
@@ -76,12 +80,30 @@ _EMBEDDING: Table[_Run] = Table(
         Entry(_plain(reference.packed_embedding), _FILE | _PUBLISHED),
     )
 )
-_RMS_NORM: Table[_Run] = Table((Entry(Kernels.rms_norm, _FLOATS, _HERE), Entry(_plain(reference.rms_norm))))
-_SILU_MUL: Table[_Run] = Table((Entry(Kernels.silu_mul, _FLOATS, _HERE), Entry(_plain(reference.silu_mul))))
+_RMS_NORM: Table[_Run] = Table(
+    (
+        Entry(Kernels.rms_norm, _FLOATS, _HERE),
+        Entry(_plain(gpu.rms_norm), _FLOATS, _TRITON),
+        Entry(_plain(reference.rms_norm)),
+    )
+)
+_SILU_MUL: Table[_Run] = Table(
+    (
+        Entry(Kernels.silu_mul, _FLOATS, _HERE),
+        Entry(_plain(gpu.silu_mul), _FLOATS, _TRITON),
+        Entry(_plain(reference.silu_mul)),
+    )
+)
 _TURNS: Table[Callable[..., tuple[Tensor, Tensor]]] = Table(
     (Entry(Kernels.turns, devices=_HERE), Entry(lambda _, *operands: reference.turns(*operands)))
 )
-_ATTENTION: Table[_Run] = Table((Entry(Kernels.attention, _PAGES, _HERE), Entry(_plain(reference_attention.attention))))
+_ATTENTION: Table[_Run] = Table(
+    (
+        Entry(Kernels.attention, _PAGES, _HERE),
+        Entry(_plain(gpu.attention), _GPU_PAGES, _TRITON),
+        Entry(_plain(reference_attention.attention)),
+    )
+)
 
 
 def linear(
