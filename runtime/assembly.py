@@ -9,6 +9,7 @@ from ..models.ops.table import kind_of
 from ..models.quantized import TILED
 from .ahead.device import late_device
 from .ahead.flights import Flights
+from .ahead.graphs import CudaRecorder, Decodes
 from .device import available_memory, choose_kv_dtype
 from .kv.groups import windows_of
 from .kv.pages import PageCache
@@ -36,7 +37,8 @@ def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -
     scheduler, runner, room = _over(model, options, memory)
     if draft is None:
         device = late_device(model.place.device) if options.overlap and not options.faults else None
-        flights = None if device is None else Flights(device, runner, scheduler)
+        decodes = Decodes(runner, CudaRecorder(), options.sequences) if device is not None and options.graphs else None
+        flights = None if device is None else Flights(device, runner, scheduler, decodes)
         return Wheel(scheduler, runner, NgramProposer() if options.draft == "ngram" else None, flights), room.context
     follows = replace(options, context=min(room.context, draft.config.context))
     memory = room.pages * _layout(draft, options).page_bytes

@@ -58,7 +58,7 @@ def draw_among(weights: Tensor, odds: Odds, width: int) -> tuple[Tensor, Tensor]
     unlimited = top_k == vocabulary
     total = torch.where(unlimited, _running_sums(weights)[:, -1], sums[:, -1]) if width < vocabulary else sums[:, -1]
     before = sums - kept
-    before[:, 0] = -1.0  # the heaviest stays, whatever top_p says
+    before[:, 0].fill_(-1.0)  # the heaviest stays, whatever top_p says
     kept = kept * (before < (top_p * total)[:, None])
     kept = kept * (heaviest >= min_p[:, None])  # the heaviest weighs 1
     enough = (top_k <= width) | (unlimited & (kept[:, -1] == 0))

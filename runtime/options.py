@@ -23,7 +23,8 @@ class EngineOptions:
     kernels would round them to 8 bits to multiply them with quantised weights. `quantize` packs plain weights as they
     are loaded: "q8_0", "q4_0", "q4_k" or "int8". `draft` is what guesses tokens ahead, which changes speed and never
     text: a model of the same vocabulary, "ngram" (what followed the last tokens where they stood before) or "off".
-    With `overlap` a step is prepared while the one before it is computed, on devices that compute by themselves.
+    With `overlap` a step is prepared while the one before it is computed, on devices that compute by themselves;
+    with `graphs`, too, steps of one token a sequence are recorded and replayed there.
     `faults` are for debugging: what is to go wrong, and where.
     """
 
@@ -42,6 +43,7 @@ class EngineOptions:
     quantize: str | None = None
     draft: str | Path | ModelFiles = "ngram"
     overlap: bool = True
+    graphs: bool = True
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:

@@ -85,7 +85,7 @@ class Runner:
         if inputs is None or not all(_is_next_token(chunk) for chunk in chunks):
             return None
         places = [chunk.start for chunk in chunks]
-        table = self._tables_of([chunk.sequence for chunk in chunks], max(places) // self._page_size + 1)[0]
+        table = self.tables_of([chunk.sequence for chunk in chunks], max(places) // self._page_size + 1)[0]
         pages = [table.item(row, place // self._page_size) for row, place in enumerate(places)]
         inputs.ids[:] = [chunk.sequence.tokens[chunk.start] for chunk in chunks]
         inputs.positions[:] = places
@@ -117,7 +117,7 @@ class Runner:
         lengths = np.array(contexts, dtype=np.int64)
         ends = counts.cumsum()
         tokens = int(ends[-1])
-        tables = self._tables_of([chunk.sequence for chunk in chunks], -(-max(contexts) // self._page_size))
+        tables = self.tables_of([chunk.sequence for chunk in chunks], -(-max(contexts) // self._page_size))
         owners, positions = np.arange(len(chunks)), lengths - 1
         if tokens > len(chunks):
             owners = owners.repeat(counts)
@@ -129,7 +129,7 @@ class Runner:
             wide += _state_rows(chunks)
         ids, places, rows, *others = _sent(send, *wide, *more)
         starts, shown, flat = _sent(send, _from_zero(ends), lengths, tables.reshape(-1), dtype=np.int32)
-        paged = _Views(self.pool, self._group_of, flat.view(tables.shape).unbind(), others[: len(slots)])
+        paged = self.views(flat.view(tables.shape).unbind(), others[: len(slots)])
         views = paged if self.states is None else self._with_states(paged, self.states, others[len(slots) :])
         batch = Batch(ids, places, rows, tuple(queries), tuple(contexts), starts, shown, views)
         return batch, others[len(wide) - 3 :]
@@ -143,7 +143,29 @@ class Runner:
             for layer in self._layers
         ]
 
-    def _tables_of(self, sequences: list[Sequence], width: int) -> NDArray[np.int32]:
+    def views(self, tables: Many[Tensor], slots: Many[Tensor]) -> Many[PagedView]:
+        """The pages of every layer that has such, by a table and slots for each group."""
+        return _Views(self.pool, self._group_of, tables, slots)
+
+    @property
+    def table_shape(self) -> tuple[int, ...]:
+        """Groups of layers, sequences at most, and pages of each at most."""
+        return self._tables.shape
+
+    def new_pages(self, sequence: Sequence) -> list[tuple[int, int, int]]:
+        """Group, place and page of what changed in the tables of `sequence` since it last ran; noted by that."""
+        lease = sequence.lease
+        if lease is None or not lease.changed:
+            return []
+        since = [max(table.written, table.first) for table in lease.tables]
+        self._note(lease, sequence.row)
+        return [
+            (group, place, table.pages[place - table.first])
+            for group, (table, first) in enumerate(zip(lease.tables, since, strict=True))
+            for place in range(first, table.stop)
+        ]
+
+    def tables_of(self, sequences: list[Sequence], width: int) -> NDArray[np.int32]:
         """The pages of `sequences` [groups, sequences, width], after noting what changed since they last ran."""
         for sequence in sequences:
             lease = sequence.lease

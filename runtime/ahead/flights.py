@@ -19,7 +19,8 @@ from ..sampler import Chooser, Row, Sample, Unsampled
 from ..scheduler import Chunk, Scheduler
 from ..sequence import Sequence
 from .choice import Choice
-from .device import LateDevice, Started
+from .device import LateDevice, Started, Work
+from .graphs import Decodes, Numbers
 
 
 @dataclass(slots=True, eq=False)
@@ -46,8 +47,11 @@ class Flight:
 class Flights:
     """Starts steps on `device`, and keeps them until they are read. `count` are those that were started."""
 
-    def __init__(self, device: LateDevice, runner: Runner, scheduler: Scheduler) -> None:
+    def __init__(
+        self, device: LateDevice, runner: Runner, scheduler: Scheduler, decodes: Decodes | None = None
+    ) -> None:
         self.count = 0
+        self.decodes = decodes
         self._device, self._runner, self._scheduler = device, runner, scheduler
         self._open: deque[Flight] = deque()
 
@@ -75,14 +79,31 @@ class Flights:
         choosing = [chunk for chunk in chunks if chunk.is_last]
         choice = Choice([Row(choosers[chunk.sequence.number], chunk.stop) for chunk in choosing])
         places = {chunk.sequence.number: place for place, chunk in enumerate(choosing)}
-        late = self._late(chunks)
+        late, before = self._late(chunks), self._open[-1].tokens if self._open else None
+        recorded = None
+        if self.decodes is not None:
+            recorded = self.decodes.start(chunks, choosers, late, before, self._device)
+        work, tokens = recorded or self._plain(chunks, choice, late, before)
+        try:
+            started = self._device.start(work)
+        except Exception:
+            if self.decodes is not None:
+                self.decodes.forget()
+            raise
+        leases = [self._scheduler.set_off(chunk) for chunk in chunks]
+        self._open.append(Flight(chunks, leases, began, choice, places, started, tokens))
+        self.count += 1
+
+    def _plain(
+        self, chunks: Many[Chunk], choice: Choice, late: Many[Numbers], before: list[Tensor] | None
+    ) -> tuple[Work, list[Tensor]]:
+        """A step computed call by call, and where its tokens will be."""
         batch, sent = self._runner.prepare(chunks, [*late, *choice.numbers], self._device.send)
-        before = self._open[-1].tokens if len(late[0]) else []
         tokens: list[Tensor] = []
 
         @torch.inference_mode()
         def compute() -> Many[Tensor]:
-            if before:
+            if before is not None and len(late[0]):
                 batch.ids.index_copy_(0, sent[0], before[0].index_select(0, sent[1]))
             logits = self._runner.compute(batch)
             if logits is None:
@@ -91,10 +112,7 @@ class Flights:
             tokens.append(chosen)
             return left
 
-        started = self._device.start(compute)
-        leases = [self._scheduler.set_off(chunk) for chunk in chunks]
-        self._open.append(Flight(chunks, leases, began, choice, places, started, tokens))
-        self.count += 1
+        return compute, tokens
 
     def land(self) -> tuple[Flight, list[Sample | Unsampled | None]]:
         """The flight that was started first, and what came of it. After an error nothing is on its way any more."""
@@ -111,7 +129,7 @@ class Flights:
         for flight in self._open:
             flight.called_back.add(sequence.number)
 
-    def _late(self, chunks: Many[Chunk]) -> list[np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    def _late(self, chunks: Many[Chunk]) -> list[Numbers]:
         """Where in the batch tokens stand that are not known yet, and where the last flight has them."""
         ends = np.cumsum([chunk.count for chunk in chunks])
         late = [

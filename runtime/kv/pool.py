@@ -102,14 +102,15 @@ class PageLayout:
 class KVPool:
     """Addresses for `pages` pages of `layout` on `device`; of those that are not committed none may be touched.
 
-    `keys[layer]` and `values[layer]` are [pages, page_size, kv_heads, head_dim], and the scales of int8 pages are
-    [pages, page_size, kv_heads], views of the slot that is the layer's. In memory a head's tokens lie one behind the
-    other, for whoever attends reads one head after the other. `bytes` is [pages, bytes of a page].
+    `keys[layer]` and `values[layer]` are [pages + 1, page_size, kv_heads, head_dim], and the scales of int8 pages are
+    [pages + 1, page_size, kv_heads], views of the slot that is the layer's. In memory a head's tokens lie one behind
+    the other, for whoever attends reads one head after the other. `bytes` is [pages, bytes of a page]. The last page,
+    `dump`, is nobody's: there rows of a step write that stand for no sequence.
     """
 
     def __init__(self, layout: PageLayout, pages: int, device: torch.device) -> None:
-        self.layout, self.pages = layout, pages
-        self._region: Region = reserve(pages * layout.page_bytes, device)
+        self.layout, self.pages, self.dump = layout, pages, pages
+        self._region: Region = reserve((pages + 1) * layout.page_bytes, device)
         self.bytes = self._region.bytes[: pages * layout.page_bytes].view(pages, layout.page_bytes)
         self.keys, self.values = self._numbers(0), self._numbers(1)
         self.key_scales, self.value_scales = self._scales(2), self._scales(3)
@@ -172,7 +173,7 @@ class KVPool:
     ) -> Tensor:
         """A part of its slot as a layer sees it: [pages, page_size, *shape], which may be less than is there."""
         layout = self.layout
-        memory = self._region.bytes[: self.pages * layout.page_bytes].view(dtype)
+        memory = self._region.bytes[: (self.pages + 1) * layout.page_bytes].view(dtype)
         start = layout.starts(layout.slot_of(layer))[part] // dtype.itemsize
         whole = (layout.page_bytes // dtype.itemsize, *steps)
-        return memory.as_strided((self.pages, layout.page_size, *shape), whole, start)
+        return memory.as_strided((self.pages + 1, layout.page_size, *shape), whole, start)

@@ -40,7 +40,7 @@ def test_a_batch_says_of_each_token_what_it_is_and_where_it_goes() -> None:
     assert view.table[:, :1].tolist() == [[0], [2]]
     assert view.table[0, 1].item() == 1
     assert view.slots.tolist() == [5, 8, 9, 10]
-    assert view.keys.shape == (16, 4, 1, 1)
+    assert view.keys.shape == (17, 4, 1, 1)  # with the one that is nobody's
 
 
 def test_a_part_of_a_prompt_wants_no_scores_and_gets_none() -> None:

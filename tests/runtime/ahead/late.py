@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from unillm.models.ops.cpu.tape import Recorder, Tape
+from unillm.models.ops.cpu.workspace import Workspace
 from unillm.runtime.ahead.device import Started, Work
 from unillm.runtime.ahead.flights import Flights
+from unillm.runtime.ahead.graphs import Decodes, Graph
 from unillm.runtime.engine import Engine
 from unillm.runtime.wheel import Wheel
 
@@ -88,9 +91,29 @@ class Prompt(Late):
         return started
 
 
-def make_late(wheel: Wheel, device: Late) -> Flights:
+class TapeRecorder:
+    """Steps recorded as they are on a CPU: what torch is asked for, on addresses that stay. No host code runs again."""
+
+    def record(self, work: Callable[[], None]) -> Graph:
+        tape = Tape()
+        with Recorder(tape, Workspace()):
+            work()
+        tape.close()
+        return _Taped(tape)
+
+
+class _Taped:
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+
+    def replay(self) -> None:
+        self._tape.replay(lambda *_: None)
+
+
+def make_late(wheel: Wheel, device: Late, *, graphs: bool = False) -> Flights:
     """Let `wheel` compute on `device`. Pages are read and written in its order, too."""
-    wheel.flights = Flights(device, wheel.runner, wheel.scheduler)
+    decodes = Decodes(wheel.runner, TapeRecorder(), wheel.scheduler.sequences) if graphs else None
+    wheel.flights = Flights(device, wheel.runner, wheel.scheduler, decodes)
     pool = wheel.runner.pool
     for name in ("read", "write"):
         setattr(pool, name, _in_order(device, getattr(pool, name)))
@@ -104,6 +127,13 @@ def late_engine(engine: Engine, device: Late | None = None) -> Late:
     late = device or Late()
     engine._desk().look(lambda wheel: make_late(wheel, late))
     return late
+
+
+def recorded_engine(engine: Engine, device: Late | None = None) -> Decodes:
+    """The same, with steps that are recorded; these."""
+    flights = engine._desk().look(lambda wheel: make_late(wheel, device or Late(), graphs=True))
+    assert flights.decodes is not None
+    return flights.decodes
 
 
 def _in_order(device: Late, plain: Callable[..., Any]) -> Callable[..., Any]:

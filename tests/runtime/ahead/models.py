@@ -17,12 +17,21 @@ class DeviceModel(FakeModel):
             view.keys[pages, places, 0, 0] = kept[:, 0]
             view.values[pages, places, 0, 0] = kept[:, 1]
         view = batch.cache[-1]
-        ids, noted = (part[view.table.long()][..., 0, 0].flatten(1) for part in (view.keys, view.values))
+        rows, tables = len(view.table), view.table.reshape(-1)
+        ids, noted = (part.index_select(0, tables)[..., 0, 0].reshape(rows, -1) for part in (view.keys, view.values))
         places = torch.arange(ids.shape[1])
         there = places < batch.lengths[:, None]
         astray = (there & (noted != places)).sum(-1)
         shares = ((ids.long() + 1) * ((places + 1) * 31 % 101 + 1)).masked_fill(~there, 0)
         sums = (shares.cumsum(-1) + astray[:, None]) % BUCKETS
         owners = torch.searchsorted(batch.starts[1:].long(), torch.arange(len(batch.ids)), right=True)
-        prints = sums[owners, batch.positions]
+        prints = sums.view(-1).index_select(0, owners * sums.shape[1] + batch.positions)
         return torch.stack((prints, batch.ids, batch.positions), 1).float()
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        scores = self.scores.index_select(0, hidden[:, 0].long())
+        for token, value in self.poison.items():
+            scores[:, 7].masked_fill_(hidden[:, 1] == token, value)
+        for place, token in enumerate(self.script, 1):
+            scores[:, token].masked_fill_(hidden[:, 2] == place, 100.0)
+        return scores

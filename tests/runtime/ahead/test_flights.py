@@ -12,7 +12,7 @@ from unillm.runtime.engine import Engine
 from unillm.runtime.errors import NonFiniteLogits
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.results import Completion
-from unillm.tests.runtime.ahead.late import Late, Prompt, ReadTooEarly, late_engine, nothing_read
+from unillm.tests.runtime.ahead.late import Late, Prompt, ReadTooEarly, late_engine, nothing_read, recorded_engine
 from unillm.tests.runtime.ahead.models import DeviceModel
 from unillm.tests.runtime.engines import engine_over, greedy, swap_that_keeps_all
 from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
@@ -270,7 +270,11 @@ def random_events(model: DeviceModel, seed: int, events: int) -> None:
     """Add, step, abort, finish, whatever is on its way: every page has one owner, and what ends by itself is right."""
     chance = random.Random(seed)
     with engine_over(model, pages=8, batch_tokens=12, sequences=4) as engine:
-        late_engine(engine, Late() if seed % 2 else Prompt())
+        device = Late() if seed % 2 else Prompt()
+        if seed % 4 < 2:
+            late_engine(engine, device)
+        else:
+            recorded_engine(engine, device)
         if seed % 3 == 0:
             swap_that_keeps_all(engine)
         alive: dict[str, tuple[list[int], int]] = {}

@@ -34,7 +34,7 @@ def test_layers_of_several_groups_share_the_memory_of_a_slot() -> None:
     layout = PageLayout.of(CacheSpec(layers), 16, torch.float32)
     assert (layout.widths, layout.token_bytes) == ((8,), 64)
     pool = KVPool(layout, 4, CPU)
-    assert [tuple(keys.shape) for keys in pool.keys] == [(4, 16, 1, 8), (4, 16, 2, 2), (4, 16, 1, 4)]
+    assert [tuple(keys.shape) for keys in pool.keys] == [(5, 16, 1, 8), (5, 16, 2, 2), (5, 16, 1, 4)]
     assert len({keys.data_ptr() for keys in pool.keys}) == 1
     pool.keys[0][2] = 1
     assert pool.keys[1][2].eq(1).all()
