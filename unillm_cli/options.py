@@ -169,6 +169,14 @@ GrammarOption = Annotated[
 PromptTokensOption = Annotated[
     int, Option("--prompt-tokens", metavar="N", min=1, help="The length of the prompt that is read.")
 ]
+ThroughputOption = Annotated[
+    str | None,
+    Option(
+        "--throughput",
+        metavar="SHAPE",
+        help="Only this: 256 random requests at once, with random weights of that shape: qwen3-0.6b.",
+    ),
+]
 AnswerTokensOption = Annotated[
     int, Option("--answer-tokens", metavar="N", min=2, help="The length of the answers that are made.")
 ]

@@ -6,6 +6,8 @@ answer that goes into a pipe or a file, which stays byte for byte what the model
 
 import errno
 import json
+import shutil
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
@@ -49,6 +51,16 @@ class Output:
         """Rows under their header, in columns; the last column is as long as it likes."""
         for row in _columns([list(header), *([visible(_one_line(cell)) for cell in row] for row in rows)]):
             self.raw(f"{row}\n")
+
+    def entries(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Names and what each is; at a terminal no word is broken by its edge."""
+        all_rows = list(rows)
+        first = max(len(name) for name, _ in all_rows) + 4
+        room = max(shutil.get_terminal_size().columns - first, 20)
+        for name, text in all_rows:
+            parts = textwrap.wrap(text, room) if self.answers_terminal else [text]
+            for place, part in enumerate(parts):
+                self.line(f"  {'' if place else name:<{first - 2}}{part}")
 
     def data(self, value: object) -> None:
         """`value` as JSON."""

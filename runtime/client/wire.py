@@ -39,7 +39,9 @@ class InstalledModel(msgspec.Struct):
 
 
 class ShownModel(msgspec.Struct):
-    """What a server tells of a model. `details` are what is known of it in a word each; `capabilities` what it can."""
+    """What a server tells of a model. `details` are what is known of it in a word each, `capabilities` what it can,
+    `messages` how every conversation with it begins.
+    """
 
     license: str = ""
     parameters: str = ""
@@ -47,6 +49,7 @@ class ShownModel(msgspec.Struct):
     system: str = ""
     details: dict[str, Any] = {}
     capabilities: list[str] = []
+    messages: list[dict[str, str]] = []
 
 
 class PullStatus(msgspec.Struct):

@@ -2,6 +2,8 @@
 
 from dataclasses import asdict
 from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING
 
 from ...registry.amounts import bytes_text
 from ...runtime.bench.measure import Figure, Workload, measure, measure_form
@@ -11,6 +13,10 @@ from ..client import Opened, open_engine
 from ..errors import UsageError
 from ..groups import LoadingHere
 from ..session import Session
+from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ...runtime.options import EngineOptions
 
 
 def bench(
@@ -20,6 +26,7 @@ def bench(
     answer_tokens: of.AnswerTokensOption = 64,
     batch: of.BatchOption = 8,
     runs: of.RunsOption = 3,
+    throughput: of.ThroughputOption = None,
     *,
     loading: LoadingHere,
 ) -> None:
@@ -32,7 +39,11 @@ def bench(
     Examples:
       unillm bench smollm2:135m
       unillm bench llama3:8b --device cuda --batch 32 --json
+      unillm bench --throughput qwen3-0.6b --device cuda --max-running 256
     """
+    if throughput is not None:
+        _measure_throughput(session, throughput, session.settings(**loading.flags()))
+        return
     work = Workload(prompt_tokens, answer_tokens, batch, runs)
     if loading.context is not None and loading.context < work.longest:
         needed = f"the longest request takes {work.longest} tokens"
@@ -49,6 +60,31 @@ def bench(
         figures += measure_steps(engine.model, runs)
         figures += measure_overhead(engine.model, runs)
         _show(session, opened, work, figures)
+
+
+def _measure_throughput(session: Session, shape: str, settings: Settings) -> None:
+    """What nano-vllm's offline benchmark measures, of weights that are made where they compute."""
+    from ...runtime.bench.dummy import dummy_engine
+    from ...runtime.bench.synthetic import SHAPES
+    from ...runtime.bench.throughput import Crowd, measure_throughput
+
+    if shape not in SHAPES:
+        raise UsageError(f"--throughput is one of {', '.join(SHAPES)}")
+    started = perf_counter()
+    with dummy_engine(shape, _throughput_options(settings)) as engine:
+        opened = Opened(engine, engine.name, perf_counter() - started)
+        figures = measure_throughput(engine, Crowd())
+        _show(session, opened, Workload(), figures)
+
+
+def _throughput_options(settings: Settings) -> "EngineOptions":
+    """Long steps for all at once, where nothing else was said; random text repeats nothing, so nothing is guessed."""
+    from ...runtime.options import EngineOptions
+
+    options = EngineOptions(
+        device=settings.device, dtype=settings.dtype, kv_dtype=settings.kv_dtype, context=2048, draft="off"
+    )
+    return options.with_batch(settings.max_batch_tokens or 8192, settings.max_running or 256)
 
 
 def _tell(session: Session, test: str, done: int, runs: int) -> None:

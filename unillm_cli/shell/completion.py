@@ -37,5 +37,5 @@ class CommandCompleter(Completer):
 
     def _known(self) -> Sequence[str]:
         if self._names is None:
-            self._names = sorted(self._models())
+            self._names = self._models()
         return self._names

@@ -22,13 +22,14 @@ _SAVE = Path("/save")  # what errors name
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What there is to tell of a model."""
+    """What there is to tell of a model. `messages` is how many of its own begin every conversation with it."""
 
     facts: Sequence[tuple[str, str | None]]
     parameters: str
     system: str | None
     template: str | None
     licence: str | None
+    messages: int
 
 
 def card(session: Session, speaker: Speaker | None, model: str) -> Card:
@@ -44,10 +45,10 @@ def rows(session: Session, speaker: Speaker | None) -> list[list[str]]:
 
 
 def names(session: Session, speaker: Speaker | None) -> list[str]:
-    """What may be loaded by name."""
-    if isinstance(speaker, There):
-        return [one.name for one in speaker.client.models()]
-    return known_names(Installed.of(session).settings)
+    """What may be loaded by name; what is here comes before what would have to be fetched."""
+    here = [row[0] for row in rows(session, speaker)]
+    known = [] if isinstance(speaker, There) else known_names(Installed.of(session).settings)
+    return list(dict.fromkeys([*sorted(here), *known]))
 
 
 def save(session: Session, speaker: Speaker | None, name: str, conversation: Conversation) -> None:
@@ -72,10 +73,13 @@ def _card_here(session: Session, model: str) -> Card:
     shown = find_shown(Installed.of(session), model)
     parameters = "\n".join(f"{name:<30}{value}" for name, value in shown.data.get("parameters", {}).items())
     licence = shown.data.get("license_text") or shown.data.get("license")
-    return Card([("model", shown.title), *shown.facts], parameters, shown.data.get("system"), shown.template, licence)
+    facts = [("model", shown.title), *((name, value) for name, value in shown.facts if name != "template")]
+    messages = len(shown.data.get("messages", ()))
+    return Card(facts, parameters, shown.data.get("system"), shown.template, licence, messages)
 
 
 def _card_there(speaker: There, model: str) -> Card:
     found = speaker.client.show(model)
     facts = [("model", model), ("server", speaker.client.url), *((k, str(v)) for k, v in found.details.items() if v)]
-    return Card(facts, found.parameters, found.system or None, found.template or None, found.license or None)
+    own = (found.system or None, found.template or None, found.license or None)
+    return Card(facts, found.parameters, *own, len(found.messages))

@@ -48,18 +48,18 @@ def open_shell(session: Session, wanted: Wanted) -> None:
     """
     store = _store(session)
     conversation = _begun(session, wanted, store)
-    with Voice(session, conversation.model or None, wanted.own, wanted.host, local=wanted.local) as voice:
+    steered = _is_steered(session)
+    with (
+        quiet(session.stdin if steered else None),  # already while the model is loaded: people type ahead
+        Voice(session, conversation.model or None, wanted.own, wanted.host, local=wanted.local) as voice,
+    ):
         context = conversation.parameters.get("context")
         voice.context = context if isinstance(context, int) else None
         talk = Talk(session, voice, store, conversation)
         talk.verbose, talk.hides_thoughts = wanted.verbose, wanted.hides_thoughts
         try:
             check_thinking(talk.speaker(), conversation.think)
-            if not _is_steered(session):
-                _loop(talk, Lines(session))
-            elif session.stdin is not None:
-                with quiet(session.stdin):
-                    _loop(talk, _keyboard(talk, store))
+            _loop(talk, _keyboard(talk, store) if steered else Lines(session))
         finally:
             talk.close()
         if talk.failed and not is_typed_at(session.stdin):

@@ -13,9 +13,11 @@ if sys.platform != "win32":
 
 
 @contextmanager
-def quiet(terminal: TextIO) -> Iterator[None]:
-    """Until the block ends, however it does. Ctrl-C and Ctrl-Z stay what they are."""
-    if sys.platform == "win32":
+def quiet(terminal: TextIO | None) -> Iterator[None]:
+    """Until the block ends, however it does; nothing changes where there is no terminal. Ctrl-C and Ctrl-Z stay what
+    they are.
+    """
+    if sys.platform == "win32" or terminal is None:
         yield
         return
     before = termios.tcgetattr(terminal)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -35,13 +36,20 @@ def set_(talk: Talk, rest: str) -> None:
     """Without a word after it, list what can be set."""
     name, _, value = rest.strip().partition(" ")
     if not name:
-        for one in WISHES:
-            talk.output.line(f"  {f'/set {one.name} {one.takes}':<34}{one.summary}")
+        talk.output.entries((f"/set {one.name} {one.takes}", one.summary) for one in WISHES)
         return
     wish = next((one for one in WISHES if one.name == name), None)
     if wish is None:
-        raise NotInShell(f"/set knows no {name!r}", f"it knows {', '.join(one.name for one in WISHES)}")
+        raise NotInShell(f"/set knows no {name!r}", _meant(name, value))
     wish.act(talk, value.strip())
+
+
+def _meant(name: str, value: str) -> str:
+    """What somebody who typed `name` after /set wanted."""
+    near = get_close_matches(name, (*PARAMETERS, *(one.name for one in WISHES)), 1)
+    if not near:
+        return "/set lists what it knows"
+    return f"did you mean /set {'parameter ' if near[0] in PARAMETERS else ''}{f'{near[0]} {value}'.strip()}?"
 
 
 def set_system(talk: Talk, text: str) -> None:
@@ -94,10 +102,10 @@ def _set_parameter(talk: Talk, text: str) -> None:
     found: dict[str, Any] = dict(read.parameters)
     if name == "num_predict" and not found:
         talk.conversation.parameters.pop("max_tokens", None)
+    SamplingParams(**{key: value for key, value in found.items() if key != "context"})  # refused now, not when asked
     context = found.get("context")
     if isinstance(context, int):
         _set_context(talk, context)
-    SamplingParams(**{key: value for key, value in found.items() if key != "context"})  # refused now, not when asked
     talk.conversation.parameters |= found
     talk.output.say(f"{name} is {' '.join(values)}")
 
@@ -105,8 +113,14 @@ def _set_parameter(talk: Talk, text: str) -> None:
 def _set_context(talk: Talk, context: int) -> None:
     if context < 1:
         raise NotInShell("num_ctx is a whole number above 0")
+    before, used = talk.voice.context, talk.used
     talk.voice.context, talk.used = context, 0
     talk.voice.close()
+    try:
+        talk.speaker()
+    except BaseException:
+        talk.voice.context, talk.used = before, used
+        raise
 
 
 def _switch(name: str, value: bool, told: str) -> Callable[[Talk, str], None]:

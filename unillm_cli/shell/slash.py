@@ -75,10 +75,9 @@ def _help(talk: Talk, text: str) -> None:
     elif topic == "show":
         talk.output.line("\n".join(f"  /show {name}" for name in _SHOWN))
     elif topic == "shortcuts":
-        talk.output.line("\n".join(f"  {keys:<26}{does}" for keys, does in _KEYS))
+        talk.output.entries(_KEYS)
     else:
-        talk.output.line("\n".join(f"  {f'{one.name} {one.takes}':<26}{one.summary}" for one in SLASHES))
-        talk.output.line("\n".join(f"  {keys:<26}{does}" for keys, does in _KEYS))
+        talk.output.entries([*((f"{one.name} {one.takes}", one.summary) for one in SLASHES), *_KEYS])
 
 
 def _bye(talk: Talk, _text: str) -> None:
@@ -95,10 +94,14 @@ def _load(talk: Talk, text: str) -> None:
         raise NotInShell("/load takes the name of a model", "/models lists those that are here")
     talk.voice.load(text)
     talk.used = 0
-    if talk.conversation.think and not talk.speaker().thinks:
+    speaker = talk.speaker()
+    if talk.conversation.think and not speaker.thinks:
         talk.conversation.think = None
         talk.output.note(f"{text} does not think before it speaks")
-    talk.speaker()
+    begins = library.card(talk.session, speaker, talk.conversation.model).messages
+    if begins and talk.conversation.messages:  # it would read what was said twice where it was made of that
+        talk.clear()
+        talk.output.note(f"{text} has {begins} messages of its own: the conversation begins anew with them")
     talk.output.say(f"{text} answers now")
 
 

@@ -6,14 +6,19 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from unillm.runtime.errors import NonFiniteLogits
+from unillm.runtime.errors import InvalidParameter, NonFiniteLogits
 from unillm.runtime.params import SamplingParams
 from unillm.tests.unillm_cli.doors import Ran, run
 from unillm.tests.unillm_cli.fakes import FakeEngine
+from unillm.unillm_cli.client import Opened
+from unillm.unillm_cli.session import Session
+from unillm.unillm_cli.settings import Settings
+from unillm.unillm_cli.shell.library import Card
 
 Shell = Callable[..., Ran]
 
@@ -62,6 +67,38 @@ def test_num_ctx_has_the_model_loaded_again(shell: Shell, engine: FakeEngine) ->
     shell("/set parameter num_ctx 77", "Hi")
     assert engine.settings is not None
     assert engine.settings.context == 77
+
+
+def test_a_num_ctx_that_cannot_be_leaves_things_as_they_are(
+    shell: Shell, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(session: Session, settings: Settings) -> AbstractContextManager[Opened]:
+        if settings.context == 99:
+            raise InvalidParameter("context", 99, "at most 77")
+        return engine.open(session, settings)
+
+    monkeypatch.setattr("unillm.unillm_cli.speaking.open_engine", limited)
+    ran = shell("/set parameter num_ctx 99", "Hi")
+    assert (ran.code, ran.out) == (2, "Gravity.\n")
+    assert engine.settings is not None
+    assert engine.settings.context is None
+
+
+def test_a_model_made_of_what_was_said_begins_with_it_once(
+    shell: Shell, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unillm.unillm_cli.shell.voice.find_model", lambda *_: None)
+    monkeypatch.setattr("unillm.unillm_cli.shell.library.card", lambda *_: Card([], "", None, None, None, messages=2))
+    ran = shell("Hi", "/load mine", "And?")
+    assert "mine has 2 messages of its own" in ran.err
+    assert engine.asked[-1] == [{"role": "user", "content": "And?"}]
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_parameter_that_is_set_without_its_word_is_understood(shell: Shell) -> None:
+    assert "did you mean /set parameter temperature 1?" in shell("/set temprature 1").err
+    assert "did you mean /set verbose?" in shell("/set verbos").err
+    assert "/set lists what it knows" in shell("/set zzz").err
 
 
 def test_a_system_message_comes_first_and_can_be_taken_away(shell: Shell, engine: FakeEngine) -> None:
