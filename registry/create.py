@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from .aliases import Catalogue
 from .errors import InvalidName, ModelfileError
 from .events import Listener, Notice, Shelved, nobody
+from .files import ModelFiles
 from .finding import find_installed
 from .formats.gguf import GGUFValue, read_gguf
 from .go_templates import is_go, is_template, known_jinja, wants_bos
@@ -18,6 +19,7 @@ from .names import Kind, ModelRef
 from .pull import manifest_in_place, pull
 from .settings import RegistrySettings
 from .shelf import Entry, Shelf
+from .store import Store
 
 
 def create(
@@ -34,12 +36,12 @@ def create(
     """
     target = own_name(name, settings)
     shelf = Shelf(settings)
-    base = base or _base(recipe, target, shelf, settings, listener)
+    base = base or base_of(name, recipe, settings, listener)
     made = replace(
         base,
         ref=target,
         pulled=datetime.now(UTC).replace(microsecond=0),
-        template=_template(recipe, base, shelf, listener),
+        template=_template(recipe, base, settings, listener),
         parameters={**base.parameters, **recipe.parameters},
         system=base.system if recipe.system is None else recipe.system,
         messages=recipe.messages or base.messages,
@@ -60,10 +62,9 @@ def own_name(name: str, settings: RegistrySettings) -> ModelRef:
     return Catalogue.read(settings.aliases).canonical(ref) if ref.tag else ref.with_tag("latest")
 
 
-def _base(
-    recipe: Modelfile, target: ModelRef, shelf: Shelf, settings: RegistrySettings, listener: Listener
-) -> Manifest:
-    """What the model is made from: a path beside the Modelfile, or a model that is here or can be fetched."""
+def base_of(name: str, recipe: Modelfile, settings: RegistrySettings, listener: Listener = nobody) -> Manifest:
+    """What `name` is made from: a path beside the Modelfile, or a model that is here or can be fetched."""
+    target, shelf = own_name(name, settings), Shelf(settings)
     try:
         ref = ModelRef.parse(recipe.source)
     except InvalidName as error:
@@ -77,7 +78,13 @@ def _base(
     return entry.sound
 
 
-def _template(recipe: Modelfile, base: Manifest, shelf: Shelf, listener: Listener) -> str | None:
+def files_of(base: Manifest, settings: RegistrySettings) -> ModelFiles:
+    """The files of what a model is made from, whether it stands on the shelf or not."""
+    store = Store(settings.home)
+    return Entry(str(base.ref), store.manifest(base.ref), store, base).files()
+
+
+def _template(recipe: Modelfile, base: Manifest, settings: RegistrySettings, listener: Listener) -> str | None:
     """The template to pin. One of Ollama's is turned into Jinja, or gives way to the model's own, or is refused."""
     wanted = recipe.template
     if wanted is None:
@@ -87,7 +94,7 @@ def _template(recipe: Modelfile, base: Manifest, shelf: Shelf, listener: Listene
     if not is_go(wanted):
         return wanted
     own = base.template or base.details.chat_template
-    if jinja := known_jinja(wanted, bos=wants_bos(own, _metadata(base, shelf))):
+    if jinja := known_jinja(wanted, bos=wants_bos(own, _metadata(base, settings))):
         return jinja
     if own is None:
         raise recipe.error(
@@ -99,8 +106,7 @@ def _template(recipe: Modelfile, base: Manifest, shelf: Shelf, listener: Listene
     return base.template
 
 
-def _metadata(base: Manifest, shelf: Shelf) -> dict[str, GGUFValue]:
+def _metadata(base: Manifest, settings: RegistrySettings) -> dict[str, GGUFValue]:
     if base.format != "gguf":
         return {}
-    entry = Entry(str(base.ref), shelf.store.manifest(base.ref), shelf.store, base)
-    return read_gguf(entry.files().weights, vocabulary=False).metadata
+    return read_gguf(files_of(base, settings).weights, vocabulary=False).metadata

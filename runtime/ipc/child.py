@@ -23,9 +23,13 @@ Listening = TypeVar("Listening", messages.Setup, messages.TextSetup)
 
 
 class Child:
-    """`module` run by the same interpreter. Its standard input stays open as long as its parent lives."""
+    """`module` run by the same interpreter. Its standard input stays open as long as its parent lives. What it writes
+    to its standard output is read from `told`, if anything `is_heard`.
+    """
 
-    def __init__(self, module: str, setup: msgspec.Struct, *, threads: int | None = None) -> None:
+    def __init__(
+        self, module: str, setup: msgspec.Struct, *, threads: int | None = None, is_heard: bool = False
+    ) -> None:
         environment = {**os.environ, "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
         if threads is not None:
             environment["OMP_NUM_THREADS"] = str(threads)
@@ -34,7 +38,7 @@ class Child:
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", module],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if is_heard else subprocess.DEVNULL,
             env=environment,
             start_new_session=True,
         )
@@ -52,6 +56,12 @@ class Child:
         if self._process.stdin is None:
             raise RuntimeError("the process was started without a standard input")
         return self._process.stdin
+
+    @property
+    def told(self) -> IO[bytes]:
+        if self._process.stdout is None:
+            raise RuntimeError("the process was started without anybody to hear it")
+        return self._process.stdout
 
     @property
     def is_alive(self) -> bool:

@@ -54,6 +54,14 @@ class TextSetup(msgspec.Struct, frozen=True):
     address: Address
 
 
+class QuantizeSetup(msgspec.Struct, frozen=True):
+    """What a process is started with that writes `files` to `target` in another mixture of kinds."""
+
+    files: Files
+    mixture: str
+    target: str
+
+
 # To an engine.
 
 
@@ -232,6 +240,19 @@ class Served(msgspec.Struct, tag=True, frozen=True):
 
 
 FromText: TypeAlias = Pieces | Done | Served
+
+
+# From a process that quantises.
+
+
+class Written(msgspec.Struct, tag=True, frozen=True):
+    """So many of so many bytes are written."""
+
+    done: int
+    total: int
+
+
+FromQuantize: TypeAlias = Written | Broken
 
 
 def as_text(files: ModelFiles) -> Files:

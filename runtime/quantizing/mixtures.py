@@ -1,14 +1,14 @@
 """Which kind of block each tensor of a GGUF gets: llama.cpp's mixtures, by the names that it gives them.
 
 A mixture is a usual kind and a few tensors that get a better one: those whose errors cost a model most. Knows names
-and shapes, no numbers.
+and shapes, no numbers, and loads no torch.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from ...models.blocks import PACKED_KINDS, block_of
+from ...registry.formats.ggml_types import GGML_TYPES_BY_NAME
 
 _NARROW: Final = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}  # for rows that are no whole blocks of 256
 _HEAD: Final = "output.weight"
@@ -81,4 +81,4 @@ def _fitting(kind: str, columns: int, *, head: bool) -> str:
 
 
 def _fits(kind: str, columns: int) -> bool:
-    return kind not in PACKED_KINDS or columns % block_of(kind).elements == 0
+    return columns % GGML_TYPES_BY_NAME[kind].elements == 0

@@ -84,6 +84,8 @@ def _model(found: Vocabulary, name: str) -> dict[str, Any]:
     model: dict[str, Any] = json.loads(found.pipeline.to_str())["model"]
     if model.get("type") != "BPE":
         raise NotWritable(name, f"its tokenizer is of the kind {model.get('type')}, and only byte pairs are written")
+    if not model["merges"]:
+        raise NotWritable(name, "its tokenizer merges nothing, and GGUF holds no empty list")
     return model
 
 

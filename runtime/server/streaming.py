@@ -6,9 +6,9 @@ asked for at once; their answers are told apart by the number of the choice.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -18,6 +18,8 @@ from ..hosting.asking import Ask, Fault, Host, HostError, Piece
 from .endpoint import INTERNAL, Refused
 
 _LOG = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 class Scribe(Protocol):
@@ -43,17 +45,22 @@ async def gather(host: Host, asks: Sequence[Ask], request: Request) -> list[Piec
 
     Raises `Refused`, or `ClientDisconnect` when nobody waits for it any more.
     """
-    collecting = asyncio.create_task(_collected(host, asks))
+    return await while_wanted(_collected(host, asks), request)
+
+
+async def while_wanted(work: Coroutine[Any, Any, Result], request: Request) -> Result:
+    """What `work` gives; `ClientDisconnect` when nobody waits for it any more, which ends it."""
+    working = asyncio.create_task(work)
     leaving = asyncio.create_task(_left(request))
     try:
-        await asyncio.wait({collecting, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not collecting.done():
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
             raise ClientDisconnect
-        return collecting.result()
+        return working.result()
     finally:
-        for task in (collecting, leaving):
+        for task in (working, leaving):
             task.cancel()
-        await asyncio.gather(collecting, leaving, return_exceptions=True)
+        await asyncio.gather(working, leaving, return_exceptions=True)
 
 
 async def stream(host: Host, asks: Sequence[Ask], request: Request, scribe: Scribe) -> Response:

@@ -11,11 +11,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ....registry.create import base_of, own_name
 from ....registry.create import create as created
-from ....registry.create import own_name
 from ....registry.digests import Digest
 from ....registry.errors import InvalidName, NotInstalled, RegistryError
-from ....registry.events import Listener
 from ....registry.files import Message
 from ....registry.go_templates import is_go
 from ....registry.modelfile import Modelfile, translate_parameters
@@ -35,10 +34,11 @@ from ..endpoint import Refused, Server, invalid
 from . import describing
 from .answering import about
 from .known import forget
+from .quantizing import mixture_of, quantized
 from .results import ListedModels, LoadedModel, LoadedModels, ModelDetails, Version
 from .types import CopyBody, CreateBody, NamedBody, PullBody, ShowBody
 from .wording import moment, sentence
-from .working import worked
+from .working import Telling, worked
 
 _NEVER = datetime(2318, 1, 1, tzinfo=UTC)  # what Ollama says of a model that stays: clients want a date
 _REQUEST = Path("request")  # what errors of a recipe name as its file
@@ -46,31 +46,34 @@ _REQUEST = Path("request")  # what errors of a recipe name as its file
 Result = TypeVar("Result")
 
 
-async def pull(server: Server, body: PullBody, _request: Request) -> Response:
+async def pull(server: Server, body: PullBody, request: Request) -> Response:
     name = _named(body)
     if body.insecure:
         raise invalid("insecure", "insecure is not supported: models come over connections that are checked")
     _not_a_path("model", name)
 
-    def work(listener: Listener) -> None:
-        pulled(name, server.catalogue.settings, listener)
+    def work(telling: Telling) -> None:
+        pulled(name, server.catalogue.settings, telling)
         forget(server.catalogue)
 
-    return await worked(work, streams=body.stream is not False, failure=_why_not_pulled)
+    return await worked(work, request, streams=body.stream is not False, failure=_why_not_pulled)
 
 
-async def create(server: Server, body: CreateBody, _request: Request) -> Response:
+async def create(server: Server, body: CreateBody, request: Request) -> Response:
     name = _named(body)
-    recipe, uploads = _recipe(body), _uploads(body)
+    recipe, uploads, mixture = _recipe(body), _uploads(body), mixture_of(body.quantize)
 
-    def work(listener: Listener) -> None:
+    def work(telling: Telling) -> None:
         settings = server.catalogue.settings
-        base = manifest_of_uploads(name, uploads, settings, listener) if uploads else None
-        created(name, recipe, settings, listener, base=base)
+        base = manifest_of_uploads(name, uploads, settings, telling) if uploads else None
+        if mixture is not None:
+            base = base or base_of(name, recipe, settings, telling)
+            base = quantized(name, base, mixture, settings, telling)
+        created(name, recipe, settings, telling, base=base)
         forget(server.catalogue)
 
     await _with_registry("model", lambda: own_name(name, server.catalogue.settings))
-    return await worked(work, streams=body.stream is not False)
+    return await worked(work, request, streams=body.stream is not False)
 
 
 async def copy(server: Server, body: CopyBody, _request: Request) -> Response:
@@ -213,8 +216,6 @@ def _recipe(body: CreateBody) -> Modelfile:
     """What is asked for, as a Modelfile says it. Raises `Refused`."""
     if body.adapters:
         raise invalid("adapters", "adapters are not supported: merge them into the weights first")
-    if body.quantize:
-        raise invalid("quantize", "quantize is not supported here", "unillm quantize writes a smaller copy")
     if not body.source and not body.files:
         raise invalid("from", "neither 'from' or 'files' was specified")
     if body.source and body.files:

@@ -161,7 +161,9 @@ class CreateMessage(Struct, forbid_unknown_fields=True):
 
 
 class CreateBody(NamedBody, kw_only=True):
-    """`from` names a model; `files` are uploaded blobs, by the names that they shall have."""
+    """`from` names a model; `files` are uploaded blobs, by the names that they shall have. `quantize` is the kind that
+    their weights get: Q8_0, Q4_K_M ...
+    """
 
     stream: bool | None = None
     source: str | None = field(default=None, name="from")
@@ -172,4 +174,4 @@ class CreateBody(NamedBody, kw_only=True):
     parameters: dict[str, Any] | None = None
     messages: list[CreateMessage] | None = None
     adapters: Unused = None
-    quantize: Unused = None
+    quantize: str | None = None

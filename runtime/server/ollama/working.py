@@ -15,20 +15,22 @@ from time import monotonic
 from typing import TypeAlias
 
 from msgspec import UNSET
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from ....registry.events import Event, Listener, Notice, Planned, Progress, Shelved, SourceChosen, Verifying
+from ....registry.events import Event, Notice, Planned, Progress, Shelved, SourceChosen, Verifying
 from ...hosting.asking import Fault
 from ...hosting.faults import fault_of
 from ..app import json_response
 from ..endpoint import Refused
+from ..streaming import while_wanted
 from .results import Status
 from .wording import NDJSON, line, sentence
 
 _LOG = logging.getLogger(__name__)
 _EVERY = 0.06  # seconds between two lines on the same file
 
-Work: TypeAlias = Callable[[Listener], object]
+Work: TypeAlias = Callable[["Telling"], object]
 
 
 class Abandoned(Exception):
@@ -51,7 +53,7 @@ class Telling:
             case Planned(plan):
                 self._digests |= {one.name: str(one.digest) for one in plan.files}
             case Progress(file, done, total):
-                self._progress(file, done, total)
+                self._fetched(file, done, total)
             case Verifying():
                 self.tell(Status(status="verifying sha256 digest"))
             case Shelved():
@@ -61,27 +63,38 @@ class Telling:
             case SourceChosen():
                 self.tell(Status(status="pulling manifest"))
 
-    def _progress(self, file: str, done: int, total: int | None) -> None:
+    def progress(self, status: str, digest: str | None, done: int, total: int | None) -> None:
+        """How far something is, unless that was told just now. Raises `Abandoned`."""
+        if self.left.is_set():
+            raise Abandoned
         now = monotonic()
-        if done != total and now - self._told.get(file, float("-inf")) < _EVERY:
+        if done != total and now - self._told.get(status, float("-inf")) < _EVERY:
             return
-        self._told[file] = now
-        digest = self._digests.get(file)
-        short = file if digest is None else digest.partition(":")[2][:12]
+        self._told[status] = now
         self.tell(
             Status(
-                status=f"pulling {short}",
+                status=status,
                 digest=UNSET if digest is None else digest,
                 total=UNSET if total is None else total,
                 completed=done,
             )
         )
 
+    def _fetched(self, file: str, done: int, total: int | None) -> None:
+        digest = self._digests.get(file)
+        short = file if digest is None else digest.partition(":")[2][:12]
+        self.progress(f"pulling {short}", digest, done, total)
 
-async def worked(work: Work, *, streams: bool, failure: Callable[[Fault], str] = sentence) -> Response:
-    """What `work` tells while it is done, or its end alone. `failure` words what went wrong in the stream."""
+
+async def worked(
+    work: Work, request: Request, *, streams: bool, failure: Callable[[Fault], str] = sentence
+) -> Response:
+    """What `work` tells while it is done, or its end alone. `failure` words what went wrong in the stream.
+
+    Raises `Refused`, and `ClientDisconnect` when nobody waits for the end any more.
+    """
     if not streams:
-        return await _at_once(work)
+        return json_response(await while_wanted(_ended(work), request))
 
     async def body() -> AsyncIterator[bytes]:
         async with aclosing(_lines(work)) as told:
@@ -91,14 +104,14 @@ async def worked(work: Work, *, streams: bool, failure: Callable[[Fault], str] =
     return StreamingResponse(body(), media_type=NDJSON)
 
 
-async def _at_once(work: Work) -> Response:
+async def _ended(work: Work) -> Status | None:
     last: Status | None = None
     async with aclosing(_lines(work)) as told:
         async for one in told:
             if isinstance(one, Fault):
                 raise Refused(one)
             last = one
-    return json_response(last)
+    return last
 
 
 async def _lines(work: Work) -> AsyncGenerator[Status | Fault, None]:

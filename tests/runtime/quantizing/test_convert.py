@@ -21,6 +21,7 @@ from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.zoo import PLACE
+from unillm.tests.support.talking import talking_model
 
 TEXTS = ["the quick brown fox jumps over the lazy dog " * 3, "pack my box with five dozen liquor jugs", "12 345 !?"]
 
@@ -106,6 +107,12 @@ def test_a_rule_for_words_that_has_no_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotWritable, match="cut text into words"):
         written(files, "q8_0", tmp_path)
     assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_a_tokenizer_that_merges_nothing_is_refused(tmp_path: Path) -> None:
+    talking_model(tmp_path)
+    with pytest.raises(NotWritable, match="merges nothing"):
+        written(zoo.files_in(tmp_path, "model.safetensors"), "q8_0", tmp_path)
 
 
 def test_windows_that_the_format_cannot_say_are_refused(tmp_path: Path) -> None:

@@ -1,12 +1,17 @@
 """The shelf over HTTP: what is installed, loaded, copied, made and sent, as Ollama's clients expect it."""
 
+import json
+import socket
 from hashlib import sha256
 
 import httpx
 import ollama
 import pytest
 
+from unillm.tests.support.hosts import until
 from unillm.tests.support.serving import Serving
+
+SAID = [{"role": "user", "content": "Hi"}]
 
 
 def test_it_says_that_it_runs(server: Serving) -> None:  # A40
@@ -92,6 +97,42 @@ def test_a_model_is_made_of_files_that_were_sent(client: ollama.Client, server: 
     client.delete("sent")
 
 
+@pytest.mark.parametrize(("asked", "label"), [("Q4_K", "Q4_K_M"), pytest.param("q8_0", "Q8_0", marks=pytest.mark.slow)])
+def test_a_model_is_made_in_fewer_bits(client: ollama.Client, merging: str, asked: str, label: str) -> None:  # A34
+    made = client.create("smaller", from_=merging, system="Arr", quantize=asked, stream=True)
+    told = [one.status for one in made]
+    assert told[0] == f"quantizing F32 model to {label}"
+    assert [str(one).partition(" sha256:")[0] for one in told[-3:]] == [
+        "creating new layer",
+        "writing manifest",
+        "success",
+    ]
+    shown = client.show("smaller")
+    assert shown.details
+    assert (shown.details.format, shown.details.quantization_level) == ("gguf", label)
+    assert 'SYSTEM """Arr"""' in (shown.modelfile or "")
+    assert client.chat("smaller", SAID, options={"num_predict": 4}, keep_alive=0).eval_count == 4
+    with pytest.raises(ollama.ResponseError, match="quantised already"):
+        client.create("again", from_="smaller", quantize="q4_0")
+    client.delete("smaller")
+
+
+def test_a_client_that_leaves_ends_what_is_made_for_it(server: Serving, merging: str) -> None:
+    for streamed in (True, False):
+        asked = {"model": "left", "from": merging, "quantize": "q8_0", "stream": streamed}
+        with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port)) as line:
+            body = json.dumps(asked).encode()
+            head = f"POST /api/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+            line.sendall(head.encode() + body)
+            until(lambda: _being_made(server) == 1, 30)
+        until(lambda: _being_made(server) == 0, 30)
+    assert "left:latest" not in {one["name"] for one in server.get("/api/tags").json()["models"]}
+
+
+def _being_made(server: Serving) -> int:
+    return len(list((server.log.parent / "partial").glob("making-*")))
+
+
 def test_a_file_with_another_checksum_is_refused(server: Serving) -> None:
     wrong, right = f"sha256:{'0' * 64}", f"sha256:{sha256(b'x').hexdigest()}"
     answer = httpx.post(f"{server.url}/api/blobs/{wrong}", content=b"x")
@@ -106,7 +147,11 @@ def test_a_file_with_another_checksum_is_refused(server: Serving) -> None:
     [
         ({}, "neither 'from' or 'files' was specified"),
         ({"from": "/etc"}, "from is a path; it must be a model's name"),
-        ({"from": "tiny", "quantize": "q4_0"}, "quantize is not supported here"),
+        (
+            {"from": "tiny", "quantize": "q9"},
+            "unsupported quantization type 'q9': quantize must be one of F16, BF16, Q4_0",
+        ),
+        ({"from": "/etc", "quantize": "q8_0"}, "from is a path; it must be a model's name"),
         ({"from": "tiny", "parameters": {"temperature": -1}}, "temperature"),
         ({"from": "tiny", "parameters": {"warmth": 1}}, "'warmth' is not a parameter"),
         ({"from": "tiny", "template": "{% if"}, "template"),

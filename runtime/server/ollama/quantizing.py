@@ -1,0 +1,53 @@
+"""`quantize` of /api/create: what the model is made from, in fewer bits, as a file of the store."""
+
+import re
+from dataclasses import replace
+
+from ....registry.create import files_of, own_name
+from ....registry.making import keep, workplace
+from ....registry.manifest import ArchiveOrigin, Manifest
+from ....registry.settings import RegistrySettings
+from ....registry.uploads import manifest_of_uploads
+from ...hosting.quantizing import quantize
+from ...quantizing.mixtures import MIXTURES
+from ..endpoint import invalid
+from .results import Status
+from .working import Telling
+
+_SHORT = {"q4_k": "q4_k_m", "q5_k": "q5_k_m"}  # as Ollama calls them too
+_MARK = "0000000000000000000"  # the digest of what has none yet: Ollama's clients draw a bar for a digest
+
+
+def mixture_of(asked: str | None) -> str | None:
+    """The mixture that is meant; None where none is. Raises `Refused`."""
+    if not asked:
+        return None
+    mixture = _SHORT.get(asked.lower(), asked.lower())
+    if mixture not in MIXTURES:
+        known = ", ".join(name.upper() for name in MIXTURES)
+        raise invalid("quantize", f"unsupported quantization type {asked[:40]!r}: quantize must be one of {known}")
+    return mixture
+
+
+def quantized(name: str, base: Manifest, mixture: str, settings: RegistrySettings, telling: Telling) -> Manifest:
+    """What a model called `name` would be that is `base` in fewer bits. Raises `HostError` and `RegistryError`."""
+    label = mixture.upper()
+    status = f"quantizing {base.details.quantisation or base.format} model to {label}"
+    with workplace(settings) as folder:
+        target = folder / f"{_stem(name, settings)}-{label}.gguf"
+        quantize(
+            files_of(base, settings),
+            mixture,
+            target,
+            lambda done, total: telling.progress(status, _MARK, done, total or None),
+        )
+        digest = keep(target, settings)
+        telling.tell(Status(status=f"creating new layer {digest}"))
+        made = manifest_of_uploads(name, {target.name: digest}, settings, telling)
+    origin = ArchiveOrigin(f"{base.ref} in {label}")
+    return replace(made.with_additions_of(base), origin=origin, reason="it was quantised here", licence=base.licence)
+
+
+def _stem(name: str, settings: RegistrySettings) -> str:
+    """A model's name as a file may be called."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(own_name(name, settings)))
