@@ -1,6 +1,6 @@
 PYTHON ?= python3
 
-.PHONY: setup check check-all soak docs format
+.PHONY: setup check check-all soak gpu-check docs format
 
 setup:  ## an editable install with every development tool, and the link type checkers read
 	$(PYTHON) -m pip install -e '.[dev]'
@@ -19,6 +19,10 @@ check-all: check  ## the same, with the slow matrices
 
 soak:  ## ten minutes of a server whose clients vanish
 	$(PYTHON) -m pytest -s -m soak
+
+gpu-check:  ## kernels against plain torch on the GPU here, and its speeds; needs only torch, triton and numpy
+	mkdir -p .types && ln -sfn .. .types/unillm
+	PYTHONPATH=.types $(PYTHON) -m unillm.tests.gpu.check
 
 docs:  ## completions and man pages, from the table of commands
 	$(PYTHON) -m unillm.unillm_cli.reference
