@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from . import sequence
 from .errors import InvalidParameter, PromptTooLong
+from .grammar.calls import prepare
 from .grammar.compiler import Grammars
 from .params import SamplingParams
 from .prompts import Prompt, Prompts, as_list, checked, encode
@@ -48,7 +49,10 @@ class Intake:
 
     def held(self, prompt: list[int], params: SamplingParams, tools: Tools) -> tuple[SamplingParams, Hearing | None]:
         """What answers to a conversation are held to, and how they are read."""
-        return self.prompting.held(prompt, params, tools), self.prompting.hears(prompt, tools)
+        params = self.prompting.held(prompt, params, tools)
+        if tools.must and params.form is not None:
+            prepare(self.grammars, params.form, tools)
+        return params, self.prompting.hears(prompt, tools)
 
     def requests(
         self,

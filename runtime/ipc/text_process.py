@@ -17,6 +17,7 @@ from msgspec import structs
 
 from ...registry.files import ModelFiles
 from ..errors import InvalidParameter, PromptTooLong
+from ..grammar.calls import prepare
 from ..grammar.compiler import Grammars
 from ..hosting.asking import Ask, Fault, Piece
 from ..hosting.faults import ENGINE_GONE, fault_of
@@ -178,9 +179,10 @@ class TextProcess:
             ids, gone = read_prompt(prompting, asked.ask)
             hearing = heard(prompting, asked.ask, ids)
             params = fitted(chosen(asked.ask, model.defaults), len(ids), prompting.context)
-            params = prompting.held(ids, params, tools_of(asked.ask))
+            tools = tools_of(asked.ask)
+            params = prompting.held(ids, params, tools)
             if params.form is not None:
-                model.grammars.prepare(params.form)  # what cannot be followed is refused here, before any piece
+                prepare(model.grammars, params.form, tools)  # what cannot be followed is refused here, before any piece
         except Exception as error:  # a door: what is wrong with one prompt is told to who sent it
             fault = _told_of(error)
             self._now(lambda: self._refuse(model, asked.number, fault))

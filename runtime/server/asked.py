@@ -3,6 +3,7 @@
 What is wrong is refused under the name that the client's own dialect has for it.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from .endpoint import Refused, invalid
 from .times import read_seconds
 
 Names = Mapping[str, str]  # of ours, what the dialect calls them
+_PLACE = re.compile(r"\[\d+\]")
 ANY_OBJECT: Mapping[str, Any] = {"type": "object"}  # the schema of whoever asks for JSON without one
 
 
@@ -26,7 +28,7 @@ def naming(names: Names) -> Iterator[None]:
     try:
         yield
     except InvalidParameter as error:
-        name = names.get(error.field, error.field)
+        name = _theirs(error.field, names)
         raise invalid(name, f"{name} is {error.value!r}; it must be {error.allowed}", error.hint) from None
     except Refused as refused:
         raise Refused(_renamed(refused.fault, names), refused.status) from None
@@ -56,11 +58,20 @@ def variables(given: Mapping[str, Any] | None, field: str = "chat_template_kwarg
     return wanted
 
 
+def _theirs(name: str, names: Names) -> str:
+    """What the dialect calls a field. One of a list is known by its name with a number left out: `tools[].name`."""
+    found = _PLACE.search(name)
+    if found is None:
+        return names.get(name, name)
+    of_any = name.replace(found[0], "[]", 1)
+    return names.get(of_any, of_any).replace("[]", found[0], 1)
+
+
 def _renamed(fault: Fault, names: Names) -> Fault:
     name = "prompt" if fault.kind == "too_long" else fault.field
     if name is None:
         return fault
-    theirs, begins = names.get(name, name), f"{name} is "
+    theirs, begins = _theirs(name, names), f"{name} is "
     rest = fault.message.removeprefix(begins)
     message = fault.message if rest == fault.message else f"{theirs} is {rest}"
     return msgspec.structs.replace(fault, field=theirs, message=message)

@@ -12,7 +12,13 @@ from .results import Reason, Text, Thinking, ToolUse, Usage
 from .tools import in_history, offered, tool_use
 from .types import Conversation, CountBody, MessagesBody
 
-NAMES = {"prompt": "messages", "stop": "stop_sequences", "schema": "output_config.format.schema", "grammar": "tools"}
+NAMES = {
+    "prompt": "messages",
+    "stop": "stop_sequences",
+    "schema": "output_config.format.schema",
+    "grammar": "tools",
+    "tools[].function.parameters": "tools[].input_schema",
+}
 ERRORS: Mapping[str, str] = {
     "invalid": "invalid_request_error",
     "too_long": "invalid_request_error",

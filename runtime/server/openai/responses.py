@@ -43,7 +43,11 @@ def names(body: ResponseBody) -> Names:
     """What the fields are called here."""
     formed = body.text is not None and body.text.format is not None
     called = {} if body.tools is None or body.grammar is not None else {"grammar": "tools"}
-    usual = {"prompt": "input", "max_tokens": "max_output_tokens"}
+    usual = {
+        "prompt": "input",
+        "max_tokens": "max_output_tokens",
+        "tools[].function.parameters": "tools[].parameters",
+    }
     return {**usual, **({"schema": FORMAT} if formed else {}), **called}
 
 

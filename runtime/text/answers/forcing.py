@@ -5,7 +5,7 @@ It is text in the language of Lark, as the engine's grammars are.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ...errors import InvalidParameter
@@ -97,9 +97,16 @@ class _Lark:
 def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters as an object that has no others: who calls a function with more than it takes fails."""
     found = {"type": "object", **schema}
+    properties = {key: _ANY.get(one, one) if isinstance(one, bool) else one for key, one in _properties(schema)}
+    found |= {"properties": properties} if properties else {}
     return found if _OPEN & found.keys() else {**found, **_NO_OTHERS}
 
 
+def _properties(schema: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    return (schema.get("properties") or {}).items()
+
+
+_ANY: Final[Mapping[bool, Mapping[str, Any]]] = {True: {}, False: {"not": {}}}  # as objects, which may be asked
 _NO_OTHERS: Final = {"additionalProperties": False}
 _OPEN: Final = frozenset(  # properties may be told of there, too
     ("additionalProperties", "patternProperties", "$ref", "anyOf", "oneOf", "allOf")

@@ -45,11 +45,11 @@ class Tools:
         """Raise `InvalidParameter` for what no template could write down."""
         if len(self.every) > MOST:
             raise InvalidParameter("tools", f"{len(self.every)} tools", f"at most {MOST}")
-        for tool in self.every:
+        for place, tool in enumerate(self.every):
             if not _is_tool(tool):
                 raise InvalidParameter("tools", tool, "tools with a function, which has a name and parameters")
-            if (function(tool).get("parameters") or {}).get("type", "object") != "object":
-                raise InvalidParameter("tools", tool, "tools whose parameters are an object")
+            if (wrong := _wrong(function(tool).get("parameters") or {})) is not None:
+                raise InvalidParameter(f"tools[{place}].function.parameters", wrong[0], wrong[1])
             if name(tool) in (NONE, AUTO, REQUIRED):
                 raise InvalidParameter(
                     "tools", name(tool), f"tools with other names: of {name(tool)} tool_choice knows"
@@ -69,6 +69,20 @@ def function(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def name(tool: Mapping[str, Any]) -> str:
     return str(function(tool).get("name", ""))
+
+
+def _wrong(schema: Mapping[str, Any]) -> tuple[object, str] | None:
+    """What is plainly wrong with the schema of an object, and what should be there."""
+    kind, properties, required = (schema.get(key) for key in ("type", "properties", "required"))
+    if kind not in (None, "object"):
+        return kind, "the schema of an object: its type is not that"
+    if not isinstance(properties, Mapping | None):
+        return properties, "a JSON schema: its properties are no object"
+    if properties and not all(isinstance(one, Mapping | bool) for one in properties.values()):
+        return [*properties], "a JSON schema: a property of it is no schema"
+    if required is not None and not (isinstance(required, list) and all(isinstance(one, str) for one in required)):
+        return required, "a JSON schema: required is no list of names"
+    return None
 
 
 def _is_tool(tool: object) -> bool:

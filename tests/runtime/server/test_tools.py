@@ -230,3 +230,79 @@ def test_a_model_whose_template_knows_no_tools_is_offered_none(tmp_path: Path) -
         assert engine.chat([USER], SamplingParams(max_tokens=2), tools=TOOLS, tool_choice="none").tool_calls == ()
         with pytest.raises(InvalidParameter):
             engine.chat([USER], tools=[{"type": "function"}])
+
+
+NAMED = {"type": "function", "function": {"name": "weather"}}
+BAD: dict[str, Any] = {"name": "bad", "parameters": {"properties": {"place": {"type": "nonsense"}}}}
+
+
+def refused(server: Serving, path: str, body: dict[str, Any]) -> str:
+    answer = server.post(path, **{"model": server.model, **body})
+    assert answer.status_code == 400, answer.text
+    return answer.text
+
+
+def test_a_tool_that_no_call_can_be_held_to_is_named_in_the_words_of_who_asks(calling: Serving) -> None:
+    tools = [*TOOLS, {"type": "function", "function": BAD}]
+    flat = [{"type": "function", "name": one["function"]["name"], **one["function"]} for one in tools]
+    theirs = [{"name": one["function"]["name"], "input_schema": one["function"]["parameters"]} for one in tools]
+    chat: dict[str, Any] = {"messages": [USER], "tools": tools, "tool_choice": "required"}
+    error = json.loads(refused(calling, "/v1/chat/completions", chat))["error"]
+    assert error["param"] == "tools[2].function.parameters"
+    assert error["message"].startswith("tools[2].function.parameters is ")
+    assert "nonsense" in error["message"]
+    assert "grammar" not in error["message"]
+    asked = {"input": "Hi", "tools": flat, "tool_choice": "required"}
+    assert json.loads(refused(calling, "/v1/responses", asked))["error"]["param"] == "tools[2].parameters"
+    asked = {"messages": [USER], "max_tokens": 9, "tools": theirs, "tool_choice": {"type": "any"}}
+    assert "tools[2].input_schema is " in refused(calling, "/v1/messages", asked)
+    shapes = [({"type": "string"}, "of an object"), ({"properties": 5}, "no object"), ({"required": "x"}, "names")]
+    for schema, why in shapes:
+        tools[2] = {"type": "function", "function": {"name": "bad", "parameters": schema}}
+        assert why in refused(calling, "/v1/chat/completions", chat)
+
+
+def test_a_tool_that_need_not_be_called_may_have_any_schema_in_it(calling: Serving, openai: Any) -> None:
+    tools = [*TOOLS, {"type": "function", "function": BAD}]
+    asked = {"model": calling.model, "messages": [USER], "tools": tools, "temperature": 0, "max_tokens": 400}
+    (choice,) = openai.chat.completions.create(**asked, tool_choice=NAMED).choices
+    assert [call.function.name for call in choice.message.tool_calls] == ["weather"]
+
+
+@pytest.mark.parametrize("most", range(1, 40, 6))
+def test_a_forced_call_that_is_cut_is_no_text(calling: Serving, most: int, openai: Any, anthropic: Any) -> None:
+    asked = {"model": calling.model, "messages": [USER], "tools": TOOLS, "tool_choice": NAMED, "temperature": 0}
+    whole = openai.chat.completions.create(**asked, max_tokens=400).choices[0].message.tool_calls[0].function.arguments
+    (choice,) = openai.chat.completions.create(**asked, max_tokens=most).choices
+    assert (choice.finish_reason, choice.message.content or "") == ("length", "")
+    told = [(call.function.name, call.function.arguments) for call in choice.message.tool_calls or ()]
+    assert len(told) <= 1
+    assert all(name == "weather" and whole.replace(" ", "").startswith(part.replace(" ", "")) for name, part in told)
+    chunks = openai.chat.completions.create(**asked, max_tokens=most, stream=True)
+    deltas = [chunk.choices[0] for chunk in chunks]
+    streamed = [call.function for delta in deltas for call in delta.delta.tool_calls or ()]
+    assert [(one.name, one.arguments) for one in streamed] == told
+    assert deltas[-1].finish_reason == "length"
+    response = openai.responses.create(
+        model=calling.model,
+        input="Hi",
+        tools=[{"type": "function", **FUNCTION}],
+        tool_choice="required",
+        max_output_tokens=most,
+        temperature=0,
+    )
+    assert response.status == "incomplete"
+    assert response.output_text == ""
+    message = anthropic.messages.create(
+        model=calling.model,
+        max_tokens=most,
+        messages=[USER],
+        tools=[{"name": "weather", "input_schema": PARAMETERS}],
+        tool_choice={"type": "any"},
+        extra_body={"temperature": 0},
+    )
+    assert message.stop_reason == "max_tokens"
+    assert [block.text for block in message.content if block.type == "text"] in ([], [""])
+    assert all(
+        is_weather({"days": 1, "place": "Rome", **block.input}) for block in message.content if block.type == "tool_use"
+    )
