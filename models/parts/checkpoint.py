@@ -6,6 +6,7 @@ without memory keeps the load going, so that `finish` lists everything at once.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Final, TypeAlias
 
 import torch
@@ -100,9 +101,14 @@ class Checkpoint:
         return vector.to(dtype) if isinstance(vector, Tensor) else vector.dequantize(dtype)
 
     def numbers(self, *shape: int) -> Tensor:
-        """A small tensor of any shape, in fp32 whatever it is stored as."""
-        stored = self.as_stored().matrix(shape)
-        return stored.float() if isinstance(stored, Tensor) else stored.dequantize(torch.float32)
+        """A small tensor of any shape, in fp32 whatever it is stored as. Tools that rewrite a GGUF leave out dimensions
+        of 1 at the front.
+        """
+        there = len(self.loader.load_tensor(self.name).shape) if self.in_gguf and self.exists() else len(shape)
+        left_out = max(0, len(shape) - there)
+        stored = self.as_stored().matrix(shape[left_out:] if set(shape[:left_out]) == {1} else shape)
+        found = stored.float() if isinstance(stored, Tensor) else stored.dequantize(torch.float32)
+        return found.reshape(shape) if left_out and found.numel() == prod(shape) else found
 
     def finish(self, ignored: Callable[[str], bool]) -> None:
         """Raise `WeightsError` unless all that was asked for was there, and nothing but that and `ignored` names."""

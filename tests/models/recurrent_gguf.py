@@ -20,7 +20,8 @@ Keys: TypeAlias = dict[str, Any]
 Rewrite: TypeAlias = Callable[[str, Numbers, Any], Iterator[tuple[str, Numbers]]]
 
 
-def write(row: zoo.Row, folder: Path) -> ModelFiles:
+def write(row: zoo.Row, folder: Path, *, rewritten: bool = False) -> ModelFiles:
+    """`rewritten`: by a tool that leaves out dimensions of 1 at the front, as llama.cpp's own quantiser does."""
     model = zoo.reference(row)
     config = model.config
     arch, keys, rewrite = FAMILIES[row.family]
@@ -33,7 +34,8 @@ def write(row: zoo.Row, folder: Path) -> ModelFiles:
     biases = ((name, buffer) for name, buffer in model.named_buffers() if name.endswith("expert_bias"))
     for name, parameter in (*model.named_parameters(), *biases):
         for renamed, numbers in rewrite(name, parameter.detach().numpy(), config):
-            writer.add_tensor(_name(names, renamed), np.ascontiguousarray(numbers))
+            front = next(place for place, size in enumerate((*numbers.shape, 2)) if size > 1) if rewritten else 0
+            writer.add_tensor(_name(names, renamed), np.ascontiguousarray(numbers.reshape(numbers.shape[front:])))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -35,6 +35,17 @@ def test_a_gguf_gives_the_logits_of_the_reference(row: zoo.Row, tmp_path: Path) 
     assert distance(Pages(model).whole(zoo.prompt(row)), wanted) <= zoo.TOLERANCE
 
 
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_one_group_may_have_lost_its_dimension(rewritten: bool, tmp_path: Path) -> None:
+    row = zoo.BY_NAME["mamba2"]
+    row = replace(row, name="mamba2-one-group", settings={**row.settings, "n_groups": 1})
+    model = load_model(write(row, tmp_path, rewritten=rewritten), PLACE)
+    assert (
+        distance(Pages(model).whole(zoo.prompt(row)), zoo.expected(zoo.reference(row), zoo.prompt(row)))
+        <= zoo.TOLERANCE
+    )
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_llama_cpp_agrees_about_the_file(row: zoo.Row, tmp_path: Path) -> None:
