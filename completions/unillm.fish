@@ -331,6 +331,7 @@ complete -c unillm -n '__fish_seen_subcommand_from bench' -l prompt-tokens -r -d
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l answer-tokens -r -d 'The length of the answers that are made.'
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l batch -r -d 'How many requests run at once in the batch test.'
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l runs -r -d 'How many runs of each test count.'
+complete -c unillm -n '__fish_seen_subcommand_from bench' -l throughput -r -d 'Only this: 256 random requests at once, with random weights of that shape: qwen3-0.6b.'
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l context -r -d 'The longest prompt and answer together.'
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l device -x -a 'auto cpu cuda mps' -d 'Where it runs: auto, cpu, cuda, cuda:1 or mps.'
 complete -c unillm -n '__fish_seen_subcommand_from bench' -l dtype -x -a 'auto float32 float16 bfloat16' -d 'What it computes in.'

@@ -37,7 +37,11 @@ def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -
     scheduler, runner, room = _over(model, options, memory)
     if draft is None:
         device = late_device(model.place.device) if options.overlap and not options.faults else None
-        decodes = Decodes(runner, CudaRecorder(), options.sequences) if device is not None and options.graphs else None
+        decodes = (
+            Decodes(runner, CudaRecorder(runner.device), options.sequences)
+            if device is not None and options.graphs
+            else None
+        )
         flights = None if device is None else Flights(device, runner, scheduler, decodes)
         return Wheel(scheduler, runner, NgramProposer() if options.draft == "ngram" else None, flights), room.context
     follows = replace(options, context=min(room.context, draft.config.context))

@@ -184,8 +184,11 @@ class Wheel:
     def _land(self, flights: Flights) -> list[Outcome]:
         """Read the step that was started first."""
         flight, results = flights.land()
-        self._timed(flight.chunks, perf_counter() - max(flight.began, self._landed))
+        seconds = perf_counter() - max(flight.began, self._landed)
         self._landed = perf_counter()
+        self._timed(flight.chunks, seconds)
+        if self.speculator is not None and all(chunk.count == 1 for chunk in flight.chunks):
+            self.speculator.timed_late(len(flight.chunks), seconds)
         outcomes = []
         for chunk, lease, result in zip(flight.chunks, flight.leases, results, strict=True):
             sequence = chunk.sequence

@@ -55,19 +55,21 @@ class Recorder(Protocol):
 class CudaRecorder:
     """CUDA graphs, which share one pool of memory: none needs what another left but in tensors that stay."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._last: torch.cuda.CUDAGraph | None = None
 
     def record(self, work: Callable[[], None]) -> Graph:
         graph = torch.cuda.CUDAGraph()
         pool = None if self._last is None else self._last.pool()
-        try:
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                work()
-        except RuntimeError as error:
-            raise NotRecordable(str(error)) from error
+        with torch.cuda.device(self._device):
+            try:
+                with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                    work()
+            except RuntimeError as error:
+                raise NotRecordable(str(error)) from error
+            graph.replay()  # recording does nothing
         self._last = graph
-        graph.replay()  # recording does nothing
         return graph
 
 

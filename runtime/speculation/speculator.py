@@ -49,6 +49,11 @@ class Speculator:
         if len(chunks) <= FEW and all(_is_decode(chunk) for chunk in chunks):
             self._costs.note(sum(chunk.count for chunk in chunks), seconds)
 
+    def timed_late(self, sequences: int, seconds: float) -> None:
+        """A step that brought so many sequences a token took `seconds` of a row of such."""
+        if sequences <= FEW:
+            self._costs.note(sequences, seconds)
+
     @property
     def failure(self) -> str | None:
         """What ended the guessing, in words."""

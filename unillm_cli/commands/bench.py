@@ -16,6 +16,7 @@ from ..session import Session
 from ..settings import Settings
 
 if TYPE_CHECKING:
+    from ...runtime.bench.throughput import Crowd
     from ...runtime.options import EngineOptions
 
 
@@ -73,8 +74,8 @@ def _measure_throughput(session: Session, shape: str, settings: Settings) -> Non
     started = perf_counter()
     with dummy_engine(shape, _throughput_options(settings)) as engine:
         opened = Opened(engine, engine.name, perf_counter() - started)
-        figures = measure_throughput(engine, Crowd())
-        _show(session, opened, Workload(), figures)
+        crowd = Crowd()
+        _show(session, opened, crowd, measure_throughput(engine, crowd))
 
 
 def _throughput_options(settings: Settings) -> "EngineOptions":
@@ -91,7 +92,7 @@ def _tell(session: Session, test: str, done: int, runs: int) -> None:
     session.output.say(f"{test}: {done} of {runs} runs" if done else f"{test}: warming up")
 
 
-def _show(session: Session, opened: Opened, work: Workload, figures: list[Figure]) -> None:
+def _show(session: Session, opened: Opened, work: "Workload | Crowd", figures: list[Figure]) -> None:
     if session.json:
         session.output.data(_as_data(opened, work, figures))
         return
@@ -113,7 +114,7 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _as_data(opened: Opened, work: Workload, figures: list[Figure]) -> dict[str, object]:
+def _as_data(opened: Opened, work: "Workload | Crowd", figures: list[Figure]) -> dict[str, object]:
     return {
         "model": opened.name,
         "load_seconds": opened.load_seconds,

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from unillm.runtime.bench import throughput
+from unillm.runtime.bench.throughput import Crowd
 from unillm.tests.unillm_cli.doors import run
 from unillm.tests.unillm_cli.fakes import FakeEngine
 
@@ -67,3 +69,16 @@ def test_a_context_too_short_for_the_work_is_said_before_anything_is_loaded(engi
     ran = run("bench", "--context", "100")
     assert (ran.code, engine.settings) == (2, None)
     assert "513 tokens" in ran.err
+
+
+def test_throughput_is_of_random_weights_and_needs_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "Crowd", lambda: Crowd(requests=2, least=2, most=4))
+    data = json.loads(run("bench", "--throughput", "qwen3-tiny", "--device", "cpu", "--json").out)
+    assert [one["name"] for one in data["figures"]] == ["throughput", "steps"]
+    assert (data["model"], data["workload"]["requests"]) == ("random weights of qwen3-tiny", 2)
+
+
+def test_a_shape_that_is_not_known_is_refused_with_those_that_are() -> None:
+    result = run("bench", "--throughput", "qwen9")
+    assert result.code == 2
+    assert "qwen3-0.6b" in result.err
