@@ -85,8 +85,7 @@ async def _decoded(server: Server, model: str, several: Sequence[Sequence[int]])
 
 
 async def _known(server: Server) -> Models:
-    entries = await asyncio.to_thread(server.catalogue.entries)
-    return models(entries, await server.host.residents())
+    return await asyncio.to_thread(models, server.catalogue, await server.host.residents())
 
 
 ENDPOINTS = (

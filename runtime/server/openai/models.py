@@ -1,20 +1,29 @@
 """/v1/models: what is installed, and what is loaded from elsewhere."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
+from ....registry.errors import RegistryError
+from ....registry.files import ModelFiles
+from ....registry.manifest import Manifest
 from ....registry.shelf import Entry
 from ...hosting.asking import Fault, Resident
+from ...text.abilities import Abilities
+from ...text.template_files import stored_templates
+from ..catalogue import Catalogue
 from ..endpoint import Refused
 from .results import Model, Models
 
 OWNER = "unillm"
+_KNOWN = 256  # templates: models of a family share theirs
 
 
-def models(entries: Iterable[Entry], residents: Iterable[Resident]) -> Models:
+def models(catalogue: Catalogue, residents: Iterable[Resident]) -> Models:
     """The newest first; broken ones are not there to be used. What is loaded is listed even where no shelf has it."""
-    found = {entry.name: _model(entry) for entry in entries if entry.broken is None}
+    found = {one.name: _model(one, one.manifest) for one in catalogue.entries() if one.manifest is not None}
     for resident in residents:
-        found.setdefault(resident.name, Model(id=resident.name, created=0, owned_by=OWNER))
+        if resident.name not in found:
+            found[resident.name] = _elsewhere(catalogue, resident.name)
     return Models(data=sorted(found.values(), key=lambda model: (-model.created, model.id)))
 
 
@@ -28,9 +37,35 @@ def named(known: Models, name: str) -> Model:
     )
 
 
-def _model(entry: Entry) -> Model:
+def _model(entry: Entry, manifest: Manifest) -> Model:
     name, _, rest = entry.name.rpartition("/")
-    return Model(id=entry.name, created=_changed(entry), owned_by=name.split("/")[-1] if name and rest else OWNER)
+    owner = name.split("/")[-1] if name and rest else OWNER
+    template = manifest.template or manifest.details.chat_template
+    known = _template(entry.files()) if template is None else template
+    return Model(id=entry.name, created=_changed(entry), owned_by=owner, capabilities=list(_capabilities(known)))
+
+
+def _elsewhere(catalogue: Catalogue, name: str) -> Model:
+    try:
+        template = _template(catalogue.files(name))
+    except RegistryError:  # removed meanwhile: it is loaded all the same
+        template = None
+    return Model(id=name, created=0, owned_by=OWNER, capabilities=list(_capabilities(template)))
+
+
+def _template(files: ModelFiles) -> str | None:
+    try:
+        return stored_templates(files).get("default")
+    except (RegistryError, OSError):
+        return None
+
+
+@lru_cache(_KNOWN)
+def _capabilities(template: str | None) -> tuple[str, ...]:
+    """As Ollama words them; and whether it can hold a conversation, which takes a template."""
+    if template is None:
+        return ("completion",)
+    return ("completion", "chat", *Abilities.shown_by({"default": template}, "a model").names)
 
 
 def _changed(entry: Entry) -> int:

@@ -121,10 +121,13 @@ class TextCompletion(Struct, kw_only=True):
 
 
 class Model(Struct, kw_only=True):
+    """`capabilities` are ours: completion, chat (it has a chat template), tools, thinking."""
+
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: str
+    capabilities: list[str]
 
 
 class Models(Struct, kw_only=True):

@@ -3,6 +3,7 @@
 import json
 import socket
 from hashlib import sha256
+from pathlib import Path
 
 import httpx
 import ollama
@@ -10,6 +11,7 @@ import pytest
 
 from unillm.tests.support.hosts import until
 from unillm.tests.support.serving import Serving
+from unillm.tests.support.talking import talking_model
 
 SAID = [{"role": "user", "content": "Hi"}]
 
@@ -42,6 +44,20 @@ def test_both_lists_of_models_have_the_same_names(server: Serving, shelved: str)
     names = {one["name"] for one in server.get("/api/tags").json()["models"]}
     assert names == {one["id"] for one in server.get("/v1/models").json()["data"]}
     assert f"{shelved}:latest" in names
+
+
+def test_both_dialects_tell_whether_a_model_can_converse(server: Serving, shelved: str, tmp_path: Path) -> None:
+    base = talking_model(tmp_path / "base", template="")
+    files = {}
+    for path in base.iterdir():
+        files[path.name] = f"sha256:{sha256(path.read_bytes()).hexdigest()}"
+        httpx.post(f"{server.url}/api/blobs/{files[path.name]}", content=path.read_bytes())
+    httpx.post(f"{server.url}/api/create", json={"model": "base", "files": files}).raise_for_status()
+    listed = {one["id"]: one["capabilities"] for one in server.get("/v1/models").json()["data"]}
+    assert listed["base:latest"] == ["completion"]
+    assert listed[f"{shelved}:latest"] == listed[server.model] == ["completion", "chat"]
+    assert server.post("/api/show", model="base").json()["template"] == ""
+    httpx.request("DELETE", f"{server.url}/api/delete", json={"model": "base"})
 
 
 def test_a_model_is_loaded_listed_and_let_go(client: ollama.Client, shelved: str) -> None:  # A4, A37
