@@ -17,6 +17,7 @@ WIDEST: Final = 1 << 20  # hidden and intermediate sizes, heads times head_dim
 MOST_TOKENS: Final = 1 << 24  # a vocabulary
 LONGEST: Final = 1 << 31  # a context
 MOST_LAYERS: Final = 1024
+TEXT: Final = "text_config"  # the section of a text model that is a part of another
 
 Default: TypeAlias = int | float | bool | str | None
 
@@ -176,7 +177,7 @@ def refuse_quantized(keys: Keys) -> None:
 
 def of_text(keys: Mapping[str, Any]) -> Mapping[str, Any]:
     """The keys of the text model, where a file's config is of one for images too."""
-    inner = keys.get("text_config")
+    inner = keys.get(TEXT)
     return {**keys, **inner} if isinstance(inner, Mapping) else keys
 
 

@@ -1,4 +1,4 @@
-"""compressed-tensors, as LLM Compressor writes it: packed words, bytes, 8-bit floats or MXFP4, told by the tensors.
+"""compressed-tensors, as LLM Compressor writes it: packed words, bytes, floats of 8 and 4 bits, told by the tensors.
 
 weight_packed [out, words] int32    whole numbers of a row, as many as fit in a word, counted from half their range
 weight_shape  [2]                   rows may end within a word
@@ -6,7 +6,7 @@ weight_scale  [out, groups], weight_zero_point [out * bits / 32, groups] int32, 
 
 weight [out, in] int8               weight_scale [out, groups] or one, weight_zero_point the same, int8
 weight [out, in] float8_e4m3fn      weight_scale as in `float8.py`
-weight_packed [out, in / 2] uint8   weight_scale [out, in / 32] uint8, powers of two
+weight_packed [out, in / 2] uint8   weight_scale [out, in / 32] uint8, powers of two; or as in `nvfp4.py`
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import WeightsError
 from ..quantized import INT8, QuantizedTensor
-from . import mxfp4
+from . import mxfp4, nvfp4
 from .bits import fields
 from .float8 import KINDS as FLOAT8_KINDS
 from .float8 import Float8
@@ -73,6 +73,8 @@ class Compressed:
         "weight_shape",
         "weight_zero_point",
         "weight_g_idx",
+        "weight_global_scale",
+        "input_global_scale",
         "input_scale",
         "input_zero_point",
     )
@@ -82,7 +84,9 @@ class Compressed:
     def read(self, stored: Stored) -> QuantizedTensor:
         if stored.has("weight_packed"):
             packed = stored.matrix("weight_packed", torch.int32, torch.uint8)
-            return _mxfp4(stored, packed) if packed.dtype == torch.uint8 else _words(stored, packed)
+            if packed.dtype != torch.uint8:
+                return _words(stored, packed)
+            return nvfp4.read(stored, packed) if stored.has("weight_global_scale") else _mxfp4(stored, packed)
         weight = stored.matrix("weight", torch.int8, *FLOAT8_KINDS)
         return _bytes(stored, weight) if weight.dtype == torch.int8 else Float8(self.tile).read(stored)
 

@@ -8,7 +8,7 @@ activations stay what they are, and how the cache is kept is for who runs the mo
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final, Protocol
 
-from ..config import WIDEST, Keys
+from ..config import TEXT, WIDEST, Keys, of_text
 from ..quantized import QuantizedTensor
 from .awq import Awq
 from .bits import WIDTHS
@@ -48,11 +48,20 @@ class Known:
 
 
 def read_method(config: Mapping[str, Any]) -> Method | None:
-    """None where config.json speaks of no quantisation. Raises `ConfigError` for what is not read here."""
-    section = Keys(config).section(SECTION)
+    """None where config.json speaks of no quantisation, of the text model neither. Raises `ConfigError` for what is not
+    read here.
+    """
+    section = Keys(config).section(SECTION) or Keys(of_text(config)).section(SECTION)
     if section is None:
         return None
     return _READERS[section.word("quant_method", {name: name for name in _READERS})](section)
+
+
+def without_method(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a model whose weights are as plain as those of any other, once they are read."""
+    told = {key: value for key, value in config.items() if key != SECTION}
+    inner = told.get(TEXT)
+    return {**told, TEXT: without_method(inner)} if isinstance(inner, Mapping) else told
 
 
 def _gptq(keys: Keys) -> Method:
@@ -91,7 +100,8 @@ def _model_optimizer(keys: Keys) -> Method:
 
 
 def _compressed(keys: Keys) -> Method:
-    formats = ("pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "mxfp4-pack-quantized", "dense")
+    floats = ("float-quantized", "naive-quantized", "mxfp4-pack-quantized", "nvfp4-pack-quantized")
+    formats = ("pack-quantized", "int-quantized", *floats, "dense")
     keys.word("format", {name: name for name in (*formats, "mixed-precision")}, "dense")
     groups, tiles = keys.section("config_groups"), set[tuple[int, int]]()
     for name in [] if groups is None else groups.values:

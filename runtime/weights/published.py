@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from ...models.contract import Part, Weight, WeightMetadata
-from ...models.published.methods import PASSED_BY, SECTION, Method
+from ...models.published.methods import PASSED_BY, Method, without_method
 from ...models.published.stored import Stored
 from .sized import SizedLoader
 
@@ -19,8 +19,7 @@ class PublishedWeights:
 
     def __init__(self, inner: SizedLoader, method: Method) -> None:
         self._inner, self._method = inner, method
-        config = {key: value for key, value in inner.metadata.config.items() if key != SECTION}
-        self._metadata = replace(inner.metadata, config=config)
+        self._metadata = replace(inner.metadata, config=without_method(inner.metadata.config))
         self._names: dict[str, list[str]] = _by_matrix(inner.tensor_names(), method)
         self._parts = {part for parts in self._names.values() for part in parts}
 

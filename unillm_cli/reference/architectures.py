@@ -30,13 +30,13 @@ _PACKED: Final = (
     ("AWQ", "4 bits, as AutoAWQ writes them for its gemm; AutoRound's files of this layout too."),
     ("FP8", "Scales of blocks, of rows, or one; as DeepSeek, FBGEMM, Model Optimizer and others write it."),
     ("bitsandbytes", "nf4 and fp4, nested or not, and LLM.int8."),
-    ("compressed-tensors", "Words of 4 and 8 bits, int8, fp8 and MXFP4. Not there: NVFP4 and sparse layouts."),
+    ("compressed-tensors", "Words of 4 and 8 bits, int8, fp8, MXFP4 and NVFP4. Not there: sparse layouts."),
     ("MXFP4", "The experts of gpt-oss."),
 )
 _KEPT: Final = (
     "Matrices in safetensors stay packed. Whole numbers of up to 4 bits, and of 8 bits with zeros in the middle, "
     "become blocks that the CPU kernels take, where these hold the same numbers exactly. All else is unpacked a "
-    "tile at a time in every step, which is slower: FP8, nf4, fp4, inputs in another order, scales that half "
+    "tile at a time in every step, which is slower: FP8, NVFP4, nf4, fp4, inputs in another order, scales that half "
     "precision does not hold. What a file says of activations and of the cache is passed by. Ranks divide "
     "matrices at the borders of groups.",
 )

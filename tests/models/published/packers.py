@@ -139,6 +139,22 @@ def float8(weight: Tensor, *, tile: tuple[int, int], end: str = "weight_scale_in
     ).view(rows, columns)
 
 
+def nvfp4(weight: Tensor) -> Packed:
+    floats = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
+    groups = weight.view(len(weight), -1, 16)
+    over = (448 * 6 / weight.abs().max()).reshape(1)
+    scale = (groups.abs().amax(-1, keepdim=True) / 6 * over).to(torch.float8_e4m3fn)
+    step = scale.float() / over
+    chosen = ((groups / step).abs()[..., None] - floats).abs().argmin(-1)
+    bits = (chosen | (groups < 0) << 3).view(weight.shape).to(torch.uint8)
+    tensors = {
+        "weight_packed": bits[:, 0::2] | bits[:, 1::2] << 4,
+        "weight_scale": scale[..., 0],
+        "weight_global_scale": over,
+    }
+    return tensors, (floats[chosen] * torch.where(groups < 0, -1, 1) * step).view(weight.shape)
+
+
 def _section(method: str, **keys: Any) -> Mapping[str, Any]:
     return {"quant_method": method, **keys}
 
@@ -177,6 +193,7 @@ FORMATS: Final[Mapping[str, tuple[Mapping[str, Any], Packer]]] = {
         lambda weight: int4(weight, zeros=True),
     ),
     "int8": (_compressed("int-quantized", num_bits=8, type="int", strategy="channel"), int8),
+    "nvfp4": (_compressed("nvfp4-pack-quantized", num_bits=4, type="float", strategy="tensor_group"), nvfp4),
     "fp8-rows": (
         _compressed("float-quantized", num_bits=8, type="float", strategy="channel"),
         lambda weight: float8(weight, tile=(1, 1 << 20), end="weight_scale"),

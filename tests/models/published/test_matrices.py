@@ -163,6 +163,8 @@ def test_awq_by_hand() -> None:
         ("ct-int4-group", "weight_scale"),
         ("ct-int4-zeros", "weight_zero_point"),
         ("ct-fp8-block", "weight_scale"),
+        ("ct-nvfp4", "weight_scale"),
+        ("ct-nvfp4", "weight_global_scale"),
         ("nf4", "weight.absmax"),
         ("nf4", "weight.quant_state.bitsandbytes__nf4"),
         ("nf4-nested", "weight.nested_absmax"),

@@ -8,7 +8,7 @@ from unillm.models.errors import ConfigError
 from unillm.models.published.compressed import Compressed
 from unillm.models.published.float8 import Float8
 from unillm.models.published.gptq import Gptq
-from unillm.models.published.methods import read_method
+from unillm.models.published.methods import read_method, without_method
 from unillm.tests.models.published.packers import FORMATS
 
 
@@ -20,6 +20,13 @@ def test_published_sections_are_read(name: str) -> None:
 def test_a_config_that_speaks_of_none_has_none() -> None:
     assert read_method({}) is None
     assert read_method({"quantization_config": None}) is None
+
+
+def test_of_a_model_that_sees_too_the_text_models_own_section_counts() -> None:
+    section = {"quant_method": "fp8", "weight_block_size": [128, 64]}
+    config = {"text_config": {"hidden_size": 8, "quantization_config": section}, "vision_config": {}}
+    assert read_method(config) == Float8((128, 64))
+    assert without_method(config) == {"text_config": {"hidden_size": 8}, "vision_config": {}}
 
 
 def test_what_the_tensors_do_not_say_is_taken_from_it() -> None:

@@ -41,6 +41,7 @@ _KINDS: Final = {
     "fp8-small-blocks": "FP8",
     "fp8-whole": "FP8",
     "nf4": "NF4",
+    "nvfp4": "NVFP4",
     "llm-int8": "INT8",
     "int4": "Q4_0",
     "int4-zeros": "Q5_0",
