@@ -7,6 +7,7 @@ a number is wrong; speeds are told, not judged.
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -123,9 +124,9 @@ def _allowed(dtype: torch.dtype) -> float:
 def seconds(call: Callable[[], object]) -> float:
     """The median of several, between events on the device."""
     call()
-    times = []
+    times: list[float] = []
     for _ in range(_REPEATS):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call, unused-ignore]
         begin.record()
         call()
         end.record()
@@ -148,9 +149,7 @@ def decoding_speeds(device: torch.device) -> Iterator[tuple[str, float]]:
         q = torch.randn(batch_size, HEADS, 128, device=device, dtype=torch.bfloat16)
         out, spec = torch.empty_like(q), AttentionSpec(0.09)
         read = 2 * batch_size * context * KV_HEADS * 128 * dtype.itemsize
-        took = seconds(
-            lambda q=q, out=out, spec=spec, view=view, batch=batch: decode.attend_tokens(q, out, spec, view, batch)
-        )
+        took = seconds(partial(decode.attend_tokens, q, out, spec, view, batch))
         yield f"{batch_size} sequences of {context}, {_short(dtype)}", read / took
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from unillm.tests.models.ops.test_attention import DIM, HEADS, KV_HEADS, SPECS, 
 MIXED = ((1, 37), (40, 40), (1, 9), (5, 40))
 
 
-def served(table: Table[object], kind: str) -> bool:
+def served(table: Table[Any], kind: str) -> bool:
     """Whether a GPU has an implementation of its own."""
     return table.choose(kind, "cuda", 1) is not table.choose(kind, "mps", 1)
 
