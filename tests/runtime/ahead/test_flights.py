@@ -4,14 +4,18 @@ may be, and nothing is read before it is waited for.
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from torch import Tensor
 
 from unillm.runtime.engine import Engine
 from unillm.runtime.errors import NonFiniteLogits
+from unillm.runtime.options import EngineOptions
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.results import Completion
+from unillm.runtime.weights.load import load_model
+from unillm.tests.models.zoo import BY_NAME, PLACE, prompt, reference, save
 from unillm.tests.runtime.ahead.late import Late, Prompt, ReadTooEarly, late_engine, nothing_read, recorded_engine
 from unillm.tests.runtime.ahead.models import DeviceModel
 from unillm.tests.runtime.engines import engine_over, greedy, swap_that_keeps_all
@@ -303,3 +307,20 @@ def _follow(engine: Engine, model: DeviceModel, alive: dict[str, tuple[list[int]
     answer = model.answer(ids, count)
     assert list(last.token_ids) == (answer if last.finish_reason == "length" else answer[: len(last.token_ids)])
     assert last.finish_reason in ("length", "abort")
+
+
+@pytest.mark.parametrize(
+    "name", ["mistral0.1", *(pytest.param(one, marks=pytest.mark.slow) for one in ("gpt2", "qwen3"))]
+)
+def test_real_architectures_say_the_same_and_read_nothing_on_the_way(name: str, device: Late, tmp_path: Path) -> None:
+    row = BY_NAME[name]
+    model = load_model(save(reference(row), tmp_path), PLACE)
+    asked = [prompt(row, 20 + 3 * seed, seed) for seed in range(6)]
+    options = EngineOptions(kv_memory=1 << 20, page_size=8, batch_tokens=24, sequences=4, draft="off")
+    with Engine(model, options=options) as engine:
+        expected = engine.generate(asked, choices(6))
+    with Engine(model, options=options) as engine:
+        late_engine(engine, device)
+        assert [one.token_ids for one in engine.generate(asked, choices(6))] == [one.token_ids for one in expected]
+        assert device.waits > 10
+        engine.check()

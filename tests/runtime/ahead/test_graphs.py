@@ -33,7 +33,7 @@ def model() -> DeviceModel:
     return DeviceModel()
 
 
-@pytest.fixture(params=[Late, Prompt])
+@pytest.fixture(params=[Late, pytest.param(Prompt, marks=pytest.mark.slow)])
 def device(request: pytest.FixtureRequest) -> Late:
     found: Late = request.param()
     return found
