@@ -4,6 +4,7 @@ A model is a config, a forward pass and its checkpoint names. It knows neither t
 device it is on: everything a forward pass may know of its surroundings is one `Batch`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -235,10 +236,9 @@ class Caching(Protocol):
     def cache_layer(self) -> PagedLayer | StateLayer: ...
 
 
-class Model(nn.Module):
+class Model(nn.Module, ABC):
     """One architecture. A container only: no training, no hooks, no state_dict."""
 
-    Config: ClassVar[type[ModelConfig]]
     task: ClassVar[Task] = Task.GENERATE
 
     config: Any
@@ -246,16 +246,17 @@ class Model(nn.Module):
     note: str | None = None  # what whoever loads it should be told
     alone: bool = False  # whether it is made to compute one sequence at a time
 
+    @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
         """Hidden states [tokens, hidden] after the last norm."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores [rows, vocabulary] of the next token, fp32."""
-        raise NotImplementedError
 
     def cache_spec(self) -> CacheSpec:
-        raise NotImplementedError
+        """What the layers inside keep, in their order."""
+        return CacheSpec(tuple(module.cache_layer() for module in self.modules() if isinstance(module, Caching)))
 
     def weights(self) -> Iterator[Weight]:
         """Every weight once, for sizing and moving."""
@@ -279,9 +280,16 @@ class Model(nn.Module):
             answer += fresh
         return answer
 
+
+class Loadable(Model):
+    """A model that is made of a checkpoint: what a line of the table leads to."""
+
+    Config: ClassVar[type[ModelConfig]]
+
     @classmethod
+    @abstractmethod
     def load(cls, weights: WeightLoader, config: Any, place: Placement) -> Self:
-        raise NotImplementedError
+        """Raises `WeightsError` unless the checkpoint has the architecture's tensors and no others."""
 
 
 def contiguous_cache(spec: CacheSpec, tokens: int, place: Placement) -> list[Kept]:

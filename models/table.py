@@ -15,7 +15,7 @@ from .errors import UnknownArchitecture
 from .families import FAMILIES, Family
 
 if TYPE_CHECKING:
-    from .contract import Format, Model
+    from .contract import Format, Loadable
 
 HF: Final[Mapping[str, str]] = {
     "ArcticForCausalLM": "text.arctic:Arctic",
@@ -212,7 +212,7 @@ def _family(home: str) -> str:
     return home.partition(":")[2]
 
 
-def find(architecture: str, format: "Format") -> "type[Model]":  # noqa: A002
+def find(architecture: str, format: "Format") -> "type[Loadable]":  # noqa: A002
     """The class for an architecture of a weight format; what has none here `transformers` may have, if it is here.
 
     Raises `UnknownArchitecture` with near names.
@@ -225,5 +225,5 @@ def find(architecture: str, format: "Format") -> "type[Model]":  # noqa: A002
         lender = EXTRA if format != "gguf" and architecture in NAMES else None
         raise UnknownArchitecture(architecture, get_close_matches(architecture, names, cutoff=0.6), lender)
     module, _, name = home.partition(":")
-    model: type[Model] = getattr(import_module(f".{module}", __package__), name)
+    model: type[Loadable] = getattr(import_module(f".{module}", __package__), name)
     return model

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Self
 from torch import Tensor, nn
 
 from ..config import LONGEST, Keys, ModelConfig, refuse_quantized
-from ..contract import Batch, CacheSpec, Model, Placement, Weight, WeightLoader
+from ..contract import Batch, CacheSpec, Loadable, Placement, Weight, WeightLoader
 from ..errors import BorrowingError, ConfigError
 from ..parts.checkpoint import refuse_others
 from .alone import Alone
@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-class Borrowed(Model):
+class Borrowed(Loadable):
     """A class of `transformers`, run as far as it allows. `note` says how that is."""
 
     Config: ClassVar[type[ModelConfig]] = BorrowedConfig

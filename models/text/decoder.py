@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Self
 from torch import Tensor, nn
 
 from ..config import LONGEST, MOST_LAYERS, MOST_TOKENS, WIDEST, Keys, ModelConfig, divides, refuse_quantized
-from ..contract import AttentionSpec, Batch, CacheSpec, Caching, Model, Placement, WeightLoader
+from ..contract import AttentionSpec, Batch, Placement, WeightLoader
 from ..names import Names, gguf_name
 from ..parts.attention import Attention, Heads
 from ..parts.block import Block, ParallelBlock, PostNormBlock
@@ -21,6 +21,7 @@ from ..parts.norm import RMSNorm
 from ..parts.rope import Rope, RopeConfig
 from ..parts.vocabulary import Embedding, Entrance, Head
 from ..rope_keys import rope_from_gguf, rope_from_hf
+from .writer import Writer
 
 AnyBlock = Block | ParallelBlock | PostNormBlock
 
@@ -204,7 +205,7 @@ def _checked(keys: Keys, heads: Heads, key: str) -> Heads:
     return heads
 
 
-class Decoder(Model):
+class Decoder(Writer):
     """Embeddings, blocks, a norm, scores. The methods from `names` on are what families change."""
 
     Config: ClassVar[type[ModelConfig]] = DecoderConfig
@@ -244,13 +245,6 @@ class Decoder(Model):
     def views(self, batch: Batch) -> Sequence[Any]:
         """What each block sees of the cache."""
         return batch.cache
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        scores: Tensor = self.head(hidden)
-        return scores
-
-    def cache_spec(self) -> CacheSpec:
-        return CacheSpec(tuple(module.cache_layer() for module in self.modules() if isinstance(module, Caching)))
 
     @classmethod
     def load(cls, weights: WeightLoader, config: Any, place: Placement) -> Self:

@@ -165,14 +165,19 @@ class Gemma3(Gemma2):
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
-        bias, spec = config.attention_bias, cls.spec(config, layer)
-        return Attention.load(
-            place,
-            config.hidden,
-            config.heads,
-            spec,
-            qkv_bias=bias,
-            out_bias=bias,
-            norm_eps=config.eps,
-            norm_offset=_OFFSET,
-        )
+        return normed_attention(place, config, cls.spec(config, layer))
+
+
+def normed_attention(place: Checkpoint, config: Any, spec: AttentionSpec, *, gated: bool = False) -> Attention:
+    """Heads of queries and keys have norms, stored less 1."""
+    return Attention.load(
+        place,
+        config.hidden,
+        config.heads,
+        spec,
+        qkv_bias=config.attention_bias,
+        out_bias=config.attention_bias,
+        norm_eps=config.eps,
+        norm_offset=_OFFSET,
+        gated=gated,
+    )

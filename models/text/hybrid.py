@@ -3,6 +3,7 @@
 Alone it is no architecture. A family states which layers attend, and what the others do.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Final
@@ -54,8 +55,9 @@ class Hybrid(Decoder):
         return cls.recurrent(place / "mixer", config)
 
     @classmethod
+    @abstractmethod
     def recurrent(cls, place: Checkpoint, config: Any) -> nn.Module:
-        raise NotImplementedError
+        """The mixer of a layer that carries a state."""
 
 
 def hf_mixer_names(called: str, stems: Iterable[str] = MIXER_STEMS) -> Names:

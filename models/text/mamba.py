@@ -11,13 +11,14 @@ from typing import Any, ClassVar, Final, Self
 from torch import Tensor, nn
 
 from ..config import LONGEST, MOST_LAYERS, MOST_TOKENS, WIDEST, Keys, ModelConfig, refuse_quantized
-from ..contract import Batch, CacheSpec, Caching, Model, Placement, StateView, WeightLoader
+from ..contract import Batch, Placement, StateView, WeightLoader
 from ..names import Names
 from ..parts.checkpoint import Checkpoint
 from ..parts.convolution import MOST_TAPS
 from ..parts.mamba import MambaMixer, MambaSizes
 from ..parts.norm import RMSNorm
 from ..parts.vocabulary import Embedding, Head
+from .writer import Writer
 
 UNBOUNDED: Final = 1 << 20  # a state has no length; this is as far as a context may go
 
@@ -142,7 +143,7 @@ MIXER_TENSORS: Final[Mapping[str, str]] = {
 }
 
 
-class Mamba(Model):
+class Mamba(Writer):
     Config: ClassVar[type[ModelConfig]] = MambaConfig
     gguf_names: ClassVar[Names] = Names(
         "blk",
@@ -171,13 +172,6 @@ class Mamba(Model):
             hidden = block(hidden, batch, cache)
         out: Tensor = self.norm(hidden)
         return out
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        scores: Tensor = self.head(hidden)
-        return scores
-
-    def cache_spec(self) -> CacheSpec:
-        return CacheSpec(tuple(module.cache_layer() for module in self.modules() if isinstance(module, Caching)))
 
     @classmethod
     def load(cls, weights: WeightLoader, config: Any, place: Placement) -> Self:

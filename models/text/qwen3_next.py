@@ -18,6 +18,7 @@ from ..parts.convolution import MOST_TAPS
 from ..parts.delta import DeltaNet, DeltaSizes
 from ..parts.norm import RMSNorm
 from .decoder import DecoderConfig, gguf_keys
+from .gemma import normed_attention
 from .hybrid import Hybrid, hf_attending, hf_mixer_names
 from .mamba import MIXER_STEMS, MIXER_TENSORS
 from .mixture import Mixture, gguf_expert_width, gguf_routing
@@ -152,18 +153,7 @@ class Qwen35MoE(Hybrid, Qwen2MoE):
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:
-        bias, spec = config.attention_bias, cls.spec(config, layer)
-        return Attention.load(
-            place,
-            config.hidden,
-            config.heads,
-            spec,
-            qkv_bias=bias,
-            out_bias=bias,
-            norm_eps=config.eps,
-            norm_offset=_OFFSET,
-            gated=True,
-        )
+        return normed_attention(place, config, cls.spec(config, layer), gated=True)
 
     @classmethod
     def recurrent(cls, place: Checkpoint, config: Any) -> nn.Module:

@@ -4,6 +4,7 @@ the one before it. Version 4 takes a mean of all values so far for each channel,
 Files of later versions differ in how time is mixed: `rwkv6.py`, `rwkv7.py`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
@@ -15,9 +16,6 @@ from .. import ops
 from ..config import MOST_LAYERS, MOST_TOKENS, WIDEST, Keys, ModelConfig, refuse_quantized
 from ..contract import (
     Batch,
-    CacheSpec,
-    Caching,
-    Model,
     Placement,
     StateLayer,
     StateTensor,
@@ -32,6 +30,7 @@ from ..parts.linear import Linear
 from ..parts.norm import LayerNorm
 from ..parts.vocabulary import Embedding, Head
 from .mamba import UNBOUNDED
+from .writer import Writer
 
 HEAD_EPS: Final = 64e-5
 _LAST_EPS: Final = 1e-5
@@ -98,16 +97,16 @@ class RwkvConfig(ModelConfig):
         return 4 * hidden
 
 
-class TimeMix(nn.Module):
+class TimeMix(nn.Module, ABC):
     """What of a block looks back further than one token. `values` are the first block's, for those that want them."""
 
+    @abstractmethod
     def forward(
         self, x: Tensor, before: Tensor, batch: Batch, cache: StateView, values: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError
+    ) -> tuple[Tensor, Tensor | None]: ...
 
-    def states(self) -> Mapping[str, StateTensor]:
-        raise NotImplementedError
+    @abstractmethod
+    def states(self) -> Mapping[str, StateTensor]: ...
 
 
 class MeanMix(TimeMix):
@@ -190,7 +189,7 @@ class Block(nn.Module):
         return StateLayer({"time": width, "channel": width, **self.time.states()})
 
 
-class Rwkv(Model):
+class Rwkv(Writer):
     Config: ClassVar[type[ModelConfig]] = RwkvConfig
     hf_names: ClassVar[Names] = Names(
         "rwkv.blocks",
@@ -246,13 +245,6 @@ class Rwkv(Model):
                 hidden = hidden / 2
         out: Tensor = self.norm(hidden)
         return out
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        scores: Tensor = self.head(hidden)
-        return scores
-
-    def cache_spec(self) -> CacheSpec:
-        return CacheSpec(tuple(module.cache_layer() for module in self.modules() if isinstance(module, Caching)))
 
     @classmethod
     def load(cls, weights: WeightLoader, config: Any, place: Placement) -> Self:
