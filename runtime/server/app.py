@@ -42,7 +42,10 @@ def json_response(value: object, status: int = 200, headers: dict[str, str] | No
 
 
 def dialect_at(endpoints: Sequence[Endpoint], path: str) -> Dialect:
-    """Which dialect a path most likely means that leads nowhere: that of most endpoints that begin as it does."""
+    """Which dialect a path means: that of what is there, else most likely that of most endpoints that begin alike."""
+    there = [one for one in endpoints if one.path == path] or [one for one in endpoints if _fits(one.path, path)]
+    if there:
+        return there[0].dialect
     likeness = {place: _alike(endpoint.path, path) for place, endpoint in enumerate(endpoints)}
     most = max(likeness.values(), default=0)
     if not most:

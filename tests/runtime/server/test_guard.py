@@ -14,6 +14,7 @@ from unillm.runtime.hosting.asking import HostError
 from unillm.runtime.hosting.line import Line
 from unillm.runtime.server import guard
 from unillm.runtime.server.app import dialect_at, new_id, refusal
+from unillm.runtime.server.endpoint import Endpoint
 from unillm.runtime.server.guard import Guard, Rules
 from unillm.runtime.server.own import OWN
 from unillm.runtime.server.table import ENDPOINTS
@@ -181,6 +182,11 @@ def test_what_is_nowhere_is_told_in_the_words_of_whoever_seems_to_ask(path: str,
     told = dialect_at(ENDPOINTS, path).error(Fault("not_found", "no"), 404, "req_1")
     assert all(isinstance(told[name], kind) for name, kind in expected.items())
     assert dialect_at(ENDPOINTS, "/nothing") is OWN
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda one: f"{one.method} {one.path}")
+def test_a_refusal_before_the_routes_is_in_the_words_of_the_endpoint(endpoint: Endpoint) -> None:
+    assert dialect_at(ENDPOINTS, endpoint.path) is endpoint.dialect
 
 
 def test_who_finds_no_place_is_told_when_to_come_back_and_how_many_stand_there() -> None:
