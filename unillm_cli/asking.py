@@ -3,7 +3,6 @@
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..registry.locate import DEFAULT_MODEL, SMALLEST_MODEL
 from ..registry.names import ModelRef
 from ..runtime.errors import ServerRefused
 from .session import Session
@@ -30,6 +29,8 @@ def loaded(session: Session, client: "Client", model: str | None, context: int |
 
     Without a name it is the default model, or the smallest where that cannot be fetched.
     """
+    from ..registry.locate import DEFAULT_MODEL, SMALLEST_MODEL  # late: with them comes all that fetches models
+
     names = [model] if model else [DEFAULT_MODEL, SMALLEST_MODEL]
     for name in names[:-1]:
         try:
