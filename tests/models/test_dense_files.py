@@ -1,17 +1,22 @@
 """Dense families under the names that their published files have beside those of transformers."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from unillm.models.errors import WeightsError
 from unillm.models.table import find
 from unillm.tests.models import zoo
+from unillm.tests.models.bin_files import tensors_of
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.tensors import Tensors, load, tensors
 from unillm.tests.models.zoo import distance
+
+_ASKING = ("q_proj.bias", "k_proj.bias", "v_proj.bias")
 
 
 def renamed(row: zoo.Row, names: Mapping[str, str]) -> Tensors:
@@ -80,13 +85,21 @@ def test_keys_as_published_lead_to_the_same_config(name: str) -> None:
     assert find(architecture, "safetensors").Config.from_hf(keys) == config
 
 
-def test_internlm3_is_llama_whose_outputs_have_biases_of_their_own() -> None:
-    row = zoo.BY_NAME["llama-bias"]
-    weights = tensors(row)
-    config = {**weights.metadata.config, "architectures": ["InternLM3ForCausalLM"], "qkv_bias": True, "bias": True}
+@pytest.mark.parametrize("queries", [True, False], ids=["all", "outputs"])
+def test_internlm3_is_llama_whose_outputs_have_biases_of_their_own(queries: bool) -> None:
+    """With positions that grow with the text, as published. Biases of nothing are as none."""
+    settings = {**zoo.BY_NAME["llama-bias"].settings, **zoo.BY_NAME["llama-dynamic"].settings}
+    row = zoo.Row("internlm3-as-llama", "Llama", settings)
+    reference = copy.deepcopy(zoo.reference(row))
+    with torch.no_grad():
+        for name, parameter in reference.named_parameters():
+            if not queries and name.endswith(_ASKING):
+                parameter.zero_()
+    kept = {name: one for name, one in tensors_of(reference).items() if queries or not name.endswith(_ASKING)}
+    config = {**zoo.keys_of(row), "architectures": ["InternLM3ForCausalLM"], "qkv_bias": queries, "bias": True}
     for key in ("attention_bias", "mlp_bias"):
         del config[key]
-    model = load(Tensors(weights.tensors, config))
-    wanted = zoo.expected(zoo.reference(row), zoo.prompt(row))
+    model = load(Tensors(kept, config))
+    wanted = zoo.expected(reference, zoo.prompt(row), stepwise=True)
     assert type(model).__name__ == "InternLM3"
     assert distance(Pages(model).whole(zoo.prompt(row)), wanted) <= zoo.TOLERANCE

@@ -10,7 +10,7 @@ import torch
 from unillm.models.contract import Placement
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
-from unillm.tests.models.test_dense_fixtures import FIXTURES, furthest, load, stored
+from unillm.tests.models.test_dense_fixtures import FIXTURES, check_answers, furthest, load, stored
 from unillm.tests.models.test_splits import check
 from unillm.tests.models.zoo import distance, places
 
@@ -25,11 +25,7 @@ def test_all_logits_are_those_of_the_authors_code(name: str, place: Placement) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_greedy_answers_are_those_of_the_authors_code(name: str) -> None:
-    prompts, _, answers = stored(name)
-    model = load(name)
-    for ids, wanted in zip(prompts, answers, strict=True):
-        fresh = wanted[len(ids) :] if wanted[: len(ids)] == ids else wanted
-        assert model.generate(ids, len(fresh)) == fresh
+    check_answers(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
