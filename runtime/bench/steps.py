@@ -18,6 +18,7 @@ from ..wheel import Wheel
 from .measure import Figure
 
 PROMPT: Final = 16
+_STATES: Final = 8  # rows of states: of the one sequence, and of its snapshots
 STEPS: Final = 32  # of a run
 PAGE: Final = 16
 
@@ -49,8 +50,9 @@ def _run(wheel: Wheel) -> tuple[float, float]:
 def _running(model: Model, context: int) -> Wheel:
     """A wheel whose one sequence has been read, and goes on until the context is full."""
     layout = PageLayout.of(model.cache_spec(), PAGE, model.place.dtype)
-    pages = 2 * -(-context // PAGE)
-    memory = pages * layout.page_bytes
+    pages = -(-context // PAGE)
+    states = sum(layer.nbytes for layer in model.cache_spec().recurrent)
+    memory = 2 * (pages * layout.page_bytes + _STATES * states)
     # Guesses would make some steps longer, and the sequence end sooner.
     options = EngineOptions(kv_memory=memory, page_size=PAGE, context=context, draft="off")
     wheel, _ = assemble(model, options)
