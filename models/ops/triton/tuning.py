@@ -24,8 +24,8 @@ RUN: Final = 512
 
 # Of decoding: a few tiles must be on their way in every processor to fill the memory's latency, about 30 KB.
 _DECODE: Final = {1: (128, 128, 64), 2: (128, 64, 32), 4: (64, 32, 16)}
-_PREFILL_ROWS: Final = {1: (128, 128, 64), 2: (128, 128, 64), 4: (64, 64, 32)}
-_PREFILL: Final = {1: (64, 64, 32), 2: (64, 64, 32), 4: (32, 32, 16)}
+_PREFILL_ROWS: Final = {2: (128, 128, 64), 4: (32, 16, 16)}
+_PREFILL: Final = {2: (64, 64, 32), 4: (32, 32, 16)}
 
 
 def decode_cut(width: int, itemsize: int) -> Cut:
