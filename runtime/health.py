@@ -94,7 +94,9 @@ def _gpu_kernels() -> Finding:
 
     if INSTALLED:
         return Finding("triton", "ok", "attention, norms and gates are Triton's kernels on this GPU")
-    return Finding("triton", "warn", "it is not installed: plain torch computes on this GPU, slower", "pip install triton")
+    return Finding(
+        "triton", "warn", "it is not installed: plain torch computes on this GPU, slower", "pip install triton"
+    )
 
 
 def _threads(told: str | None, cores: int, threads: int) -> Finding:
