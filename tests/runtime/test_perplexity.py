@@ -87,7 +87,7 @@ def test_gemma3_finds_a_text_as_likely_and_goes_on_fluently() -> None:
 def test_rwkv4_finds_a_text_as_likely(dtype: str) -> None:
     folder = own("rwkv-tiny/hf_v4")
     ids = list(TEXT.encode())
-    with Engine.load(folder, dtype=dtype) as engine:  # type: ignore[arg-type]
+    with Engine.load(folder, dtype=dtype) as engine:
         ours, said = perplexity(engine.logits(ids), ids), engine.logits(SAID)[-1]
     reference = transformers.RwkvForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with torch.inference_mode():
