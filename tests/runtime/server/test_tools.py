@@ -252,10 +252,10 @@ def test_a_tool_that_no_call_can_be_held_to_is_named_in_the_words_of_who_asks(ca
     assert error["message"].startswith("tools[2].function.parameters is ")
     assert "nonsense" in error["message"]
     assert "grammar" not in error["message"]
-    asked = {"input": "Hi", "tools": flat, "tool_choice": "required"}
-    assert json.loads(refused(calling, "/v1/responses", asked))["error"]["param"] == "tools[2].parameters"
-    asked = {"messages": [USER], "max_tokens": 9, "tools": theirs, "tool_choice": {"type": "any"}}
-    assert "tools[2].input_schema is " in refused(calling, "/v1/messages", asked)
+    response: dict[str, Any] = {"input": "Hi", "tools": flat, "tool_choice": "required"}
+    assert json.loads(refused(calling, "/v1/responses", response))["error"]["param"] == "tools[2].parameters"
+    asked: dict[str, Any] = {"messages": [USER], "max_tokens": 9, "tools": theirs}
+    assert "tools[2].input_schema is " in refused(calling, "/v1/messages", {**asked, "tool_choice": {"type": "any"}})
     shapes = [({"type": "string"}, "of an object"), ({"properties": 5}, "no object"), ({"required": "x"}, "names")]
     for schema, why in shapes:
         tools[2] = {"type": "function", "function": {"name": "bad", "parameters": schema}}
