@@ -4,10 +4,14 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from unillm.tests.support.serving import Serving, serving
 
 os.environ["TRITON_INTERPRET"] = "1"  # before anything imports triton: its kernels are checked without a GPU
+
+settings.register_profile("unhurried", deadline=None)  # seconds are no property: machines stand still at times
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

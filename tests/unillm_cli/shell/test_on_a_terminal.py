@@ -165,7 +165,7 @@ def test_two_shells_in_one_conversation_do_not_write_over_each_other(start: Star
 @pytest.mark.parametrize("columns", [3, pytest.param(24, marks=pytest.mark.slow), 79])
 def test_any_width_will_do_and_wide_letters(start: Starter, columns: int) -> None:
     shell = start("漢字仮名" * 12, " 🙂 ", "a" * 90, columns=columns)
-    shell.wait(lambda: b">>>" in shell.raw)
+    shell.wait(lambda: ">>>" in shell.text)
     shell.send("Hi\r")
     shell.wait(lambda: b"aaa" in shell.raw)
     shell.wait(lambda: shell.raw.rstrip().endswith((b">>>", b"%)", b"\x1b[?25h")))
