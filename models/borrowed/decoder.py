@@ -167,6 +167,7 @@ class _Outputs:
 def _their_model(weights: WeightLoader, config: BorrowedConfig, place: Placement) -> Any:
     """Raises `WeightsError` unless the class takes every tensor, and has all that it needs."""
     family = getattr(import_module("transformers"), config.name)
+    _teach_shapes()
     tensors = {name: weights.load_tensor(name) for name in weights.tensor_names()}
     if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
         raise BorrowingError(config.name, "its weights are packed")
@@ -175,6 +176,13 @@ def _their_model(weights: WeightLoader, config: BorrowedConfig, place: Placement
     )
     refuse_others(config.name, *(sorted(map(str, told[key])) for key in _TOLD))
     return model.to(place.device).requires_grad_(False).eval()
+
+
+def _teach_shapes() -> None:
+    """Have torch know the shapes of results without computing any: their classes are made so, and our own processes
+    import torch without that. Asking for anything of the module brings it.
+    """
+    _ = import_module("torch._meta_registrations").activate_meta
 
 
 @contextmanager
