@@ -2,7 +2,9 @@
 
 import json
 import re
-from typing import Final
+from collections import deque
+from collections.abc import Iterator
+from typing import Final, TypeAlias
 
 from ...results import ToolCall
 from .calls import CallStyle, Malformed, Schemas, new_id, parsed_first
@@ -11,6 +13,8 @@ _AROUND: Final = " \t\r\n[,"  # what stands before and between calls
 _PARTS: Final = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?$)|[\[\]{},]', re.DOTALL)
 _CLOSING: Final = {"{": "}", "[": "]"}
 _MOST_TRIES: Final = 64
+
+_Opened: TypeAlias = tuple[str, "_Opened"] | None  # what closes the innermost, and what is around it
 
 
 def cut_calls(style: CallStyle, text: str, tools: Schemas) -> list[ToolCall]:
@@ -30,21 +34,32 @@ def cut_calls(style: CallStyle, text: str, tools: Schemas) -> list[ToolCall]:
 
 def whole_members(arguments: str) -> str:
     """JSON of an object that breaks off, as an object: what in it is whole."""
-    opened, places = list[str](), list[tuple[int, str]]()
-    for part in _PARTS.finditer(arguments):
-        if part[0] in _CLOSING:
-            opened.append(_CLOSING[part[0]])
-            places.append((part.end(), "".join(reversed(opened))))
-        elif part[0] == ",":
-            places.append((part.start(), "".join(reversed(opened))))
-        elif opened and part[0] == opened[-1]:
-            opened.pop()
-            places.append((part.end(), "".join(reversed(opened))))
-    for end, closing in reversed(places[-_MOST_TRIES:]):
-        whole = arguments[:end] + closing
+    for end, opened in reversed(deque(_places(arguments), maxlen=_MOST_TRIES)):
+        whole = arguments[:end] + "".join(_closings(opened))
         if ToolCall("", "", whole).is_whole:
             return whole
     return "{}"
+
+
+def _places(arguments: str) -> Iterator[tuple[int, _Opened]]:
+    """Where it may be broken off, and what is open there: a chain, for an answer may nest as deep as it is long."""
+    opened: _Opened = None
+    for part in _PARTS.finditer(arguments):
+        if part[0] in _CLOSING:
+            opened = (_CLOSING[part[0]], opened)
+            yield part.end(), opened
+        elif part[0] == ",":
+            yield part.start(), opened
+        elif opened is not None and part[0] == opened[0]:
+            opened = opened[1]
+            yield part.end(), opened
+
+
+def _closings(opened: _Opened) -> Iterator[str]:
+    """From the innermost on."""
+    while opened is not None:
+        yield opened[0]
+        opened = opened[1]
 
 
 def _end(text: str, start: int) -> int:

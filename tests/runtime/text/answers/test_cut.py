@@ -1,6 +1,7 @@
 """A call that has to be, and is cut anywhere: never text, always the right tool, as much of its arguments as came."""
 
 import json
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -91,3 +92,14 @@ def test_what_need_not_be_a_call_and_is_one_in_part_is_a_call() -> None:
 )
 def test_of_an_object_that_breaks_off_the_whole_members_are_left(broken: str, left: object) -> None:
     assert json.loads(whole_members(broken)) == left
+
+
+def test_arguments_may_be_nested_as_deep_as_an_answer_is_long() -> None:
+    """In memory that grows as they do: each place where they may be closed once took a text as long as its depth."""
+    broken = '{"a": 1, "b": ' + "[" * 20_000
+    tracemalloc.start()
+    try:
+        assert json.loads(whole_members(broken)) == {}
+        assert tracemalloc.get_traced_memory()[1] < 1000 * len(broken)
+    finally:
+        tracemalloc.stop()
