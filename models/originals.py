@@ -12,9 +12,10 @@ from typing import Any, Final, TypeAlias
 
 from torch import Tensor
 
-from .errors import UnknownArchitecture
+from .errors import UnknownArchitecture, WeightsError
 
 Shape: TypeAlias = Callable[[str], tuple[int, ...]]  # of a tensor by the file's name
+_Shape: TypeAlias = Callable[[str, int], tuple[int, ...]]  # the same, of one that has so many dimensions
 _Renamed: TypeAlias = tuple[tuple[str, str], ...]  # patterns and what takes their place, in turn
 
 
@@ -30,16 +31,23 @@ class Original:
 
 def recognise(names: list[str], said: Mapping[str, Any], shape: Shape) -> Original | None:
     """What `names` are of, if it is one of these; `said` is a config.json, or nothing. Raises `UnknownArchitecture` for
-    an RWKV that nothing here computes.
+    an RWKV that nothing here computes, `WeightsError` for a tensor without the dimensions from which sizes are read.
     """
+
+    def sized(name: str, dimensions: int) -> tuple[int, ...]:
+        found = shape(name)
+        if len(found) != dimensions:
+            raise WeightsError(f"{name!r} has {len(found)} dimensions, not {dimensions}", misshapen=[name])
+        return found
+
     if "emb.weight" in names and "blocks.0.att.key.weight" in names:
-        return _rwkv(names, shape)
+        return _rwkv(names, sized)
     if "backbone.embedding.weight" in names and "backbone.layers.0.mixer.A_log" in names:
-        return _mamba(names, said, shape)
+        return _mamba(names, said, sized)
     return None
 
 
-def _rwkv(names: list[str], shape: Shape) -> Original:
+def _rwkv(names: list[str], shape: _Shape) -> Original:
     for sign, build in _RWKV.items():
         if f"blocks.0.att.{sign}" in names:
             return build(names, shape)
@@ -79,57 +87,57 @@ _MAMBA: Final[_Renamed] = ((r"^backbone\.embedding\.", "backbone.embeddings."),)
 _FLAT: Final = (".bias", ".k_k", ".k_a", ".ffn.x_k")
 
 
-def _fourth(names: list[str], shape: Shape) -> Original:
-    wide = shape("blocks.0.att.key.weight")[0]
+def _fourth(names: list[str], shape: _Shape) -> Original:
+    wide = shape("blocks.0.att.key.weight", 2)[0]
     config = {**_sizes(names, shape), "attention_hidden_size": wide, "rescale_every": 0}
     return Original("RwkvForCausalLM", config, _by_new(names, (*_MIXED, *_FOURTH)), _as_it_is)
 
 
-def _sixth(names: list[str], shape: Shape) -> Original:
-    config = {**_sizes(names, shape), "head_size": shape("blocks.0.att.time_faaaa")[1]}
+def _sixth(names: list[str], shape: _Shape) -> Original:
+    config = {**_sizes(names, shape), "head_size": shape("blocks.0.att.time_faaaa", 2)[1]}
     return Original("Rwkv6ForCausalLM", config, _by_new(names, _MIXED), _as_it_is)
 
 
-def _seventh(names: list[str], shape: Shape) -> Original:
-    config = {**_sizes(names, shape), "head_dim": shape("blocks.0.att.r_k")[1]}
+def _seventh(names: list[str], shape: _Shape) -> Original:
+    config = {**_sizes(names, shape), "head_dim": shape("blocks.0.att.r_k", 2)[1]}
     return Original("RWKV7ForCausalLM", config, _by_new(names, _SEVENTH), _turned_or_flat)
 
 
 _RWKV: Final = {"r_k": _seventh, "time_maa_x": _sixth, "time_mix_k": _fourth}
 
 
-def _sizes(names: list[str], shape: Shape) -> dict[str, Any]:
-    vocabulary, hidden = shape("emb.weight")
+def _sizes(names: list[str], shape: _Shape) -> dict[str, Any]:
+    vocabulary, hidden = shape("emb.weight", 2)
     return {
         "vocab_size": vocabulary,
         "hidden_size": hidden,
-        "intermediate_size": shape("blocks.0.ffn.key.weight")[0],
+        "intermediate_size": shape("blocks.0.ffn.key.weight", 2)[0],
         "num_hidden_layers": _count(names, r"blocks\.(\d+)\."),
     }
 
 
-def _mamba(names: list[str], said: Mapping[str, Any], shape: Shape) -> Original:
+def _mamba(names: list[str], said: Mapping[str, Any], shape: _Shape) -> Original:
     first = "backbone.layers.0.mixer."
-    vocabulary, hidden = shape("backbone.embedding.weight")
+    vocabulary, hidden = shape("backbone.embedding.weight", 2)
     config = {
         "vocab_size": vocabulary,
         "hidden_size": hidden,
         "num_hidden_layers": _count(names, r"backbone\.layers\.(\d+)\."),
-        "conv_kernel": shape(f"{first}conv1d.weight")[-1],
+        "conv_kernel": shape(f"{first}conv1d.weight", 3)[-1],
         "use_conv_bias": f"{first}conv1d.bias" in names,
         "use_bias": f"{first}in_proj.bias" in names,
         "tie_word_embeddings": said.get("tie_embeddings", True) is True,
     }
     stored = _by_new(names, _MAMBA)
     if f"{first}x_proj.weight" in names:
-        inner, state = shape(f"{first}A_log")
-        rank = shape(f"{first}dt_proj.weight")[1]
+        inner, state = shape(f"{first}A_log", 2)
+        rank = shape(f"{first}dt_proj.weight", 2)[1]
         more = {"intermediate_size": inner, "state_size": state, "time_step_rank": rank}
         return Original("MambaForCausalLM", {**config, **more}, stored, _as_it_is)
-    inner, heads = shape(f"{first}out_proj.weight")[1], shape(f"{first}A_log")[0]
+    inner, heads = shape(f"{first}out_proj.weight", 2)[1], shape(f"{first}A_log", 1)[0]
     layer = said.get("ssm_cfg")
     groups = layer.get("ngroups", 1) if isinstance(layer, Mapping) else 1
-    shared = shape(f"{first}conv1d.weight")[0] - inner
+    shared = shape(f"{first}conv1d.weight", 3)[0] - inner
     more = {
         "num_heads": heads,
         "head_dim": inner // max(heads, 1),

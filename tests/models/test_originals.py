@@ -135,6 +135,12 @@ def test_layers_that_do_not_scan_are_tensors_missing(tmp_path: Path) -> None:
         load_model(mamba(tensors, tmp_path, ssm_cfg={"ngroups": 2}), PLACE)
 
 
+def test_a_tensor_from_which_no_size_can_be_read_is_named(tmp_path: Path) -> None:
+    tensors = original("rwkv4")
+    with pytest.raises(WeightsError, match=r"'emb\.weight' has 1 dimensions, not 2"):
+        open_weights(pth({**tensors, "emb.weight": torch.zeros(4)}, tmp_path))
+
+
 def test_other_files_without_a_config_are_refused(tmp_path: Path) -> None:
     assert recognise(["emb.weight"], {}, lambda _: ()) is None
     with pytest.raises(FormatError, match=r"config\.json"):
