@@ -1,6 +1,7 @@
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportOptionalMemberAccess=false
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
+# pyright: reportOptionalMemberAccess=false
 """What happens to queries, keys and values before attention, in one launch: norm, turn, and store in pages.
 
 The arithmetic is that of `reference.rms_norm`, `reference.rotate` and `reference_attention.quantize`, with its rounding

@@ -1,6 +1,7 @@
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportOptionalMemberAccess=false
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
+# pyright: reportOptionalMemberAccess=false
 """What attention over pages does with one tile of keys: the part that prompts and single tokens share.
 
 Scores are powers of two: they are multiplied by log2(e) once. All sums are fp32. A row that has seen nothing has -inf

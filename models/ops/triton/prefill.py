@@ -1,6 +1,7 @@
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportOptionalMemberAccess=false
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
+# pyright: reportOptionalMemberAccess=false
 """Attention of sequences that bring several tokens: prompts, chunks of them behind a cached beginning, guesses.
 
 A program takes a block of one sequence's tokens, with all heads that ask one head that answers as rows of one matrix.

@@ -1,6 +1,7 @@
 # mypy: disable-error-code="no-untyped-call, no-untyped-def, untyped-decorator"
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false
-# pyright: reportGeneralTypeIssues=false, reportOptionalMemberAccess=false
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
+# pyright: reportOptionalMemberAccess=false
 """A token for each row of scores, without sorting and without a word to the host.
 
 Filters leave what lies at or above a threshold, which is searched among all numbers there are: each pass over the row
