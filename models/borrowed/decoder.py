@@ -59,7 +59,8 @@ def _their_config(keys: Mapping[str, Any]) -> Any:
         raise ConfigError("model_type", f"{kind!r} is not one that transformers knows")
     heard = {key: _plain(value) for key, value in keys.items() if not key.startswith("_") and key not in _UNHEARD}
     try:
-        return kinds[kind].from_dict(heard)
+        with _quietly():
+            return kinds[kind].from_dict(heard)
     except Exception as error:  # a door: whatever their checks may raise is about the file's keys
         raise ConfigError(kind, f"transformers refuses its configuration: {error}") from error
 

@@ -1,8 +1,10 @@
 """Decoders that transformers computes and we run: its own logits and answers, however texts are cut and batched."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any, Final
 
@@ -152,6 +154,17 @@ def changed(folder: Path, **keys: Any) -> ModelFiles:
     told = {**json.loads(config.read_text()), **keys}
     config.write_text(json.dumps({key: value for key, value in told.items() if value is not None}))
     return files
+
+
+def test_what_transformers_thinks_of_a_config_is_not_shown(tmp_path: Path) -> None:
+    listening = BufferingHandler(100)
+    logger = logging.getLogger("transformers")
+    logger.addHandler(listening)
+    try:
+        load_model(changed(tmp_path, bos_token_id=1 << 20), PLACE)
+    finally:
+        logger.removeHandler(listening)
+    assert listening.buffer == []
 
 
 def test_code_beside_the_weights_is_never_run(tmp_path: Path) -> None:
