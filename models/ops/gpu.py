@@ -1,4 +1,4 @@
-"""What serves on a GPU: Triton's kernels where they are installed and a call fits them, else plain torch.
+"""What serves on a GPU: Triton's kernels where they are installed, run, and a call fits them; else plain torch.
 
 Which calls fit is said here, and each reason why one does not is told once, in the log. Triton is imported with the
 first call: it takes its time, and whoever computes on a CPU has no use for it.
@@ -48,7 +48,7 @@ def dense_linear(
 
 def rms_norm(x: Tensor, norm: Norm) -> Tensor:
     """Of x [rows, columns]."""
-    if x.dim() != 2:
+    if x.dim() != 2 or not runs(x.device):
         return reference.rms_norm(x, norm)
     from .triton import rows
 
@@ -57,7 +57,7 @@ def rms_norm(x: Tensor, norm: Norm) -> Tensor:
 
 def silu_mul(gate_up: Tensor) -> Tensor:
     """silu(gate) * up, of [rows, gate and up side by side]."""
-    if gate_up.dim() != 2:
+    if gate_up.dim() != 2 or not runs(gate_up.device):
         return reference.silu_mul(gate_up)
     from .triton import rows
 
@@ -79,6 +79,7 @@ def attention(
     reason = misfit(q, cache)
     if reason is not None:
         _tell(reason)
+    if reason is not None or not runs(q.device):
         return reference_attention.attention(q, k, v, q_norm, k_norm, rotation, spec, cache, batch)
     from .triton import decode, heads, prefill
 
@@ -104,6 +105,19 @@ def misfit(q: Tensor, cache: PagedView) -> str | None:
     if cache.keys.stride(3) != 1 or cache.values.stride(3) != 1:
         return "pages in which a head's numbers do not lie together"
     return None
+
+
+@cache
+def runs(device: torch.device) -> bool:
+    """Whether Triton can make a kernel for it and run that: it wants a C compiler and a driver that it knows."""
+    from .triton import rows
+
+    try:
+        rows.gated(torch.ones(1, 32, device=device)).cpu()
+    except Exception as error:  # a door: what others' compilers fail of has many names
+        _LOG.warning("plain torch serves %s, not our kernels: Triton makes none that runs there: %s", device, error)
+        return False
+    return True
 
 
 @cache

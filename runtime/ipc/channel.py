@@ -94,9 +94,11 @@ class Channel(Generic[Incoming]):
 
     def _read_what_came(self, loop: asyncio.AbstractEventLoop, frames: SocketFrames) -> None:
         number = frames.fileno()
-        self._hear(frames.ready)
-        if self._is_over:
-            loop.remove_reader(number)
+        try:
+            self._hear(frames.ready)
+        finally:
+            if self._is_over:
+                loop.remove_reader(number)
 
     def _hear(self, read: Callable[[], list[bytes]]) -> None:
         goes_on = False

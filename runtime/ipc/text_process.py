@@ -6,6 +6,7 @@ prompt. It ends when its parent does.
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -96,10 +97,17 @@ class TextProcess:
         self._front.start()
 
     def _now(self, job: Job) -> None:
-        """Do it when no other thread does anything, and tell what came of it."""
+        """Do it when no other thread does anything, and tell what came of it.
+
+        What it raises ends the process: nobody knows what was half done, and the front has another one started.
+        """
         with self._gate:
-            job()
-            self._flush()
+            try:
+                job()
+                self._flush()
+            except Exception:
+                _LOG.critical("ended by a fault of its own", exc_info=True)
+                os._exit(1)
 
     def _do(self, message: ToText | None) -> None:
         match message:

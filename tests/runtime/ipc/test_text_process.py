@@ -1,5 +1,7 @@
 """What a text process makes of a question before an engine sees it: bounds, what is usual, what was said before."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,11 @@ def test_what_is_usual_counts_where_nobody_chooses(
     ask = Ask(model="m", text="x", params=SamplingParams(**asked), usual=USUAL, usual_together=together)
     params = chosen(ask, stated).params
     assert (params.temperature, params.top_k) == wanted
+
+
+def test_a_fault_of_its_own_ends_the_process_and_is_told() -> None:
+    """Whatever thread it comes up in: what nobody is told of, somebody would wait for."""
+    job = "from unillm.runtime.ipc.text_process import TextProcess; TextProcess()._now(lambda: [][0])"
+    done = subprocess.run([sys.executable, "-c", job], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "IndexError" in done.stderr

@@ -66,3 +66,25 @@ def test_products_are_written_or_added_where_they_belong(sizes: tuple[int, ...],
     base = torch.randn(5, sum(sizes)) if onto else None
     wanted = reference.dense_linear(x, weights, biases, base)
     torch.testing.assert_close(gpu.dense_linear(x, weights, biases, base), wanted)
+
+
+def test_where_triton_makes_no_kernel_plain_torch_serves_and_the_reason_is_told_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no C compiler")
+
+    monkeypatch.setattr("unillm.models.ops.triton.rows.gated", fail)
+    gpu.runs.cache_clear()
+    case, gates = Case(((3, 3),)), torch.randn(2, 8)
+    operands = (*case._new(), None, None, None, SPECS["plain"], case.view, case._batch())
+    try:
+        with caplog.at_level(logging.WARNING):
+            got = gpu.attention(*operands)
+            assert torch.equal(gpu.silu_mul(gates), reference.silu_mul(gates))
+    finally:
+        gpu.runs.cache_clear()
+    assert torch.equal(got, ops.reference_attention.attention(*operands))
+    assert [record.getMessage() for record in caplog.records] == [
+        "plain torch serves cpu, not our kernels: Triton makes none that runs there: no C compiler"
+    ]
