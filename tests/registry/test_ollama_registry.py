@@ -151,6 +151,7 @@ def test_what_broke_off_goes_on_where_it_ended(
 def test_a_pull_that_failed_is_resumed_by_the_next(
     settings: RegistrySettings, registry: FakeOllamaRegistry, weights: bytes
 ) -> None:
+    """A44"""
     registry.faults[digest_of(weights)] = [Fault("cut", times=1), Fault("status", times=9)]
     with pytest.raises(SourceUnreachable):
         pull(NAME, settings)
@@ -165,6 +166,7 @@ def test_a_pull_that_failed_is_resumed_by_the_next(
 def test_wrong_bytes_are_removed_and_refused(
     settings: RegistrySettings, registry: FakeOllamaRegistry, weights: bytes, times: int
 ) -> None:
+    """A44"""
     registry.faults[digest_of(weights)] = [Fault("flip", times=times)]
     if times == 1:
         assert pull(NAME, settings).files().weights[0].read_bytes() == weights

@@ -40,7 +40,7 @@ def pulled(online: RegistrySettings) -> bytes:
 def test_what_broke_off_goes_on_where_it_ended(
     hub: FakeHub, data: bytes, online: RegistrySettings, trouble: str
 ) -> None:
-    """ST-02, ST-03."""
+    """ST-02, ST-03, A44."""
     hub.faults = {NAME: [Fault("cut" if trouble == "cut" else "short", times=2, at=0.4)]}
     assert pulled(online) == data
     assert spans(hub)[0] == 0
@@ -49,7 +49,7 @@ def test_what_broke_off_goes_on_where_it_ended(
 
 
 def test_a_stalled_download_is_tried_again(hub: FakeHub, data: bytes, online: RegistrySettings) -> None:
-    """ST-03."""
+    """ST-03, A44."""
     hub.faults = {NAME: [Fault("stall", times=1, at=0.5)]}
     started = time.monotonic()
     assert pulled(replace(online, patience=0.1)) == data
@@ -107,7 +107,7 @@ def test_no_more_is_written_than_was_announced(hub: FakeHub, data: bytes, online
 
 
 def test_a_spliced_file_is_found_by_its_checksum(hub: FakeHub, data: bytes, online: RegistrySettings) -> None:
-    """ST-04, ST-06."""
+    """ST-04, ST-06, A44."""
     partial = online.cache_dir / "models--org--repo" / "blobs" / f"{sha256(data)}.unillm.incomplete"
     partial.parent.mkdir(parents=True)
     partial.write_bytes(b"something else")

@@ -113,6 +113,7 @@ def test_a_device_that_is_not_here_is_refused_before_anything_is_read(monkeypatc
 
 
 def test_a_context_is_at_most_what_was_trained_and_what_memory_holds(folder: Path) -> None:
+    """A48"""
     with pytest.raises(ContextTooLong, match="257 tokens was asked for; the model was trained for 256"):
         Engine.load(folder, context=257)
     with pytest.raises(NotEnoughMemory, match="a context of 200 tokens needs"):

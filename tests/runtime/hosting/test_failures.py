@@ -158,6 +158,7 @@ def test_a_ctrl_c_is_not_for_the_children(hosted: Hosted) -> None:
 
 @pytest.mark.slow
 def test_an_engine_that_dies_all_the_time_is_left_alone(folder: Path) -> None:
+    """A48"""
     with hosting({"m": folder}) as hosted:
         hosted.do(hosted.host.load("m"))
         for _ in range(3):

@@ -47,6 +47,7 @@ def nothing_stays(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.slow
 def test_several_requests_for_a_model_that_is_not_there_share_one_loading(two: Hosted) -> None:
+    """A48"""
     before = two.do(two.host.metrics())[""]["loads"]
 
     answers = two.do(together(*(_text(two, "a") for _ in range(4))))
@@ -56,6 +57,7 @@ def test_several_requests_for_a_model_that_is_not_there_share_one_loading(two: H
 
 @pytest.mark.slow
 def test_the_first_piece_tells_how_long_loading_took_and_later_ones_that_it_took_nothing(two: Hosted) -> None:
+    """A48"""
     cold, warm = two.pieces(asked("a")), two.pieces(asked("a"))
     assert cold[0].load_seconds > 0.2 > warm[0].load_seconds
     assert cold[0].prompt_tokens
@@ -64,6 +66,7 @@ def test_the_first_piece_tells_how_long_loading_took_and_later_ones_that_it_took
 
 @pytest.mark.slow
 def test_a_model_stays_as_long_as_its_request_wished(two: Hosted) -> None:
+    """A48"""
     two.text(Ask(model="a", text="x", params=asked("a").params, keep_alive=0.3))
     assert two.names() == {"a"}
     until(lambda: not two.names(), 10)
@@ -78,6 +81,24 @@ def test_keep_alive_0_lets_it_go_at_once_and_a_negative_one_keeps_it_for_ever(tw
     assert resident.expires is None
 
 
+def test_who_leaves_while_a_model_is_loaded_ends_no_loading(two: Hosted) -> None:
+    """A48: the next one finds it."""
+    before = two.do(two.host.metrics())[""]["loads"]
+
+    async def leave() -> bool:
+        import asyncio
+
+        asking = asyncio.ensure_future(_text(two, "a"))
+        await asyncio.sleep(0.05)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        return asking.cancelled()
+
+    assert two.do(leave())
+    assert two.text(asked("a"))
+    assert two.do(two.host.metrics())[""]["loads"] == before + 1
+
+
 def test_who_comes_as_a_model_goes_has_it_loaded_anew(two: Hosted) -> None:
     """Nobody is given a model that is on its way out, and nobody waits for more than a loading."""
 
@@ -90,7 +111,7 @@ def test_who_comes_as_a_model_goes_has_it_loaded_anew(two: Hosted) -> None:
 
 @pytest.mark.slow
 def test_models_that_come_and_go_all_the_time_are_always_there_for_who_asks(two: Hosted) -> None:
-    """Three models where two find room, asked in every order; nobody waits for more than some loadings."""
+    """A19: three models where two find room, asked in every order; nobody waits for more than some loadings."""
     expected = {name: two.text(asked(name)) for name in "abc"}
     waits = list[float]()
 
@@ -103,6 +124,7 @@ def test_models_that_come_and_go_all_the_time_are_always_there_for_who_asks(two:
             question = Ask(model=name, text="Once", params=asked(name).params, keep_alive=random.choice((0, 0, 0.1, 5)))
             try:
                 text = said([piece async for piece in two.host.ask(question)])
+                await two.host.residents()
             except HostError as error:
                 wrong.append(error.fault)
             else:
@@ -116,6 +138,7 @@ def test_models_that_come_and_go_all_the_time_are_always_there_for_who_asks(two:
 
 
 def test_the_idle_one_with_the_shortest_life_makes_room(two: Hosted) -> None:
+    """A48"""
     two.do(two.host.load("a", keep_alive=500))
     two.do(two.host.load("b", keep_alive=5))
     two.do(two.host.load("c"))
@@ -160,12 +183,14 @@ def test_a_model_that_could_never_fit_is_refused_with_numbers(folders: dict[str,
 
 
 def test_a_longer_context_than_the_model_has_loads_it_anew(two: Hosted) -> None:
+    """A48"""
     assert two.do(two.host.load("a", context=64)).context == 64
     assert two.do(two.host.load("a", context=32)).context == 64
     assert two.do(two.host.load("a", context=256)).context == 256
 
 
 def test_a_context_beyond_what_the_model_was_trained_for_is_refused_and_the_model_stays(two: Hosted) -> None:
+    """A48"""
     two.do(two.host.load("a"))
     pid = two.host.pids[-1]
     with pytest.raises(HostError) as caught:

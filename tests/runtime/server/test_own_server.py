@@ -1,7 +1,8 @@
-"""A server with a shelf of its own, in a folder whose name is not of ASCII, two text processes, and a registry to pull
-from: models come over HTTP and answer.
+"""A server with a shelf of its own, in a folder whose name is not of ASCII, two text processes, a short line, and a
+registry to pull from: models come over HTTP and answer.
 """
 
+import asyncio
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +15,14 @@ import psutil
 import pytest
 
 from unillm.runtime.bench.synthetic import synthetic_model
+from unillm.runtime.server.ollama.wording import BUSY
 from unillm.tests.support.fake_ollama_registry import FakeOllamaRegistry
 from unillm.tests.support.hosts import until
 from unillm.tests.support.serving import Serving, serving
 from unillm.tests.support.talking import talking_model
 
 GREEDY = {"temperature": 0, "num_predict": 20}
+LINE = ("--max-running", "2", "--max-queue", "16")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def own(tmp_path_factory: pytest.TempPathFactory, gguf: bytes) -> Iterator[Servi
         )
         environ = {"UNILLM_OFFLINE": "0", "UNILLM_OLLAMA_REGISTRY": registry.endpoint}
         model = talking_model(folder / "gesprächig")
-        with serving(model, folder / "zuhause", ("--tokenizer-workers", "2"), environ) as served:
+        with serving(model, folder / "zuhause", (*("--tokenizer-workers", "2"), *LINE), environ) as served:
             yield served
 
 
@@ -117,6 +120,32 @@ def test_two_text_processes_share_the_answers(own: Serving) -> None:
     with ThreadPoolExecutor(8) as askers:
         assert set(askers.map(text, range(24))) == {alone}
     assert len(_text_processes(own)) == 2
+
+
+def test_who_finds_the_line_full_is_told_so_and_the_rest_is_answered(own: Serving) -> None:
+    """A20"""
+    texts = ["why is the sky blue? " * 20] * 8
+    endless = {"model": own.model, "prompt": "x", "max_tokens": 480, "ignore_eos": True, "stream": True}
+
+    async def asked(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.post("/api/embed", json={"model": own.model, "input": texts})
+
+    async def crowd() -> tuple[list[httpx.Response], str]:
+        limits = httpx.Limits(max_connections=None)
+        async with (
+            httpx.AsyncClient(base_url=own.url, timeout=60, limits=limits) as client,
+            client.stream("POST", "/v1/completions", json=endless) as answer,
+        ):
+            answers = await asyncio.gather(*(asked(client) for _ in range(26)))
+            last = [line async for line in answer.aiter_lines() if line][-1]
+        return answers, last
+
+    answers, last = asyncio.run(crowd())
+    busy = [one for one in answers if one.status_code == 503]
+    assert 1 <= len(busy) <= 26 - 17
+    assert all(one.json()["error"] == BUSY and int(one.headers["Retry-After"]) > 0 for one in busy)
+    assert all(len(one.json()["embeddings"]) == 8 for one in answers if one not in busy)
+    assert last == "data: [DONE]"
 
 
 def test_where_one_of_two_text_processes_dies_the_other_one_answers(own: Serving) -> None:

@@ -94,6 +94,7 @@ def told_before(city: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_ollamas_client_goes_round_with_a_tool_that_the_model_chose_to_call(caller: Serving, stream: bool) -> None:
+    """A26"""
     asked: dict[str, Any] = {"model": "caller", "tools": [{"type": "function", "function": WEATHER}]}
     options = {"temperature": 0, "num_predict": 80}
     before = [message for city in ("Paris", "Oslo") for message in told_before(city)]

@@ -30,6 +30,7 @@ def said(message: anthropic.types.Message) -> str:
 
 
 def test_it_says_what_the_engine_says_streamed_or_not(client: Any, server: Serving, engine: Engine) -> None:
+    """A46"""
     here = engine.chat(
         [{"role": "system", "content": "Be"}, *SAID], SamplingParams(max_tokens=24, temperature=0, top_k=9, top_p=0.9)
     )
@@ -47,6 +48,7 @@ def test_it_says_what_the_engine_says_streamed_or_not(client: Any, server: Servi
 
 
 def test_the_events_come_in_order(server: Serving) -> None:
+    """A46"""
     text = server.post("/v1/messages", messages=SAID, max_tokens=3, stream=True).text
     events = [part.split("\n") for part in text.split("\n\n") if part]
     kinds = [name.removeprefix("event: ") for name, _ in events]
@@ -61,9 +63,12 @@ def test_the_events_come_in_order(server: Serving) -> None:
         "message_delta",
         "message_stop",
     ]
+    (last,) = [told["delta"] for _, data in events if (told := json.loads(data[6:]))["type"] == "message_delta"]
+    assert (last["stop_reason"], last["stop_sequence"]) == ("max_tokens", None)
 
 
 def test_a_stop_sequence_is_named(client: Any, server: Serving, engine: Engine) -> None:
+    """A46"""
     whole = engine.chat(SAID, SamplingParams(max_tokens=24, temperature=0)).text
     stop = whole[9:11]
     told = client.messages.create(**asked(server, stop_sequences=["never", stop]))
@@ -145,6 +150,7 @@ REFUSED: list[tuple[str, Any]] = [
 
 
 def test_what_cannot_be_is_refused_by_name(server: Serving) -> None:
+    """SV-11"""
     passed: list[Any] = []
     for field, value in REFUSED:
         answer = server.post("/v1/messages", **{"messages": SAID, "max_tokens": 1, field: value})
@@ -168,6 +174,7 @@ def test_the_client_raises_what_it_raises_for_anthropic(client: Any, server: Ser
 
 
 def test_a_stream_that_breaks_ends_with_an_error_event() -> None:
+    """SV-21"""
     body = MessagesBody(model="some", messages=[Message("user", "x")], max_tokens=4)
     scribe = MessageScribe(body, "1")
     list(scribe.write(Piece(prompt_tokens=[1])))

@@ -71,7 +71,7 @@ def test_a_model_is_loaded_listed_and_let_go(client: ollama.Client, shelved: str
     assert "tiny:latest" not in {one.model for one in client.ps().models}
 
 
-def test_a_copy_is_listed_until_it_is_deleted(client: ollama.Client, shelved: str) -> None:  # A43
+def test_a_copy_is_listed_until_it_is_deleted(client: ollama.Client, shelved: str) -> None:  # A43, A47
     client.copy(shelved, "second")
     assert {"tiny:latest", "second:latest"} <= {one.model for one in client.list().models}
     client.delete("second")

@@ -47,6 +47,7 @@ def test_num_ctx_is_the_context() -> None:
     ],
 )
 def test_a_wrong_option_is_refused_by_its_name(given: dict[str, Any], message: str) -> None:
+    """SV-11"""
     with pytest.raises(Refused) as caught:
         read_options(given)
     assert (caught.value.fault.message, caught.value.status) == (message, 400)

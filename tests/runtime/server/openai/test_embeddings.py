@@ -10,6 +10,7 @@ from unillm.tests.support.serving import Serving
 
 
 def test_vectors_are_the_engines_at_length_one(client: Any, server: Serving, engine: Engine) -> None:
+    """A45"""
     here = engine.embed(["Hi", "there"])
     for form in ("float", "base64"):
         told = client.embeddings.create(model=server.model, input=["Hi", "there"], encoding_format=form)

@@ -51,6 +51,7 @@ EVERYWHERE: list[tuple[str, Any]] = [
     ("model", 3),
     ("stream_options", {"include": True}),
     ("no_such_field", 1),
+    ("n_discard", -1),
 ]
 OWN: dict[str, list[tuple[str, Any]]] = {
     CHAT: [
@@ -136,6 +137,7 @@ CASES += [(path, *case) for path, cases in OWN.items() for case in cases]
 
 
 def test_what_cannot_be_is_refused_by_name(server: Serving) -> None:
+    """SV-11"""
     passed = []
     for path, field, value in CASES:
         answer = server.post(path, **{**USUAL[path], field: value})
@@ -148,7 +150,9 @@ def test_what_cannot_be_is_refused_by_name(server: Serving) -> None:
 
 def test_nothing_is_refused_for_being_null(server: Serving) -> None:
     for path, fields in OWN.items():
-        names = {name for name, _ in [*fields, *EVERYWHERE]} - USUAL[path].keys() - {"model", "no_such_field"}
+        names = (
+            {name for name, _ in [*fields, *EVERYWHERE]} - USUAL[path].keys() - {"model", "no_such_field", "n_discard"}
+        )
         if path == EMBEDDINGS:
             names &= {"encoding_format", "dimensions"}
         if path != CHAT:
@@ -160,6 +164,7 @@ def test_nothing_is_refused_for_being_null(server: Serving) -> None:
 
 
 def test_best_of_must_not_be_less_than_n_nor_streamed(server: Serving) -> None:
+    """SV-11"""
     for more in ({"n": 3, "best_of": 2}, {"best_of": 2, "stream": True}):
         answer = server.post(TEXT, prompt="Hi", **more)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "best_of")
@@ -177,6 +182,7 @@ def test_a_prompt_too_long_is_refused_with_the_numbers(server: Serving, path: st
 
 
 def test_the_client_raises_what_it_raises_for_openai(server: Serving) -> None:
+    """A45"""
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
         client: Any = made
         with pytest.raises(openai.NotFoundError) as missing:

@@ -21,6 +21,7 @@ def told(parts: Iterable[bytes]) -> list[dict[str, object]]:
 
 
 def test_chat_and_completions_end_with_an_error() -> None:
+    """SV-21"""
     text = CompletionBody(model="some", prompt="a")
     for scribe in (ChatScribe(HEAD, 1, include_usage=True), TextScribe(HEAD, text, Echo())):
         for piece in PIECES:
@@ -38,6 +39,7 @@ def test_chat_and_completions_end_with_an_error() -> None:
 
 
 def test_a_response_fails_and_its_last_event_is_the_error() -> None:
+    """SV-21"""
     scribe = ResponseScribe(ResponseBody(model="some", input="a"), HEAD)
     before = [event for piece in PIECES for event in told(scribe.write(piece))]
     failed, error = told(scribe.broke(FAULT))
