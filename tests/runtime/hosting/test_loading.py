@@ -1,5 +1,6 @@
 """Models come when they are asked for, stay a while, make room for others, and are refused with numbers."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -262,6 +263,18 @@ def test_a_model_that_cannot_be_loaded_is_named_and_leaves_nothing(
     assert "/" not in told
     assert not [one for one in two.do(two.host.residents()) if one.name == "broken"]
     assert two.do(two.host.metrics())[""]["models"] == len(two.names())
+
+
+@pytest.mark.slow
+def test_a_model_that_only_embeds_is_refused_by_its_class(two: Hosted, tmp_path: Path) -> None:
+    """A22: there are none here."""
+    folder = talking_model(tmp_path / "embedder")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertModel"], "model_type": "bert"}))
+    two.folders["embedder"] = folder
+    with pytest.raises(HostError, match="BertModel") as caught:
+        two.do(two.host.embed("embedder", ["cat", "kitten", "dog"], truncate=True, keep_alive=None))
+    assert caught.value.fault.field == "model"
 
 
 @pytest.mark.slow
