@@ -25,11 +25,11 @@ class Place(BaseModel):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_an_answer_is_of_the_class_that_was_asked_for(server: Serving, client: ollama.Client, stream: bool) -> None:
+def test_an_answer_is_of_the_class_that_was_asked_for(server: Serving, client: Any, stream: bool) -> None:
     """A47"""
     form = Place.model_json_schema()
-    chatted = client.chat(server.model, SAID, format=form, options=GREEDY, stream=stream)  # type: ignore[call-overload]
-    generated = client.generate(server.model, "Where?", format=form, options=GREEDY, stream=stream)  # type: ignore[call-overload]
+    chatted = client.chat(server.model, SAID, format=form, options=GREEDY, stream=stream)
+    generated = client.generate(server.model, "Where?", format=form, options=GREEDY, stream=stream)
     text = "".join(part.message.content or "" for part in (chatted if stream else [chatted]))
     other = "".join(part.response for part in (generated if stream else [generated]))
     assert Place.model_validate_json(text).city in ("Oslo", "Rome")
