@@ -24,7 +24,8 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
     `messages` are written down by the model's own chat template, which may use `variables` (documents, enable_thinking,
     reasoning_effort ...). It is given `tools`, in OpenAI's form; `tool_choice` is none, auto, required, or the name of
-    the tool that must be called, and without `parallel_calls` an answer calls at most one.
+    the tool that must be called, and without `parallel_calls` an answer calls at most one. `calls_in_parts`: they are
+    told as the model writes them, where its family's way allows it.
 
     `raw` text is read as it is; other `text` too, but begins as the tokenizer begins every prompt. A prompt that is too
     long is refused, unless `truncate`: then the oldest turns but the system's words go (of text, the beginning), and
@@ -45,6 +46,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     tools: list[dict[str, Any]] = []
     tool_choice: str = "auto"
     parallel_calls: bool = True
+    calls_in_parts: bool = False
     variables: dict[str, Any] = {}
     params: SamplingParams = SamplingParams()
     raw: bool = False
@@ -81,7 +83,8 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     """What is new of one answer: whole characters and the tokens behind them.
 
     Of a conversation `thought` is what the model thinks aloud and `calls` are tools that it wants called; within a
-    piece they come before and after `text`.
+    piece they come before and after `text`. `part` is what is new of a call that is still being written: the whole of
+    it, by the same id, is among the next `calls`.
 
     `choice` tells the answers apart where `n` asked for several. The last piece of a choice has its `finish_reason`,
     `usage` and `timings`, and `prompt_logprobs` where they were asked for; when `watched` was False it is the only one
@@ -93,6 +96,7 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
     choice: int = 0
     text: str = ""
     thought: str = ""
+    part: ToolCall | None = None
     calls: tuple[ToolCall, ...] = ()
     token_ids: list[int] = []
     logprobs: list[TokenLogprob] | None = None

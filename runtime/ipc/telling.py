@@ -70,12 +70,15 @@ class Telling:
     def _handed(self, answer: _Answer, choice: int) -> list[Piece]:
         """What was not handed out yet, in as many pieces as its order wants; the tokens are with the last."""
         *before, last = answer.said if self._watched and answer.said else [whole(answer.said)]
-        pieces = [Piece(choice=choice, text=run.text, thought=run.thought, calls=run.calls) for run in before]
+        pieces = [
+            Piece(choice=choice, text=run.text, thought=run.thought, part=run.part, calls=run.calls) for run in before
+        ]
         pieces.append(
             Piece(
                 choice=choice,
                 text=last.text,
                 thought=last.thought,
+                part=last.part,
                 calls=last.calls,
                 token_ids=answer.tokens,
                 logprobs=answer.logprobs if self._wants_logprobs else None,

@@ -315,7 +315,7 @@ def is_conversation(prompting: Prompting, ask: Ask) -> bool:
 
 def tools_of(ask: Ask) -> Tools:
     """Raises `InvalidParameter` for what are none."""
-    tools = Tools(ask.tools, ask.tool_choice, ask.parallel_calls)
+    tools = Tools(ask.tools, ask.tool_choice, ask.parallel_calls, ask.calls_in_parts)
     tools.check()
     return tools
 

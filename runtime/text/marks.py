@@ -17,6 +17,9 @@ class Marks:
         """The one that begins first."""
         return self._whole.search(text, start)
 
+    def stands_at(self, text: str, place: int) -> bool:
+        return self._whole.match(text, place) is not None
+
     def hopeful(self, text: str) -> int:
         """The length of the longest end of `text` that a mark begins with."""
         for length in range(min(self.longest - 1, len(text)), 0, -1):

@@ -15,7 +15,7 @@ from .types import MessagesBody
 
 
 class MessageScribe:
-    """At most one block is open: of thought or of text."""
+    """At most one block is open: of thought, of text or of a call."""
 
     media_type = MEDIA_TYPE
 
@@ -23,7 +23,7 @@ class MessageScribe:
         self._body = body
         self._number = number
         self._place = 0  # of the block that is open, or of the next
-        self._open: Literal["thought", "text"] | None = None
+        self._open: Literal["thought", "text", "call"] | None = None
         self._called = False
 
     def write(self, piece: Piece) -> Iterator[bytes]:
@@ -36,8 +36,12 @@ class MessageScribe:
         if piece.text:
             yield from self._opened("text", Text(""))
             yield self._delta(type="text_delta", text=piece.text)
+        if piece.part is not None:
+            yield from self._call(piece.part)
         for call in piece.calls:
-            yield from self._call(call)
+            if self._open != "call":  # else all of it was told
+                yield from self._call(call)
+            yield from self._close()
         if piece.finish_reason is not None:
             yield from self._finish(piece)
 
@@ -59,7 +63,7 @@ class MessageScribe:
         yield _event("message_start", message=message)
         yield _event("ping")
 
-    def _opened(self, kind: Literal["thought", "text"], block: Text | Thinking) -> Iterator[bytes]:
+    def _opened(self, kind: Literal["thought", "text", "call"], block: Text | Thinking | ToolUse) -> Iterator[bytes]:
         if self._open != kind:
             yield from self._close()
             yield _event("content_block_start", index=self._place, content_block=block)
@@ -73,12 +77,10 @@ class MessageScribe:
             self._place, self._open = self._place + 1, None
 
     def _call(self, call: ToolCall) -> Iterator[bytes]:
-        yield from self._close()
-        block = ToolUse(call.id, call.name, Raw(b"{}"))
-        yield _event("content_block_start", index=self._place, content_block=block)
+        """A call, or what is new of the one that is open."""
+        yield from self._opened("call", ToolUse(call.id, call.name, Raw(b"{}")))
         yield self._delta(type="input_json_delta", partial_json=call.arguments)
-        yield _event("content_block_stop", index=self._place)
-        self._place, self._called = self._place + 1, True
+        self._called = True
 
     def _finish(self, piece: Piece) -> Iterator[bytes]:
         if not self._called and self._open != "text":

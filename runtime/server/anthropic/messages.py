@@ -49,6 +49,7 @@ def to_ask(body: MessagesBody) -> Ask:
         model=body.model,
         messages=conversation(body),
         **offered(body),
+        calls_in_parts=bool(body.stream),
         variables=thinking(body),
         params=sampling(
             max_tokens=body.max_tokens,

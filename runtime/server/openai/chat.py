@@ -2,18 +2,20 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from msgspec import UNSET
 
 from ...hosting.asking import Ask, Piece
+from ...results import ToolCall
 from ..asked import Names, seconds, variables
 from ..endpoint import invalid
 from ..sse import event
 from . import tools
 from .asking import sampled, schema_of, thinking
 from .results import Answer, ChatCompletion, Choice, Chunk, ChunkChoice, Delta
-from .tools import CallDelta, Called, Function
+from .tools import CallDelta, Called, Function, FunctionDelta
 from .types import ChatBody, Message
 from .wording import DONE, EventScribe, Head, Tally, counted, finish, scores
 
@@ -36,6 +38,7 @@ def to_ask(body: ChatBody) -> Ask:
         tools=tools.offered(body.tools),
         tool_choice=tools.choice(body.tool_choice),
         parallel_calls=body.parallel_tool_calls is not False,
+        calls_in_parts=bool(body.stream),
         params=params,
         priority=body.priority or 0,
         keep_alive=seconds(body.keep_alive),
@@ -94,7 +97,8 @@ class ChatScribe(EventScribe):
         self._answers = answers
         self._include_usage = include_usage
         self._tally = Tally(answers)
-        self._calls: Counter[int] = Counter()  # told so far, of each choice
+        self._calls: Counter[int] = Counter()  # begun so far, of each choice
+        self._open: set[int] = set()  # choices whose last call is told in part
 
     def write(self, piece: Piece) -> Iterator[bytes]:
         self._tally.add(piece)
@@ -108,19 +112,29 @@ class ChatScribe(EventScribe):
         scored = scores(piece)
         if piece.text or (scored is not None and scored.content):
             yield self._chunk(ChunkChoice(piece.choice, Delta(content=piece.text), scored))
-        if piece.calls:
-            yield self._chunk(ChunkChoice(piece.choice, Delta(tool_calls=self._called(piece))))
+        for delta in self._called(piece):
+            yield self._chunk(ChunkChoice(piece.choice, Delta(tool_calls=[delta])))
         if piece.finish_reason is not None:
             ended = finish(piece, called=self._calls[piece.choice] > 0)
             yield self._chunk(ChunkChoice(piece.choice, Delta(), finish_reason=ended))
 
-    def _called(self, piece: Piece) -> list[CallDelta]:
-        before = self._calls[piece.choice]
-        self._calls[piece.choice] += len(piece.calls)
-        return [
-            CallDelta(index=place, id=one.id, function=Function(one.name, one.arguments))
-            for place, one in enumerate(piece.calls, start=before)
-        ]
+    def _called(self, piece: Piece) -> Iterator[CallDelta]:
+        choice, part = piece.choice, piece.part
+        if part is not None:
+            if choice not in self._open:
+                self._open.add(choice)
+                yield self._begun(choice, replace(part, arguments=""))
+            yield CallDelta(index=self._calls[choice] - 1, function=FunctionDelta(part.arguments))
+        for call in piece.calls:
+            if choice in self._open:  # all of it was told
+                self._open.remove(choice)
+            else:
+                yield self._begun(choice, call)
+
+    def _begun(self, choice: int, call: ToolCall) -> CallDelta:
+        place = self._calls[choice]
+        self._calls[choice] += 1
+        return CallDelta(index=place, id=call.id, type="function", function=FunctionDelta(call.arguments, call.name))
 
     def end(self) -> Iterator[bytes]:
         if self._include_usage:

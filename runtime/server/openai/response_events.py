@@ -23,7 +23,7 @@ from .wording import Head, code_of, told
 
 
 class ResponseScribe:
-    """At most one item is open: of thought or of text. Another of the same kind gets an id of its own."""
+    """At most one item is open: of thought, of text or a call. Another of the same kind gets an id of its own."""
 
     media_type = MEDIA_TYPE
 
@@ -33,7 +33,7 @@ class ResponseScribe:
         self._count = 0
         self._pieces: list[Piece] = []  # without their text
         self._output: list[Json] = []  # the items that have ended
-        self._open: Literal["thought", "text"] | None = None
+        self._open: Literal["thought", "text", "call"] | None = None
         self._text = ""  # of the open item
         self._scores: list[Any] = []
 
@@ -48,6 +48,8 @@ class ResponseScribe:
             yield from self._think(piece.thought)
         if piece.text or scored(piece):
             yield from self._say(piece)
+        if piece.part is not None:
+            yield from self._call_on(piece.part)
         for call in piece.calls:
             yield from self._call(call)
         if piece.finish_reason is not None:
@@ -95,14 +97,25 @@ class ResponseScribe:
         self._open = "text"
         yield self._event("response.content_part.added", **self._at, part=text_part("", []))
 
+    def _call_on(self, part: ToolCall) -> Iterator[bytes]:
+        """What is new of the call that is open, which it may begin."""
+        item = called(self._head.number, part, "in_progress", "")
+        if self._open != "call":
+            yield from self._close("completed")
+            yield self._added(item)
+            self._open = "call"
+        at = {"item_id": item["id"], "output_index": len(self._output)}
+        yield self._event("response.function_call_arguments.delta", **at, delta=part.arguments)
+
     def _call(self, call: ToolCall) -> Iterator[bytes]:
-        yield from self._close("completed")
+        """The whole of a call; where it is open all of it was told."""
+        if self._open != "call":
+            yield from self._call_on(call)
         item = called(self._head.number, call)
         at = {"item_id": item["id"], "output_index": len(self._output)}
-        yield self._added(called(self._head.number, call, "in_progress", ""))
-        yield self._event("response.function_call_arguments.delta", **at, delta=call.arguments)
         yield self._event("response.function_call_arguments.done", **at, name=call.name, arguments=call.arguments)
         yield self._done(item)
+        self._open = None
 
     def _close(self, status: str) -> Iterator[bytes]:
         """End the item that is open, if one is."""

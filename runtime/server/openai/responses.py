@@ -25,6 +25,7 @@ def to_ask(body: ResponseBody) -> Ask:
         tools=[as_function(tool) for tool in body.tools or ()],
         tool_choice=choice(body.tool_choice),
         parallel_calls=body.parallel_tool_calls is not False,
+        calls_in_parts=bool(body.stream),
         variables={**thinking(effort), **variables(body.chat_template_kwargs)},
         params=sampled(
             body,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from .types import CalledBefore, NamedTool, OneTool, Tool, ToolFunction
 
@@ -25,10 +25,20 @@ class Called(Struct, kw_only=True):
     function: Function
 
 
-class CallDelta(Called, kw_only=True):
-    """The same in a stream, whole: `index` is its place among the calls of the answer."""
+class FunctionDelta(Struct):
+    arguments: str
+    name: str | UnsetType = UNSET
+
+
+class CallDelta(Struct, kw_only=True):
+    """The same in a stream, whole or what is new of it: `index` is its place among the calls of the answer. Only the
+    first of a call has its `id` and name.
+    """
 
     index: int
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+    function: FunctionDelta
 
 
 def offered(tools: Sequence[Tool] | None) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ def cut_calls(style: CallStyle, text: str, tools: Schemas) -> list[ToolCall]:
         return []
     last = begun[-1]
     arguments = text[last.end() : place] if style.writes_json else "{"
-    made = ToolCall(new_id(), _name(style, last["name"]), arguments if arguments.startswith("{") else "")
+    made = ToolCall(new_id(), spoken_name(style, last["name"]), arguments if arguments.startswith("{") else "")
     return [*(_before(style, text[: last.start()], tools) if len(begun) > 1 else ()), made]
 
 
@@ -39,6 +39,14 @@ def whole_members(arguments: str) -> str:
         if ToolCall("", "", whole).is_whole:
             return whole
     return "{}"
+
+
+def spoken_name(style: CallStyle, written: str) -> str:
+    """A name as it stands, or as the inside of a text of JSON."""
+    try:
+        return str(json.loads(f'"{written}"')) if style.writes_json else written.strip()
+    except ValueError:
+        return written
 
 
 def _places(arguments: str) -> Iterator[tuple[int, _Opened]]:
@@ -84,11 +92,3 @@ def _before(style: CallStyle, text: str, tools: Schemas) -> list[ToolCall]:
         except Malformed:
             continue
     return []
-
-
-def _name(style: CallStyle, written: str) -> str:
-    """A name as it stands, or as the inside of a text of JSON."""
-    try:
-        return str(json.loads(f'"{written}"')) if style.writes_json else written.strip()
-    except ValueError:
-        return written

@@ -8,7 +8,7 @@ What is analysed is thought; what goes to one of the functions is a call; all el
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ...results import ToolCall
@@ -54,17 +54,20 @@ HARMONY = CallStyle(
 @dataclass(slots=True, eq=False)
 class HarmonyReader:
     """`calls`: whether what goes to functions is a call; else it is said. `one_call`: the answer is over with its
-    first, as it is with the mark that ends a turn. `must`: it has to be a call.
+    first, as it is with the mark that ends a turn. `must`: it has to be a call. `in_parts`: calls of tools are told as
+    they are written.
     """
 
     calls: bool = True
     tools: Schemas = field(default_factory=dict)
     one_call: bool = False
     must: bool = False
+    in_parts: bool = False
     over: bool = field(default=False, init=False)
     _held: str = field(default="", init=False)
     _runs: Runs = field(default_factory=Runs, init=False)
     _header: str | None = field(default=None, init=False)  # of the message that is being read
+    _part: ToolCall | None = field(default=None, init=False)  # what was told of the call that is being read
     _free: bool = field(default=False, init=False)  # it was no message at all: text without marks
 
     def push(self, text: str) -> list[Said]:
@@ -109,6 +112,8 @@ class HarmonyReader:
                 told = self._held[: len(self._held) - _ENDS.hopeful(self._held)]
                 self._tell(header, told)
                 self._held = self._held[len(told) :]
+            else:
+                self._tell_part(header, self._held[: len(self._held) - _ENDS.hopeful(self._held)])
             return False
         self._end(header, self._held[: found.start()])
         self._header = None
@@ -120,6 +125,11 @@ class HarmonyReader:
         if not self._is_call(header):
             self._tell(header, body)
             return
+        self._tell_part(header, body)
+        if self._part is not None:
+            self._runs.call([self._part])
+            self._part, self.over = None, self.one_call
+            return
         try:
             self._runs.call(read(f"{header}{MESSAGE}{body}", self.tools))
             self.over = self.one_call
@@ -129,6 +139,15 @@ class HarmonyReader:
                 self._runs.call([ToolCall(new_id(), recipient[1], body.lstrip())])
             else:
                 self._runs.say(f"{header}{MESSAGE}{body}")
+
+    def _tell_part(self, header: str, body: str) -> None:
+        """What is new of a call, of which `body` is there."""
+        body, recipient = body.lstrip(), _RECIPIENT.search(header)
+        if not self.in_parts or recipient is None or recipient[1] not in self.tools or not body.startswith("{"):
+            return
+        told = self._part or ToolCall(new_id(), recipient[1], "")
+        self._runs.part(replace(told, arguments=body[len(told.arguments) :]))
+        self._part = replace(told, arguments=body)
 
     def _tell(self, header: str, text: str) -> None:
         channel = _CHANNEL.search(header)

@@ -37,4 +37,5 @@ def hearing(manner: Manner, tokenizer: Tokenizer, prompt: Sequence[int], tools: 
     )
     one_call = bool(tools.offered) and not tools.parallel
     ends_early = one_call or manner.calls is HARMONY
-    return Hearing(partial(manner.reader, tail, tools.offered, one_call=one_call, must=tools.must), kept, ends_early)
+    how = {"one_call": one_call, "must": tools.must, "in_parts": tools.in_parts}
+    return Hearing(partial(manner.reader, tail, tools.offered, **how), kept, ends_early)

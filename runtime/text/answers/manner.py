@@ -58,16 +58,22 @@ class Manner:
         return (*of_calls, *(mark for pair in self.thoughts.pairs for mark in pair), *self.thoughts.frame)
 
     def reader(
-        self, prompt: str, tools: Sequence[Mapping[str, Any]] = (), *, one_call: bool = False, must: bool = False
+        self,
+        prompt: str,
+        tools: Sequence[Mapping[str, Any]] = (),
+        *,
+        one_call: bool = False,
+        must: bool = False,
+        in_parts: bool = False,
     ) -> AnswerReader:
         """What reads an answer to `prompt`, of which the end is enough.
 
         Calls are looked for where `tools` are offered; with `one_call` the answer is over with its first, and it `must`
-        be calls where a grammar holds it to that.
+        be calls where a grammar holds it to that. `in_parts`: calls are told as they are written, where they can be.
         """
         schemas = {name(tool): function(tool).get("parameters") or {} for tool in tools}
         if self.calls is HARMONY:
-            return HarmonyReader(bool(tools), schemas, one_call, must)
+            return HarmonyReader(bool(tools), schemas, one_call, must, in_parts)
         style = self.calls if tools else None
         inside = self.thoughts.open_at_end(prompt)
-        return MarkedReader(self.thoughts, style, schemas, inside, one_call, must)
+        return MarkedReader(self.thoughts, style, schemas, inside, one_call, must, in_parts)

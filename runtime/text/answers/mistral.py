@@ -71,5 +71,5 @@ MISTRAL_MARKED = replace(
     MISTRAL,
     shown_by=((MARK, ARGUMENTS),),
     layout=Layout(_marked),
-    begins=r"(?:\[TOOL_CALLS\])?\s*(?P<name>[^\[{\s]+)(?:\[CALL_ID\][^\[]*)?\[ARGS\]\s*",
+    begins=r"(?:\[TOOL_CALLS\])?\s*(?P<name>[^\[{\s]+)(?:\[CALL_ID\](?:(?P<id>[a-zA-Z0-9]{9})|[^\[]*))?\[ARGS\]\s*",
 )

@@ -1,15 +1,18 @@
 """Answers with marks in them: around thoughts, and where calls begin and end.
 
-Nothing is handed out that could still become a part of a mark, nor of a call that is not whole. Blanks between what is
-thought, said and called are nobody's words; those within what is said stay. What is no call after all is told as text.
+Nothing is handed out that could still become a part of a mark, nor, unless it is told in parts, of a call that is not
+whole. Blanks between what is thought, said and called are nobody's words; those within what is said stay. What is no
+call after all is told as text.
 """
 
 from dataclasses import dataclass, field
 from typing import Final
 
+from ...results import ToolCall
 from ..marks import Marks
 from .calls import CallStyle, Malformed, Schemas
 from .cut import cut_calls
+from .parts import CallParts
 from .said import Runs, Said
 from .thoughts import ThoughtMarks
 
@@ -22,6 +25,7 @@ class MarkedReader:
     """`style` None: calls are not looked for. `inside` is how the thought ends that the prompt has begun, if any.
 
     `one_call`: the answer is over with its first. `must`: it has to be calls, so what was cut is a part of one.
+    `in_parts`: calls whose arguments are JSON behind a name are told as they are written.
     """
 
     thoughts: ThoughtMarks
@@ -30,6 +34,7 @@ class MarkedReader:
     inside: str | None = None
     one_call: bool = False
     must: bool = False
+    in_parts: bool = False
     over: bool = field(default=False, init=False)
     _held: str = field(default="", init=False)
     _runs: Runs = field(default_factory=Runs, init=False)
@@ -41,6 +46,7 @@ class MarkedReader:
     _opening: str = field(default="", init=False)
     _from: int = field(default=0, init=False)  # in a call: where its end is looked for
     _tries: int = field(default=0, init=False)
+    _parts: CallParts | None = field(default=None, init=False)  # in a call: what was told of it
     _openings: Marks = field(init=False)
     _closings: Marks = field(init=False)
 
@@ -146,9 +152,13 @@ class MarkedReader:
         self._held = rest.lstrip()
         self._blanks = rest[: len(rest) - len(self._held)]
         self._opening, self._from, self._tries = opening, len(opening), 0
+        if self.in_parts and self.style is not None and self.style.writes_json:
+            self._parts = CallParts(self.style, self.tools, self._runs, self.one_call)
         return True
 
     def _call(self) -> bool:
+        if self._parts is not None:
+            self._parts.read(self._held, self._closings, len(self._opening))
         found = self._closings.find(self._held, self._from)
         if found is None:
             self._from = max(self._from, len(self._held) - self._closings.longest + 1)
@@ -166,18 +176,25 @@ class MarkedReader:
             if error.unfinished and not at_end and self._tries < MOST_TRIES:
                 self._from = behind
                 return True
-            self._tell(blanks + self._opening)  # what is behind it may hold another call
-            self._quiet, end = False, len(self._opening)
+            if self._parts is not None and self._parts.began:
+                end = self._parts.end(call)
+                self.over = self.one_call
+                self._quiet = self._follows = True
+            else:
+                self._tell(blanks + self._opening)  # what is behind it may hold another call
+                self._quiet, end = False, len(self._opening)
         else:
-            self._runs.call(calls[:1] if self.one_call else calls)
+            self._runs.call(self._untold(calls))
             self.over = self.one_call
             self._quiet = self._follows = True
-        self._held, self._blanks = self._held[end:], None
+        self._held, self._blanks, self._parts = self._held[end:], None, None
         return True
 
     def _cut(self) -> bool:
         """The call was cut; False where it is whole, or no call as far as can be told."""
         assert self.style is not None  # of which the call is
+        if self._parts is not None and self._parts.is_open:
+            return False  # it ends as it stands
         try:
             if all(call.name in self.tools for call in self.style.read(self._held, self.tools)):
                 return False
@@ -186,10 +203,14 @@ class MarkedReader:
         calls = cut_calls(self.style, self._held, self.tools)
         if not calls and not self.must:
             return False
-        self._runs.call(calls[:1] if self.one_call else calls)
-        self._held, self._blanks = "", None
+        self._runs.call(self._untold(calls))
+        self._held, self._blanks, self._parts = "", None, None
         self._quiet = self._follows = True
         return True
+
+    def _untold(self, calls: list[ToolCall]) -> list[ToolCall]:
+        told = 0 if self._parts is None else self._parts.told
+        return (calls[:1] if self.one_call else calls)[told:]
 
 
 def _begins(text: str, heads: tuple[str, ...]) -> bool | None:

@@ -9,10 +9,15 @@ from ...results import ToolCall
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is new of an answer: first what was thought, then what was said, then what is to be called."""
+    """What is new of an answer: first what was thought, then what was said, then what is to be called.
+
+    A `part` is what is new of a call whose arguments are still being written. The whole of it, by the same id, is among
+    the `calls` once it has ended, before anything else comes.
+    """
 
     text: str = ""
     thought: str = ""
+    part: ToolCall | None = None
     calls: tuple[ToolCall, ...] = ()
 
 
@@ -38,13 +43,19 @@ class Runs:
 
     def think(self, thought: str) -> None:
         if thought:
-            last = self._last(follows=("text", "calls"))
+            last = self._last(follows=("text", "part", "calls"))
             self._runs[-1] = replace(last, thought=last.thought + thought)
 
     def say(self, text: str) -> None:
         if text:
-            last = self._last(follows=("calls",))
+            last = self._last(follows=("part", "calls"))
             self._runs[-1] = replace(last, text=last.text + text)
+
+    def part(self, part: ToolCall) -> None:
+        if part.arguments:
+            last = self._last(follows=("calls",))
+            before = "" if last.part is None else last.part.arguments
+            self._runs[-1] = replace(last, part=replace(part, arguments=before + part.arguments))
 
     def call(self, calls: Sequence[ToolCall]) -> None:
         if calls:
@@ -64,9 +75,9 @@ class Runs:
 
 
 def whole(runs: Sequence[Said]) -> Said:
-    """All of it as one run."""
+    """All of it as one run, in which no call is in parts."""
     return Said(
         "".join(run.text for run in runs),
         "".join(run.thought for run in runs),
-        tuple(call for run in runs for call in run.calls),
+        calls=tuple(call for run in runs for call in run.calls),
     )

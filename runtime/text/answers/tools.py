@@ -16,12 +16,13 @@ class Tools:
     """`every` is written as OpenAI writes tools: a type, and a function with a name, a description and the schema of
     its parameters. `choice` is none, auto, required, or the name of the one that must be called.
 
-    Without `parallel` an answer calls at most one.
+    Without `parallel` an answer calls at most one. `in_parts`: calls are told as they are written, where they can be.
     """
 
     every: Sequence[Mapping[str, Any]] = ()
     choice: str = AUTO
     parallel: bool = True
+    in_parts: bool = False
 
     @property
     def offered(self) -> Sequence[Mapping[str, Any]]:

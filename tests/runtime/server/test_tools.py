@@ -31,6 +31,8 @@ PARAMETERS: dict[str, Any] = {
 }
 FUNCTION: dict[str, Any] = {"name": "weather", "description": "Tells the weather", "parameters": PARAMETERS}
 OTHER: dict[str, Any] = {"name": "now", "description": "Tells the time", "parameters": {"properties": {}}}
+TEXT: dict[str, Any] = {"type": "string", "pattern": "^[a-z]{120}$"}
+WRITES: dict[str, Any] = {"name": "write", "parameters": {"properties": {"text": TEXT}, "required": ["text"]}}
 TOOLS: list[Any] = [{"type": "function", "function": FUNCTION}, {"type": "function", "function": OTHER}]
 USER: Any = {"role": "user", "content": "How is it there?"}
 A_CALL = {
@@ -66,6 +68,10 @@ def is_weather(values: Any) -> bool:
     return set(values) == {"place", "days"} and values["place"] in ("Oslo", "Rome") and isinstance(values["days"], int)
 
 
+def is_written(values: Any) -> bool:
+    return set(values) == {"text"} and len(values["text"]) == 120
+
+
 def weather(place: str, days: int) -> str:
     """The tool."""
     return f"{place}: rain for {days} days"
@@ -94,10 +100,12 @@ def test_openais_stream_tells_the_same_call(openai: Any, calling: Serving) -> No
     stream = openai.chat.completions.create(messages=[USER], parallel_tool_calls=False, stream=True, **asked)
     chunks = [chunk.choices[0] for chunk in stream]
     deltas = [call for chunk in chunks for call in chunk.delta.tool_calls or ()]
-    assert [(one.index, one.function.name, one.function.arguments) for one in deltas] == [
-        (0, call.function.name, call.function.arguments) for call in whole.tool_calls
-    ]
-    assert all(one.id for one in deltas)
+    (call,) = whole.tool_calls
+    first, *more = deltas
+    assert (first.type, first.function.name, first.function.arguments) == ("function", call.function.name, "")
+    assert first.id
+    assert {(one.index, one.id, one.type, one.function.name) for one in more} == {(0, None, None, None)}
+    assert (first.index, "".join(one.function.arguments for one in more)) == (0, call.function.arguments)
     assert [chunk.finish_reason for chunk in chunks if chunk.finish_reason] == ["tool_calls"]
     assert "".join(chunk.delta.content or "" for chunk in chunks) == ""
 
@@ -169,6 +177,37 @@ def test_anthropic_calls_a_tool_and_reads_what_it_gave(anthropic: Any, calling: 
         last = stream.get_final_message()
     assert (last.stop_reason, [is_weather(block.input) for block in last.content]) == ("tool_use", [True])
     assert "input_json" in kinds
+
+
+def test_openai_and_anthropic_are_told_arguments_as_they_are_written(
+    openai: Any, anthropic: Any, calling: Serving
+) -> None:
+    tools: Any = [{"type": "function", "function": WRITES}]
+    asked: Any = {"model": calling.model, "messages": [USER], "tools": tools, "temperature": 0}
+    chunks = openai.chat.completions.create(**asked, tool_choice="required", parallel_tool_calls=False, stream=True)
+    first, *more = [call for chunk in chunks for call in chunk.choices[0].delta.tool_calls or ()]
+    assert (first.index, first.type, first.function.name, first.function.arguments) == (0, "function", "write", "")
+    assert {(one.index, one.id, one.function.name) for one in more} == {(0, None, None)}
+    assert len(more) > 1
+    assert is_written(json.loads("".join(one.function.arguments for one in more)))
+
+    tools, asked = [{"type": "function", **WRITES}], {"model": calling.model, "parallel_tool_calls": False}
+    with openai.responses.stream(input="Hi", tool_choice="required", tools=tools, temperature=0, **asked) as stream:
+        events = list(stream)
+        (item,) = stream.get_final_response().output
+    kinds = [event.type for event in events]
+    deltas = [event.delta for event in events if event.type == "response.function_call_arguments.delta"]
+    assert [kinds.count(f"response.output_item.{kind}") for kind in ("added", "done")] == [1, 1]
+    assert (len(deltas) > 1, "".join(deltas), is_written(json.loads(item.arguments))) == (True, item.arguments, True)
+
+    tools = [{"name": "write", "input_schema": WRITES["parameters"]}]
+    choice = {"type": "any", "disable_parallel_tool_use": True}
+    asked = {"model": calling.model, "max_tokens": 500, "messages": [USER], "extra_body": {"temperature": 0}}
+    with anthropic.messages.stream(tools=tools, tool_choice=choice, **asked) as stream:
+        kinds = [event.type for event in stream]
+        (block,) = stream.get_final_message().content
+    assert [kinds.count(f"content_block_{kind}") for kind in ("start", "stop")] == [1, 1]
+    assert (kinds.count("input_json") > 1, is_written(block.input)) == (True, True)
 
 
 def test_ollama_calls_a_tool_and_reads_what_it_gave(calling: Serving) -> None:
@@ -281,7 +320,8 @@ def test_a_forced_call_that_is_cut_is_no_text(calling: Serving, most: int, opena
     chunks = openai.chat.completions.create(**asked, max_tokens=most, stream=True)
     deltas = [chunk.choices[0] for chunk in chunks]
     streamed = [call.function for delta in deltas for call in delta.delta.tool_calls or ()]
-    assert [(one.name, one.arguments) for one in streamed] == told
+    assert [one.name for one in streamed if one.name] == [name for name, _ in told]
+    assert "".join(one.arguments for one in streamed) == "".join(arguments for _, arguments in told)
     assert deltas[-1].finish_reason == "length"
     response = openai.responses.create(
         model=calling.model,

@@ -15,13 +15,21 @@ def read(reader: AnswerReader, pieces: list[str]) -> list[Said]:
 def heard(runs: list[Said]) -> Heard:
     """What came, in order, however it was cut."""
     told: Heard = []
+    begun: list[ToolCall] = []  # parts of a call that is not whole yet
     for run in runs:
+        assert not begun or not (run.text or run.thought)
         for kind, text in (("thought", run.thought), ("text", run.text)):
             if text and told and told[-1][0] == kind:
                 told[-1] = kind, told[-1][1] + text
             elif text:
                 told.append((kind, text))
+        begun += [] if run.part is None else [run.part]
+        if begun and run.calls:
+            assert {(part.id, part.name) for part in begun} == {(run.calls[0].id, run.calls[0].name)}
+            assert "".join(part.arguments for part in begun) == run.calls[0].arguments
+            begun = []
         told += [("call", f"{call.name} {call.arguments}") for call in run.calls]
+    assert not begun
     return told
 
 
@@ -31,6 +39,14 @@ def in_every_way(new: Callable[[], AnswerReader], text: str) -> Said:
     for pieces in cuts(text):
         assert heard(read(new(), pieces)) == heard(expected), pieces
     return whole(expected)
+
+
+def in_parts_in_every_way(new: Callable[[bool], AnswerReader], text: str) -> Said:
+    """The same of a reader that tells calls as they are written, by whose side the other gives the same answer."""
+    plain, parts = in_every_way(lambda: new(False), text), in_every_way(lambda: new(True), text)
+    assert wants(parts.calls) == wants(plain.calls)
+    assert (parts.text, parts.thought) == (plain.text, plain.thought)
+    return parts
 
 
 def cuts(text: str) -> Iterator[list[str]]:

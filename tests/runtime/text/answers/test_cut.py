@@ -18,9 +18,9 @@ from unillm.tests.runtime.text.answers.test_forcing import TOOLS, tokenizer, wri
 ARGUMENTS = {"place": "Oslo", "days": 3}
 
 
-def cut_at(manner: Manner, text: str, place: int, *, step: int, must: bool = True) -> Said:
+def cut_at(manner: Manner, text: str, place: int, *, step: int, must: bool = True, in_parts: bool = False) -> Said:
     """What is heard of the first letters, `step` at once."""
-    reader = manner.reader("", TOOLS, must=must)
+    reader = manner.reader("", TOOLS, must=must, in_parts=in_parts)
     pieces = [text[start : min(start + step, place)] for start in range(0, place, step)]
     return whole([run for piece in pieces for run in reader.push(piece)] + reader.finish(cut=True))
 

@@ -8,7 +8,7 @@ import pytest
 from unillm.runtime.text.answers.manner import Manner
 from unillm.runtime.text.errors import TemplateFault
 from unillm.runtime.text.template import ChatTemplate
-from unillm.tests.runtime.text.answers.splitting import in_every_way, wants
+from unillm.tests.runtime.text.answers.splitting import in_every_way, in_parts_in_every_way, wants
 from unillm.tests.runtime.text.test_real_templates import TOKENS, templates
 
 pytestmark = [pytest.mark.weights, pytest.mark.filterwarnings("ignore")]
@@ -100,7 +100,8 @@ def test_calls_thoughts_and_words_are_read_back(name: str) -> None:
     if "t" in can:
         answer |= {"reasoning_content": THOUGHT, "thinking": THOUGHT}
     prompt, text = written(source, answer)
-    read = in_every_way(lambda: Manner.shown_by(source).reader(prompt, [WEATHER]), text)
+    manner = Manner.shown_by(source)
+    read = in_parts_in_every_way(lambda parts: manner.reader(prompt, [WEATHER], in_parts=parts), text)
     assert wants(read.calls) == [("weather", values) for values in made]
     assert read.text == (SAID if "s" in can else "")
     assert read.thought == (THOUGHT if "t" in can else "")
