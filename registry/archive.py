@@ -18,7 +18,7 @@ from typing import IO, TypeAlias
 
 from .create import own_name
 from .digests import CHUNK, Digest, Hasher, hash_file
-from .errors import ArchiveUnsound, ChecksumMismatch, FileTaken, NameTaken
+from .errors import ArchiveUnsound, ChecksumMismatch, FileTaken, NameTaken, NoWeights
 from .events import Listener, Notice, Progress, Shelved, Verifying, nobody
 from .formats.reader import open_regular
 from .manifest import MAX_BYTES, ArchiveOrigin, Manifest, ManifestUnreadable, ShelvedFile, from_json, to_json
@@ -109,7 +109,12 @@ def _padding(size: int) -> bytes:
 def import_archive(
     file: Path, settings: RegistrySettings, listener: Listener = nobody, *, name: str | None = None
 ) -> Entry:
-    """Put the model of an archive on the shelf, under its own name or `name`. Raises `ArchiveUnsound`, `NameTaken`."""
+    """Put the model of an archive on the shelf, under its own name or `name`.
+
+    Raises `ArchiveUnsound`, `NameTaken`, and `NoWeights` where there is no such file.
+    """
+    if not file.exists():
+        raise NoWeights(str(file), "there is no such file")
     shelf = Shelf(settings)
     with os.fdopen(open_regular(file), "rb") as archive:
         manifest = _manifest(file, archive, own_name(name, settings) if name is not None else None)

@@ -91,6 +91,8 @@ def _sha256(entry: Entry, path: Path, digest: Digest) -> Digest:
 
 def read_lock(file: Path, settings: RegistrySettings) -> list[Locked]:
     """The models of a lock file, as they would be on this machine. Raises `LockFileError`."""
+    if not file.exists():
+        raise LockFileError(file, "there is no such file")
     with os.fdopen(open_regular(file), "rb") as opened:
         data = opened.read(MAX_BYTES + 1)
     try:

@@ -186,5 +186,7 @@ def test_what_is_no_lock_file_is_called_so(settings: RegistrySettings, tmp_path:
     (tmp_path / "x.lock").write_text(text)
     with pytest.raises(LockFileError):
         read_lock(tmp_path / "x.lock", settings)
-    with pytest.raises(FormatError):
+    with pytest.raises(LockFileError, match="there is no such file"):
         read_lock(tmp_path / "none", settings)
+    with pytest.raises(FormatError):
+        read_lock(tmp_path, settings)

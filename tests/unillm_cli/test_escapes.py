@@ -49,6 +49,7 @@ def through(chunks: list[str]) -> str:
 
 @pytest.mark.parametrize(("name", "text", "shown"), HOSTILE, ids=[name for name, *_ in HOSTILE])
 def test_a_models_text_loses_what_steers_wherever_it_is_cut(name: str, text: str, shown: str) -> None:
+    """SH-01"""
     assert through([text]) == shown, name
     assert through(list(text)) == shown, name
     for cut in range(len(text)):
@@ -63,6 +64,7 @@ def test_text_of_any_language_passes_unchanged(text: str) -> None:
 
 @pytest.mark.parametrize(("name", "text", "_shown"), HOSTILE, ids=[name for name, *_ in HOSTILE])
 def test_names_and_messages_show_what_would_steer(name: str, text: str, _shown: str) -> None:
+    """SH-02, SH-03"""
     assert not steers(visible(text)), name
     assert "a" in visible(text) or "good" in visible(text)
 

@@ -85,6 +85,7 @@ def test_an_empty_answer_prints_nothing() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_names_and_messages_are_spelled_out_everywhere(terminal: bool) -> None:
+    """SH-02, SH-03"""
     output, out, err = outputs(terminal=terminal, environ={"NO_COLOR": "1"})
     output.line(EVIL)
     output.table(["NAME"], [[EVIL]])
@@ -167,6 +168,7 @@ def test_plain_progress_says_a_line_now_and_then() -> None:
 
 
 def test_bars_redraw_on_a_terminal_only_and_escape_names() -> None:
+    """SH-02, in a progress bar"""
     output, _, err = outputs(terminal=True)
     with output.bars() as bars:
         assert isinstance(bars, TerminalBars)

@@ -52,6 +52,8 @@ def test_ctrl_c_ends_at_once_with_130_and_what_was_said_stays() -> None:
 
 
 def test_ctrl_c_twice_is_as_good_as_once() -> None:
+    """SH-05"""
+
     def press(child: int, _terminal: int) -> None:
         os.kill(child, signal.SIGINT)
         os.kill(child, signal.SIGINT)
@@ -62,6 +64,7 @@ def test_ctrl_c_twice_is_as_good_as_once() -> None:
 
 
 def test_no_escape_code_of_a_model_reaches_a_terminal() -> None:
+    """SH-01"""
     chunks = ["red \\x1b[31m", "\\x1b", "]0;title", "\\x07", "\\x9b2J", "\\r", "\\u202e", "end"]
     code, shown = on_terminal(*chunks, "--", "generate", "-p", "Hi")
     assert code == 0
@@ -72,6 +75,7 @@ def test_no_escape_code_of_a_model_reaches_a_terminal() -> None:
     "args", [["--help"], ["generate", "--help"], ["generate", "Hi"], ["generate", "Hi", "--json"], TALK]
 )
 def test_a_full_disk_is_an_error_of_one_line(args: list[str]) -> None:
+    """SH-04"""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
@@ -82,6 +86,7 @@ def test_a_full_disk_is_an_error_of_one_line(args: list[str]) -> None:
 
 @pytest.mark.parametrize("args", [["generate", "Hi"], ["--help"], TALK])
 def test_a_reader_who_leaves_is_not_complained_of(args: list[str]) -> None:
+    """SH-04"""
     command, pipe = [*FAKE, *["word\\n"] * 30, "--", *args], subprocess.PIPE
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=ENVIRON, text=True) as child:
         assert child.stdout is not None
@@ -92,6 +97,7 @@ def test_a_reader_who_leaves_is_not_complained_of(args: list[str]) -> None:
 
 
 def test_closed_streams_end_in_a_code_and_not_in_a_traceback() -> None:
+    """SH-04"""
     script = 'exec "$0" -m unillm.tests.unillm_cli.fakes x -- generate Hi'
     for redirection, code, err in (
         ("<&-", 0, ""),
@@ -105,6 +111,7 @@ def test_closed_streams_end_in_a_code_and_not_in_a_traceback() -> None:
 
 @pytest.mark.parametrize("more", [{"HOME": ""}, {"HOME": "/proc"}, {"LC_ALL": "C", "TERM": ""}, {"NO_COLOR": "1"}])
 def test_the_shell_needs_little_of_its_surroundings(more: dict[str, str], tmp_path: Path) -> None:
+    """SH-08"""
     environ = {**ENVIRON, "XDG_STATE_HOME": "" if "HOME" in more else str(tmp_path), **more}
     command = [*FAKE, "yes", "--", "shell", "--local"]
     ran = subprocess.run(command, capture_output=True, text=True, env=environ, input="Hi\n")
@@ -112,7 +119,20 @@ def test_the_shell_needs_little_of_its_surroundings(more: dict[str, str], tmp_pa
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.parametrize("words", [["models"], ["config"], ["generate", "Hi"]], ids=lambda words: words[0])
+def test_nothing_of_ones_surroundings_is_needed(words: list[str], tmp_path: Path) -> None:
+    """SH-08, all at once: no home, no folder, no letters, no colours."""
+    (gone := tmp_path / "gone").mkdir()
+    bare = {"LANG": "C", "TERM": "dumb", "NO_COLOR": "1", "UNILLM_HOME": str(tmp_path / "home")}
+    command = ["sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(gone), *FAKE, "caf\\xe9", "--", *words]
+    ran = subprocess.run(command, capture_output=True, env=bare, stdin=subprocess.DEVNULL)
+    assert ran.returncode == 0, ran
+    assert ran.stdout
+    assert not any(word in ran.stdout + ran.stderr for word in (b"Traceback", b"\x1b"))
+
+
 def test_an_ascii_locale_shows_other_letters_as_numbers() -> None:
+    """SH-08"""
     environ = {**ENVIRON, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "TERM": "dumb"}
     command = [*FAKE, "caf\\xe9", "--", "generate", "Hi"]
     ran = subprocess.run(command, capture_output=True, text=True, env=environ, stdin=subprocess.DEVNULL)

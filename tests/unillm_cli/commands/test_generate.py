@@ -179,6 +179,7 @@ def test_an_error_in_the_middle_keeps_what_was_said(monkeypatch: pytest.MonkeyPa
 def test_escape_codes_reach_a_pipe_and_never_a_terminal(
     monkeypatch: pytest.MonkeyPatch, terminal: bool, shown: str
 ) -> None:
+    """SH-01"""
     FakeEngine("a\x1b", "]52;c;", "eA==\x07", "b").install(monkeypatch)
     assert run("generate", "Hi", terminal=terminal).out == shown
 

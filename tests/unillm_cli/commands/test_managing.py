@@ -205,14 +205,18 @@ def test_no_models_are_an_empty_table_and_a_hint(unillm: Unillm) -> None:
 
 
 def test_a_broken_model_is_shown_among_the_others(unillm: Unillm, tmp_path: Path) -> None:
+    """SH-10"""
     unillm("pull", "org/repo")
+    for name in (sound := ["org/repo", "two:1b", "three:1b", "four:1b"])[1:]:
+        unillm("cp", "org/repo", name)
     (tmp_path / "home" / "manifests" / "bad=1b.json").write_text("{")
     ran = unillm("models")
     assert ran.code == 0
     assert re.search(r"bad:1b +- +- +broken", ran.out)
-    assert "org/repo" in ran.out
+    assert len(re.findall(r" kB +just now", ran.out)) == 4
     assert "warning: bad:1b is broken" in ran.err
-    assert [one["name"] for one in data(unillm("models", "--json"))["models"]] == ["bad:1b", "org/repo"]
+    assert [one["name"] for one in data(unillm("models", "--json"))["models"]] == sorted(["bad:1b", *sound])
+    assert [unillm("show", name).code for name in sound] == [0] * 4
     assert unillm("show", "bad:1b").code == 1
     assert unillm("rm", "bad:1b").code == 0
 
@@ -271,6 +275,7 @@ def test_show_of_an_unknown_name_suggests(unillm: Unillm) -> None:
 
 
 def test_hostile_words_are_spelled_out(unillm: Unillm, hub: FakeHub) -> None:
+    """SH-02, in a licence"""
     hub.repos["org/repo"].licence = "mit\x1b[31m\u202e"
     unillm("pull", "org/repo")
     for ran in (unillm("show", "org/repo", terminal=True), unillm("show", "org/repo", "--json")):

@@ -177,6 +177,7 @@ def test_a_model_without_a_template_continues_text(shell: Shell, monkeypatch: py
     "line", ["/load /etc/passwd", "/save ../../x", "/save /tmp/x", "/save", "/load", "/schema [1]"]
 )
 def test_a_name_is_never_a_way_out(shell: Shell, line: str, tmp_path: Path) -> None:
+    """SH-07"""
     ran = shell(line, "Hi")
     assert (ran.code > 0, ran.out) == (True, "Gravity.\n")
     assert "error: " in ran.err
@@ -329,6 +330,7 @@ def test_a_model_that_does_not_think_is_not_told_to(shell: Shell) -> None:
 def test_a_working_directory_that_is_gone_is_no_matter(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """SH-08"""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)

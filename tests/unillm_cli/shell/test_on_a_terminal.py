@@ -1,6 +1,8 @@
 """The shell on a terminal, as a person sees it: keys go in, a screen comes out."""
 
 import json
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -51,6 +53,7 @@ def environ(folder: Path) -> dict[str, str]:
 
 
 def test_a_question_is_answered_and_ctrl_d_leaves(start: Starter) -> None:
+    """SH-05, Ctrl-D"""
     shell = start("Gra", "vity ", "pulls.").wait(ASK)
     shell.send("Why?\r")
     shell.wait("Gravity pulls.").wait("13 of 1,000 tokens (1 %)")
@@ -61,6 +64,7 @@ def test_a_question_is_answered_and_ctrl_d_leaves(start: Starter) -> None:
 
 
 def test_ctrl_c_stops_an_answer_and_the_shell_goes_on(start: Starter) -> None:
+    """SH-05, while it answers and while somebody types"""
     shell = start(*["word "] * 300).wait(ASK)
     shell.send("Go on\r")
     shell.wait("word word word")
@@ -76,6 +80,35 @@ def test_ctrl_c_stops_an_answer_and_the_shell_goes_on(start: Starter) -> None:
     shell.send("/bye\r")
     assert shell.end() == 0
     assert shell.echoes
+
+
+@pytest.mark.slow
+def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on_where_it_was(tmp_path: Path) -> None:
+    """SH-05, while somebody types and while it answers."""
+    if not shutil.which("bash"):
+        pytest.skip("bash is not here")
+    words = ["-c", "import os; os.execvp('bash', ['bash', '--norc', '--noprofile'])"]
+    bash = Terminal(words, {**environ(tmp_path), "PS1": "$ ", "HISTFILE": "", "INPUTRC": os.devnull})
+
+    def prompted() -> bool:
+        return bash.lines[-1] == "$"
+
+    bash.wait(prompted)
+    bash.send(f"{sys.executable} -m unillm.tests.unillm_cli.fakes {'word_ ' * 20} -- shell --local\r")
+    bash.wait(ASK)
+    bash.send("Hi\x1a")
+    bash.wait("Stopped").wait(prompted)
+    bash.send("clear; stty -a | tr ' ;' '\\n\\n' | grep -xE -- '-?(icanon|echo)'; fg\r")
+    bash.wait("icanon\necho\n").wait(">>> Hi")
+    bash.send("\r")
+    bash.wait("word_word_")
+    bash.send("\x1a")
+    bash.wait("Stopped").wait(prompted)
+    bash.send("clear; fg\r")
+    bash.wait(ASK).send("\x04")
+    bash.wait(prompted).send("exit $?\r")
+    assert bash.end() == 0
+    bash.close()
 
 
 def test_markdown_is_rendered_and_a_finished_block_is_printed_once(start: Starter) -> None:
@@ -101,6 +134,7 @@ def test_text_in_three_quotes_has_many_lines(start: Starter, tmp_path: Path) -> 
 
 
 def test_what_is_pasted_is_text_and_never_a_command(start: Starter, tmp_path: Path) -> None:
+    """SH-06"""
     shell = start("yes").wait(ASK)
     shell.paste("hello\n/bye\nmore")
     shell.wait("more")
@@ -117,6 +151,7 @@ def test_what_is_pasted_is_text_and_never_a_command(start: Starter, tmp_path: Pa
 
 
 def test_a_megabyte_may_be_pasted_and_bytes_that_are_no_text(start: Starter, tmp_path: Path) -> None:
+    """SH-06"""
     shell = start("yes").wait(ASK)
     shell.send(b"\x1b[200~")
     for _ in range(64):
@@ -164,6 +199,7 @@ def test_two_shells_in_one_conversation_do_not_write_over_each_other(start: Star
 
 @pytest.mark.parametrize("columns", [3, pytest.param(24, marks=pytest.mark.slow), 79])
 def test_any_width_will_do_and_wide_letters(start: Starter, columns: int) -> None:
+    """SH-05"""
     shell = start("漢字仮名" * 12, " 🙂 ", "a" * 90, columns=columns)
     shell.wait(lambda: ">>>" in shell.text)
     shell.send("Hi\r")
@@ -175,6 +211,7 @@ def test_any_width_will_do_and_wide_letters(start: Starter, columns: int) -> Non
 
 @pytest.mark.slow
 def test_the_terminal_may_change_its_size_while_an_answer_comes(start: Starter) -> None:
+    """SH-05"""
     shell = start(*["word "] * 30, "\n\nlast line").wait(ASK)
     shell.send("Hi\r")
     shell.wait("word word")
@@ -188,6 +225,7 @@ def test_the_terminal_may_change_its_size_while_an_answer_comes(start: Starter) 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["while it waits", "while it answers"])
 def test_who_is_told_to_end_leaves_the_terminal_as_it_was(start: Starter, busy: bool) -> None:
+    """SH-05"""
     shell = start(*["word "] * 300).wait(ASK)
     if busy:
         shell.send("Hi\r")
@@ -198,6 +236,7 @@ def test_who_is_told_to_end_leaves_the_terminal_as_it_was(start: Starter, busy: 
 
 
 def test_escape_codes_of_a_model_steer_nothing(start: Starter) -> None:
+    """SH-01, SH-03"""
     chunks = ["red \x1b[31m", "\x1b", "]0;title\x07", "\x1b]52;c;eA==\x07", "\x9b2J", "\x08\r", "\u202e", "end"]
     shell = start(*chunks, "[x](http://e.x)").wait(ASK)
     shell.send("Hi\r")

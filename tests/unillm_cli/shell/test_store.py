@@ -33,6 +33,7 @@ def test_what_was_said_comes_back(tmp_path: Path) -> None:
 
 
 def test_nobody_else_may_read_it(tmp_path: Path) -> None:
+    """SH-07"""
     (tmp_path / "state" / "conversations").mkdir(parents=True, mode=0o755)
     store, said = Store(tmp_path / "state"), talked()
     store.save(said)
@@ -63,6 +64,7 @@ def test_data_is_looked_at_before_it_is_believed(change: dict[str, object]) -> N
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    """SH-07"""
     store, said = Store(tmp_path / "state"), talked()
     store.save(said)
     (tmp_path / "secret.json").write_text(json.dumps(said.as_data()))
@@ -103,6 +105,7 @@ def test_nobody_knows_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_typed_comes_back_newest_first_and_secrets_do_not(tmp_path: Path) -> None:
+    """SH-07"""
     past = Past(tmp_path, lambda: True)
     for text in ("one", "two\nlines", " my password", "x" * 20_000):
         past.store_string(text)
