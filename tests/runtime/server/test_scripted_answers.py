@@ -154,13 +154,14 @@ def test_one_conversation_in_four_languages_is_one_prompt_and_one_call(server: S
 
     (by_chat,) = [call["function"] for part in chat for call in part["message"].get("tool_calls", ())]
     deltas = [choice["delta"] for part in completion for choice in part["choices"]]
-    (by_completion,) = [call["function"] for delta in deltas for call in delta.get("tool_calls") or ()]
+    by_completion, *more = [call["function"] for delta in deltas for call in delta.get("tool_calls") or ()]
+    written = by_completion["arguments"] + "".join(part["arguments"] for part in more)
     by_response = [one["item"] for one in response if one["type"] == "response.output_item.done"][-1]
     (by_message,) = [one["content_block"] for one in message if one["type"] == "content_block_start"]
     given = "".join(one["delta"]["partial_json"] for one in message if one["type"] == "content_block_delta")
     called = {
         (by_chat["name"], json.dumps(by_chat["arguments"])),
-        (by_completion["name"], by_completion["arguments"]),
+        (by_completion["name"], written),
         (by_response["name"], by_response["arguments"]),
         (by_message["name"], given),
     }
@@ -208,14 +209,20 @@ def test_of_many_tools_the_right_one_is_called_at_every_turn(server: Serving, mo
     assert cached[0] < 100 < 4000 < min(cached[1:])
 
 
-def test_a_call_that_cannot_be_read_is_words_and_the_next_request_is_answered(server: Serving, model: str) -> None:
-    """A41: whoever streams hears the end of it, and nobody after that waits."""
+def test_a_call_that_cannot_be_read_ends_as_a_cut_one_and_the_next_request_is_answered(
+    server: Serving, model: str
+) -> None:
+    """A41: whoever streams hears the end of it, and nobody after that waits. Asked whole, it is words."""
     broken = '<tool_call>\n{"name": "get_weather", "arguments": {"location": Bos}}\n</tool_call>'
     asked = {"model": model, "messages": [{"role": "user", "content": "x"}], "tools": OFFERED}
     forced = {"regex": broken.replace("{", r"\{").replace("}", r"\}"), "max_tokens": 200}
     for _ in range(2):
         choices = [one["choices"][0] for one in events(server, "/v1/chat/completions", **asked, **forced)]
-        assert "".join(choice["delta"].get("content") or "" for choice in choices) == broken
-        assert choices[-1]["finish_reason"] == "stop"
+        calls = [call["function"] for choice in choices for call in choice["delta"].get("tool_calls") or ()]
+        assert calls[0]["name"] == "get_weather"
+        assert "".join(call["arguments"] for call in calls).startswith('{"location": ')
+        assert choices[-1]["finish_reason"] == "tool_calls"
+        whole = server.post("/v1/chat/completions", **asked, **forced).json()["choices"][0]
+        assert (whole["message"]["content"], whole["finish_reason"]) == (broken, "stop")
         (call,) = server.post("/api/chat", stream=False, **asked).json()["message"]["tool_calls"]
         assert call["function"]["arguments"] == BOSTON

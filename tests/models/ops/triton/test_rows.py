@@ -52,7 +52,8 @@ def test_a_gate_multiplies(columns: int, gate: rows.Gate, dtype: torch.dtype) ->
     both = (3 * torch.randn(3, 2 * columns + 5)).to(dtype)[:, : 2 * columns]
     both[0, 0] = 30000.0
     left, right = both.chunk(2, -1)
-    torch.testing.assert_close(rows.gated(both, gate), CURVES[gate](left) * right)
+    once = torch.finfo(dtype).eps  # two roundings may each fall to the other side
+    torch.testing.assert_close(rows.gated(both, gate), CURVES[gate](left) * right, rtol=max(2 * once, 2e-6), atol=1e-5)
 
 
 def view(kv_heads: int, dim: int, dtype: torch.dtype) -> PagedView:
