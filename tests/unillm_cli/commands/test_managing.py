@@ -451,7 +451,7 @@ def test_models_are_locked_and_restored(unillm: Unillm, folder: Path, tmp_path: 
     there = str(tmp_path / "else")
     (model,) = data(unillm("sync", "-f", file, "--json", UNILLM_HOME=there, HF_HOME=there))["models"]
     assert model["digest"] == json.loads(unillm("show", "org/repo", "--json").out)["digest"]
-    assert unillm("sync", "-f", str(tmp_path / "none")).code == 1
+    assert unillm("sync", "-f", str(tmp_path / "none")).code == 2
 
 
 # Ollama's store
