@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..contract import AttentionSpec, Batch, PagedView
 from . import reference, reference_attention
-from .operands import Norm, Rotation
+from .operands import Norm, Rotation, in_rows
 
 INSTALLED: Final = find_spec("triton") is not None
 NUMBERS: Final = (torch.float32, torch.float16, torch.bfloat16)
@@ -52,7 +52,7 @@ def rms_norm(x: Tensor, norm: Norm) -> Tensor:
         return reference.rms_norm(x, norm)
     from .triton import rows
 
-    return rows.rms_norm(x if x.stride(-1) == 1 else x.contiguous(), norm)
+    return rows.rms_norm(in_rows(x), norm)
 
 
 def silu_mul(gate_up: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def silu_mul(gate_up: Tensor) -> Tensor:
         return reference.silu_mul(gate_up)
     from .triton import rows
 
-    return rows.gated(gate_up if gate_up.stride(-1) == 1 else gate_up.contiguous())
+    return rows.gated(in_rows(gate_up))
 
 
 def attention(
@@ -83,7 +83,7 @@ def attention(
         return reference_attention.attention(q, k, v, q_norm, k_norm, rotation, spec, cache, batch)
     from .triton import decode, heads, prefill
 
-    q, k, v = (x if x.stride(2) == 1 else x.contiguous() for x in (q, k, v))
+    q, k, v = (in_rows(x) for x in (q, k, v))
     if rotation is not None:
         rotation = Rotation(rotation.cos.float().contiguous(), rotation.sin.float().contiguous(), rotation.interleaved)
     heads.prepare(q, k, v, q_norm, k_norm, rotation, cache)

@@ -1,4 +1,4 @@
-"""What operations take beside tensors: small frozen values."""
+"""What operations take beside tensors: small frozen values; and tensors as kernels read them."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -27,3 +27,8 @@ class Norm:
 
     weight: Tensor
     eps: float
+
+
+def in_rows(x: Tensor) -> Tensor:
+    """`x`, or a copy, in which the numbers of the last dimension lie together."""
+    return x if x.stride(-1) == 1 else x.contiguous()

@@ -15,7 +15,7 @@ from torch import Tensor
 from ...contract import AttentionSpec, Batch, PagedView
 from ...quantized import FILE, TILE_ROWS, TILED, QuantizedTensor
 from .. import reference
-from ..operands import Norm, Rotation
+from ..operands import Norm, Rotation, in_rows
 from . import library as c
 from .scans import Scans
 from .tape import NotRecordable
@@ -86,7 +86,7 @@ class Kernels(Scans):
         """x times each packed weight, side by side, the activations rounded once for all of them; added to `onto`."""
         if onto is not None and onto.dtype is not torch.float32:
             return onto + self.linear(x, weights, biases)
-        x = _rows(x)
+        x = in_rows(x)
         sizes = [weight.shape[0] for weight in weights]
         out = x.new_empty(x.shape[0], sum(sizes), dtype=torch.float32) if onto is None else onto
         self._multiply(x, weights, out, accumulate=onto is not None)
@@ -126,7 +126,7 @@ class Kernels(Scans):
 
     def experts(self, x: Tensor, weight: QuantizedTensor, chosen: Tensor) -> Tensor:
         """x [rows, in] times the matrices that `chosen` [rows, choices] names: [rows, choices, out]."""
-        x, chosen = _rows(x), chosen.contiguous()
+        x, chosen = in_rows(x), chosen.contiguous()
         (count, columns, depth), (rows, choices) = weight.shape, chosen.shape
         out = torch.empty(rows, choices, columns)
         self._call(
@@ -156,8 +156,8 @@ class Kernels(Scans):
         """The same with weights as a file has them; the result has the type of x."""
         if onto is not None and onto.dtype is not x.dtype:
             return onto + self.dense_linear(x, weights, biases)
-        x = _rows(x)
-        weights = [_rows(weight) for weight in weights]
+        x = in_rows(x)
+        weights = [in_rows(weight) for weight in weights]
         sizes = [weight.shape[0] for weight in weights]
         out = x.new_empty(x.shape[0], sum(sizes)) if onto is None else onto
         products = (c.Product * len(weights))()
@@ -209,7 +209,7 @@ class Kernels(Scans):
 
     def largest(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """The largest of each row, NaN where one is not a number, and its place: the first, if there are several."""
-        scores = _rows(scores)
+        scores = in_rows(scores)
         rows, columns = scores.shape
         indices, largest = torch.empty(rows, dtype=torch.int64), torch.empty(rows)
         self._call(
@@ -219,7 +219,7 @@ class Kernels(Scans):
         return largest, indices
 
     def rms_norm(self, x: Tensor, norm: Norm) -> Tensor:
-        x = _rows(x)
+        x = in_rows(x)
         out = torch.empty_like(x)
         rows, columns = x.shape
         weight = norm.weight.float()
@@ -243,7 +243,7 @@ class Kernels(Scans):
         return out
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
-        gate_up = _rows(gate_up)
+        gate_up = in_rows(gate_up)
         rows, columns = gate_up.shape[0], gate_up.shape[1] // 2
         out = gate_up.new_empty(rows, columns)
         gate, stride = gate_up.data_ptr(), gate_up.stride(0)
@@ -384,7 +384,3 @@ def _add_biases(out: Tensor, sizes: Sequence[int], biases: Sequence[Tensor | Non
         for columns, bias in zip(torch.split(out, list(sizes), -1), biases, strict=True):
             if bias is not None:
                 columns.add_(bias)
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...contract import Batch, StateView
+from ..operands import in_rows
 from ..reference_matrix import Step
 from . import scan_structures as structures
 from .calls import Caller
@@ -23,7 +24,7 @@ class Scans(Caller):
         width = step.v.shape[2]
         out = torch.empty(tokens, heads, width)
         parts = (step.q, step.k, step.v, step.decay, step.a, step.b)
-        laid = [None if part is None else _rows(part) for part in parts]
+        laid = [None if part is None else in_rows(part) for part in parts]
         self._call(
             self._library.unillm_scan_matrix,
             structures.MatrixScan(
@@ -43,7 +44,7 @@ class Scans(Caller):
     def selective_scan(
         self, x: Tensor, steps: Tensor, decay: Tensor, b: Tensor, c: Tensor, name: str, cache: StateView, batch: Batch
     ) -> Tensor:
-        x, steps, b, c = (_rows(part) for part in (x, steps, b, c))
+        x, steps, b, c = (in_rows(part) for part in (x, steps, b, c))
         decay, out = decay.contiguous(), torch.empty(x.shape)
         self._call(
             self._library.unillm_scan_channels,
@@ -67,7 +68,7 @@ class Scans(Caller):
         cache: StateView,
         batch: Batch,
     ) -> Tensor:
-        x, weight = _rows(x), weight.contiguous()
+        x, weight = in_rows(x), weight.contiguous()
         out = torch.empty(x.shape)
         self._call(
             self._library.unillm_convolve,
@@ -86,7 +87,7 @@ class Scans(Caller):
         return out
 
     def previous(self, x: Tensor, name: str, cache: StateView, batch: Batch) -> Tensor:
-        x = _rows(x)
+        x = in_rows(x)
         out = torch.empty(x.shape, dtype=x.dtype)
         states = _states(name, cache, batch)
         call = structures.Carrying(states, x.data_ptr(), out.data_ptr(), x.stride(0), *x.shape, CARRIED[x.dtype])
@@ -94,7 +95,7 @@ class Scans(Caller):
         return out
 
     def gated_scan(self, factors: Tensor, terms: Tensor, name: str, cache: StateView, batch: Batch) -> Tensor:
-        parts = [_rows(part) for part in (factors, terms)]
+        parts = [in_rows(part) for part in (factors, terms)]
         out = torch.empty(factors.shape)
         self._call(
             self._library.unillm_fade,
@@ -111,7 +112,7 @@ class Scans(Caller):
     def weighted_mean(
         self, k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor, name: str, cache: StateView, batch: Batch
     ) -> Tensor:
-        k, v = _rows(k), _rows(v)
+        k, v = in_rows(k), in_rows(v)
         out = torch.empty(k.shape)
         self._call(
             self._library.unillm_average,
@@ -134,7 +135,3 @@ def _states(name: str, cache: StateView, batch: Batch) -> structures.States:
 
 def _heads(x: Tensor | None) -> structures.Heads:
     return structures.Heads() if x is None else structures.Heads(x.data_ptr(), *x.stride()[:2])
-
-
-def _rows(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
