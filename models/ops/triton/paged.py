@@ -203,36 +203,19 @@ def attend_span(
     last = tl.maximum(tl.minimum(whole_to, end) // TILE * TILE, first)
     offsets = tl.arange(0, TILE)
     pages = pages_at(table, begin + offsets, highest, PAGE)
-    for start in range(begin, first, TILE):
-        places = start + offsets
-        ahead = pages_at(table, places + TILE, highest, PAGE)
-        largest, total, mixed = attend_tile(
-            q, largest, total, mixed, pages, places, low, high, lowest, highest, asked, slopes,
-            keys, values, key_scales, value_scales, scale, softcap,
-            key_page_step, key_token_step, value_page_step, value_token_step, scale_page_step, scale_token_step,
-            PAGE, DIM, WIDTH, SCALED, CAPPED, SLOPED, True,
-        )  # fmt: skip
-        pages = ahead
-    for start in range(first, last, TILE):
-        places = start + offsets
-        ahead = pages_at(table, places + TILE, highest, PAGE)
-        largest, total, mixed = attend_tile(
-            q, largest, total, mixed, pages, places, low, high, lowest, highest, asked, slopes,
-            keys, values, key_scales, value_scales, scale, softcap,
-            key_page_step, key_token_step, value_page_step, value_token_step, scale_page_step, scale_token_step,
-            PAGE, DIM, WIDTH, SCALED, CAPPED, SLOPED, False,
-        )  # fmt: skip
-        pages = ahead
-    for start in range(last, end, TILE):
-        places = start + offsets
-        ahead = pages_at(table, places + TILE, highest, PAGE)
-        largest, total, mixed = attend_tile(
-            q, largest, total, mixed, pages, places, low, high, lowest, highest, asked, slopes,
-            keys, values, key_scales, value_scales, scale, softcap,
-            key_page_step, key_token_step, value_page_step, value_token_step, scale_page_step, scale_token_step,
-            PAGE, DIM, WIDTH, SCALED, CAPPED, SLOPED, True,
-        )  # fmt: skip
-        pages = ahead
+    for part in tl.static_range(3):
+        upto = first if part == 0 else (last if part == 1 else end)
+        since = begin if part == 0 else (first if part == 1 else last)
+        for start in range(since, upto, TILE):
+            places = start + offsets
+            ahead = pages_at(table, places + TILE, highest, PAGE)
+            largest, total, mixed = attend_tile(
+                q, largest, total, mixed, pages, places, low, high, lowest, highest, asked, slopes,
+                keys, values, key_scales, value_scales, scale, softcap,
+                key_page_step, key_token_step, value_page_step, value_token_step, scale_page_step, scale_token_step,
+                PAGE, DIM, WIDTH, SCALED, CAPPED, SLOPED, part != 1,
+            )  # fmt: skip
+            pages = ahead
     return largest, total, mixed
 
 

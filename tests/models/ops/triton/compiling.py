@@ -1,0 +1,103 @@
+"""Compiles every kind of launch for a Hopper GPU that is not there, and prints what each one needs.
+
+A process of its own: tests interpret kernels, and one process can do only one of both. Lines are JSON.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.pop("TRITON_INTERPRET", None)
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver, jit
+
+from unillm.models.contract import AttentionSpec
+from unillm.models.ops import gpu
+from unillm.models.ops.operands import Norm, Rotation
+from unillm.models.ops.triton import rows
+from unillm.models.ops.triton.sampling import Choosing, choose
+from unillm.tests.gpu.pages import paged
+
+_HEADS, _KV_HEADS = 16, 8
+_ASSEMBLER = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
+
+
+class Absent:
+    """A driver of a GPU that nothing is sent to."""
+
+    def get_current_target(self) -> Any:
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, _device: int) -> int:
+        return 0
+
+
+def compiled() -> Iterator[Any]:
+    """Each kernel that launches come to; none is launched."""
+    found: dict[str, Any] = {}
+    run = jit.JITFunction.run
+
+    def compile_only(self: Any, *operands: Any, grid: Any, **options: Any) -> None:
+        kernel = run(self, *operands, grid=grid, **(options | {"warmup": True}))
+        found[kernel.hash] = kernel
+
+    jit.JITFunction.run = compile_only
+    driver.set_active(Absent())
+    with torch.inference_mode():
+        _launch()
+    return iter(found.values())
+
+
+def _launch() -> None:
+    here = torch.device("cpu")
+    for dim, pages in (
+        *[(dim, torch.bfloat16) for dim in (64, 80, 128, 256)],
+        *[(128, dtype) for dtype in (torch.float16, torch.float32, torch.int8, torch.float8_e4m3fn)],
+        (256, torch.float32),
+    ):
+        view, batch = paged([1, 600, 600], _KV_HEADS, dim, pages, [1, 40, 1], here)
+        dtype = pages if pages in gpu.NUMBERS else torch.bfloat16
+        both = torch.zeros(42, _HEADS + 2 * _KV_HEADS, dim, dtype=dtype)
+        q, k, v = both.split_with_sizes((_HEADS, _KV_HEADS, _KV_HEADS), 1)
+        turns, norm = torch.zeros(42, dim // 2), Norm(torch.zeros(dim), 1e-6)
+        full = AttentionSpec(0.1, 300, 20.0, torch.zeros(_HEADS), torch.zeros(_HEADS))
+        for spec in (AttentionSpec(0.1), full):
+            gpu.attention(q, k, v, norm, norm, Rotation(turns, turns), spec, view, batch)
+    for columns in (1024, 8192):
+        x = torch.zeros(4, columns, dtype=torch.bfloat16)
+        rows.rms_norm(x, Norm(torch.zeros(columns), 1e-6), x)
+        rows.gated(x)
+    count, few = torch.zeros(4, dtype=torch.int64), torch.zeros(4)
+    choose(torch.zeros(4, 151936), Choosing(few, count.int(), few, few, count, count))
+
+
+def needs(kernel: Any) -> dict[str, Any]:
+    """Shared memory in bytes, registers of a thread, and bytes that do not fit these."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder, "kernel.ptx")
+        source.write_text(kernel.asm["ptx"])
+        command = [str(_ASSEMBLER), "-v", "-arch=sm_90a", str(source), "-o", str(source.with_suffix(".bin"))]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return {
+        "name": kernel.metadata.name,
+        "shared": kernel.metadata.shared,
+        "registers": int(re.findall(r"Used (\d+) registers", told)[0]),
+        "spilled": int(re.findall(r"(\d+) bytes spill stores", told)[0]),
+    }
+
+
+if __name__ == "__main__":
+    for each in compiled():
+        sys.stdout.write(json.dumps(needs(each)) + "\n")
