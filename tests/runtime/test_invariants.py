@@ -18,6 +18,7 @@ from unillm.runtime.params import SamplingParams
 from unillm.runtime.weights.load import load_model
 from unillm.tests.models.zoo import BY_NAME, EXACT, PLACE, TOLERANCE, expected, prompt, reference, save
 from unillm.tests.runtime.engines import engine_over, greedy, make_engine
+from unillm.tests.runtime.events import Events
 from unillm.tests.runtime.fakes import FakeModel
 
 CHOICES = [
@@ -152,34 +153,8 @@ def test_many_more_random_events(model: FakeModel, seed: int) -> None:
 
 
 def random_events(model: FakeModel, seed: int, events: int) -> None:
-    """Add, step, abort, finish: after each event every page has one owner; what ends by itself is right."""
-    chance = random.Random(seed)
     with engine_over(model, pages=8, batch_tokens=12, sequences=4) as engine:
-        alive: dict[str, tuple[list[int], int]] = {}
-        for _ in range(events):
-            event = chance.random()
-            if event < 0.25 and len(alive) < 10:
-                ids = [chance.choice([3, 4]) for _ in range(chance.randint(1, 20))]
-                count = chance.randint(1, 31 - len(ids))
-                alive[engine.submit(ids, greedy(count))] = (ids, count)
-            elif event < 0.32 and alive:
-                engine.abort(chance.choice(list(alive)))
-            elif event < 0.4 and alive:
-                _follow(engine, model, alive, chance.choice(list(alive)))
-            else:
-                engine.step()
-            engine.check()
-        for id_ in list(alive):
-            _follow(engine, model, alive, id_)
-
-
-def _follow(engine: Engine, model: FakeModel, alive: dict[str, tuple[list[int], int]], id_: str) -> None:
-    ids, count = alive.pop(id_)
-    last = list(engine.follow(id_))[-1].completion
-    assert last is not None
-    answer = model.answer(ids, count)
-    assert list(last.token_ids) == (answer if last.finish_reason == "length" else answer[: len(last.token_ids)])
-    assert last.finish_reason in ("length", "abort")
+        Events(engine, model, random.Random(seed), priorities=[0]).happen(events)
 
 
 ROWS = [

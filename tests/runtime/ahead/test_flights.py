@@ -3,7 +3,6 @@ may be, and nothing is read before it is waited for.
 """
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from unillm.tests.models.zoo import BY_NAME, PLACE, prompt, reference, save
 from unillm.tests.runtime.ahead.late import Late, Prompt, ReadTooEarly, late_engine, nothing_read, recorded_engine
 from unillm.tests.runtime.ahead.models import DeviceModel
 from unillm.tests.runtime.engines import engine_over, greedy, swap_that_keeps_all
+from unillm.tests.runtime.events import Events
 from unillm.tests.runtime.fakes import ByteTokenizer, FakeModel
 
 CHOICES = [
@@ -271,8 +271,7 @@ def test_many_more_random_events(model: DeviceModel, seed: int) -> None:
 
 
 def random_events(model: DeviceModel, seed: int, events: int) -> None:
-    """Add, step, abort, finish, whatever is on its way: every page has one owner, and what ends by itself is right."""
-    chance = random.Random(seed)
+    """Whatever is on its way meanwhile."""
     with engine_over(model, pages=8, batch_tokens=12, sequences=4) as engine:
         device = Late() if seed % 2 else Prompt()
         if seed % 4 < 2:
@@ -281,32 +280,7 @@ def random_events(model: DeviceModel, seed: int, events: int) -> None:
             recorded_engine(engine, device)
         if seed % 3 == 0:
             swap_that_keeps_all(engine)
-        alive: dict[str, tuple[list[int], int]] = {}
-        happen: list[Callable[[], None]] = [engine.check, lambda: None]
-        for _ in range(events):
-            event = chance.random()
-            if event < 0.25 and len(alive) < 10:
-                ids = [chance.choice([3, 4]) for _ in range(chance.randint(1, 20))]
-                count = chance.randint(1, 31 - len(ids))
-                alive[engine.submit(ids, greedy(count), priority=chance.choice([0, 0, 1]))] = (ids, count)
-            elif event < 0.32 and alive:
-                engine.abort(chance.choice(list(alive)))
-            elif event < 0.36 and alive:
-                _follow(engine, model, alive, chance.choice(list(alive)))
-            else:
-                engine.step()
-            chance.choice(happen)()
-        for id_ in list(alive):
-            _follow(engine, model, alive, id_)
-
-
-def _follow(engine: Engine, model: DeviceModel, alive: dict[str, tuple[list[int], int]], id_: str) -> None:
-    ids, count = alive.pop(id_)
-    last = list(engine.follow(id_))[-1].completion
-    assert last is not None
-    answer = model.answer(ids, count)
-    assert list(last.token_ids) == (answer if last.finish_reason == "length" else answer[: len(last.token_ids)])
-    assert last.finish_reason in ("length", "abort")
+        Events(engine, model, random.Random(seed), priorities=[0, 0, 1], checked=0.5).happen(events)
 
 
 @pytest.mark.parametrize(
