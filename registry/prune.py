@@ -5,6 +5,7 @@ Nothing is removed while a model is being fetched: its files are nobody's until 
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,14 +43,17 @@ def find_unused(settings: RegistrySettings, *, partial: bool = False) -> Unused:
     return Unused(leftovers, drafts, files, leftovers.weigh() + sum(map(_size, drafts)))
 
 
-def prune(settings: RegistrySettings, *, partial: bool = False) -> Unused:
-    """Remove what no model needs, with `partial` also what downloads that broke off have left. Raises `StoreBusy`."""
+def prune(settings: RegistrySettings, *, partial: bool = False, dry_run: bool = False) -> Unused:
+    """Remove what no model needs, with `partial` also what downloads that broke off have left; with `dry_run` only tell
+    what that is. Raises `StoreBusy`.
+    """
     shelf = Shelf(settings)
     with shelf.store.changing():
         if shelf.store.is_busy():
             raise StoreBusy(settings.home)
         found = find_unused(settings, partial=partial)
-        _remove(found, settings, shelf)
+        if not dry_run:
+            _remove(found, settings, shelf)
     return found
 
 
@@ -81,6 +85,13 @@ def _drafts(settings: RegistrySettings, shelf: Shelf) -> Iterator[Path]:
 
 
 def _size(path: Path) -> int:
+    """Nothing, where it is gone by now: whoever only looks holds up nobody who fetches."""
+    with suppress(FileNotFoundError):
+        return _size_of(path)
+    return 0
+
+
+def _size_of(path: Path) -> int:
     if path.is_dir() and not path.is_symlink():
         return sum(map(_size, path.iterdir()))
     return path.lstat().st_size

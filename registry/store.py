@@ -143,7 +143,7 @@ def held(lock: Path) -> Iterator[None]:
     """Hold the lock file; who holds it already is waited for, and one who died holds nothing."""
     from filelock import FileLock  # late: half of the time that `unillm models` has
 
-    file = FileLock(lock)
+    file = FileLock(lock, thread_local=False)  # a thread may let go what another one took
     with writing(lock):
         make_folder(lock.parent)
         os.close(open_ours(lock, os.O_RDWR))  # with our mode, and never through a link

@@ -123,7 +123,7 @@ _RANGES: tuple[tuple[str, type, float, float, str], ...] = (
     ("repetition_penalty", float, 0, math.inf, "above 0"),
     ("presence_penalty", float, -2, 2, "between -2 and 2"),
     ("frequency_penalty", float, -2, 2, "between -2 and 2"),
-    ("seed", int, -math.inf, math.inf, "a whole number"),
+    ("seed", int, -(2**63), 2**63 - 1, "a whole number of at most 64 bits, its sign among them"),
     ("logprobs", int, 0, math.inf, "a whole number, 0 or more"),
     ("prompt_logprobs", int, 0, math.inf, "a whole number, 0 or more"),
     ("n", int, 1, MOST_ANSWERS, f"a whole number between 1 and {MOST_ANSWERS}"),

@@ -180,6 +180,8 @@ _SERVER: Mapping[str, Exit] = {
     "busy": Exit.BUSY,
     "unavailable": Exit.BUSY,
     "no_memory": Exit.NO_ROOM,
+    "no_disk": Exit.NO_ROOM,
+    "unreachable": Exit.NETWORK,
 }
 _SYSTEM: Mapping[int, tuple[Exit, str | None]] = {
     errno.ENOENT: (Exit.NOT_FOUND, None),

@@ -18,7 +18,16 @@ from ..results import Completion, TokenLogprob, ToolCall, Update
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 TO_CONNECT = 5.0  # seconds; an answer may take as long as it likes
-_KINDS = {400: "invalid", 401: "forbidden", 403: "forbidden", 404: "not_found", 499: "cancelled", 503: "unavailable"}
+_KINDS = {
+    400: "invalid",
+    401: "forbidden",
+    403: "forbidden",
+    404: "not_found",
+    499: "cancelled",
+    502: "unreachable",
+    503: "unavailable",
+    507: "no_disk",
+}
 NOT_SENT = ("stop_token_ids", "prompt_logprobs")  # of `SamplingParams`: they are for who holds the tokens
 
 
@@ -53,13 +62,14 @@ class ShownModel(msgspec.Struct):
 
 
 class PullStatus(msgspec.Struct):
-    """A line of a pull."""
+    """A line of a pull; `kind` is the family of the `error`."""
 
     status: str = ""
     digest: str | None = None
     total: int | None = None
     completed: int | None = None
     error: str | None = None
+    kind: str = "internal"
 
 
 Think: TypeAlias = bool | Literal["low", "medium", "high"]
@@ -156,7 +166,7 @@ def refusal(status: int, body: bytes) -> ServerRefused:
         return ServerRefused(kind, f"the server answered with status {status}", status=status)
     if isinstance(error, str):
         return ServerRefused(kind, error, status=status)
-    own = error.type in _KINDS.values() or error.type in ("too_long", "busy", "no_memory")
+    own = error.type in _KINDS.values() or error.type in ("too_long", "busy", "no_memory", "broken")
     return ServerRefused(error.type if own else kind, error.message, error.hint, status)
 
 
@@ -201,7 +211,7 @@ def read_status(line: str) -> PullStatus:
     """Raises `ServerRefused` where the pull has failed."""
     status = msgspec.json.decode(line, type=PullStatus)
     if status.error is not None:
-        raise ServerRefused("not_found" if "does not exist" in status.error else "internal", status.error)
+        raise ServerRefused(status.kind, status.error)
     return status
 
 

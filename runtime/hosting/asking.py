@@ -5,7 +5,7 @@ of `Piece`s back; whoever answers knows no dialect. `Host` is what doors need of
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -16,6 +16,20 @@ if TYPE_CHECKING:
     from .measures import Measures
 
 FOREVER = -1.0
+FaultKind: TypeAlias = Literal[
+    "invalid",
+    "too_long",
+    "not_found",
+    "forbidden",
+    "busy",
+    "no_memory",
+    "no_disk",
+    "unavailable",
+    "unreachable",
+    "broken",
+    "cancelled",
+    "internal",
+]
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,15 +77,14 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fault(msgspec.Struct, frozen=True):
-    """Why something was refused or broke off. `kind` says which family of status it is; doors word and number it.
+    """Why something was refused or broke off. `kind` says which family of status it is; doors word and number it:
+    `unreachable` is a source of models, `broken` a file of one or of the store.
 
     `field` names the parameter at fault, `retry_after` says in seconds when to come back, `numbers` are those of the
     message (tokens, context, needed, available ...).
     """
 
-    kind: Literal[
-        "invalid", "too_long", "not_found", "forbidden", "busy", "no_memory", "unavailable", "cancelled", "internal"
-    ]
+    kind: FaultKind
     message: str
     hint: str | None = None
     field: str | None = None

@@ -1,7 +1,7 @@
 """An exception as a fault: what may be said of it outside this process. Paths and internals stay inside."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ...models.errors import ModelError
 from ...registry import errors as registry
@@ -15,10 +15,37 @@ from ..errors import (
     RuntimeFault,
     TooManyForms,
 )
-from .asking import Fault, HostError
+from .asking import Fault, FaultKind, HostError
 
 UNKNOWN = "something went wrong inside; the server's log says more"
 ENGINE_GONE = Fault("unavailable", "the model's engine has ended", "ask again: it is loaded anew", retry_after=1.0)
+_SOON = 10.0  # seconds
+# A repository that is not shown may be private or not be at all: whoever asks us hears what its hub says, that there is
+# none. That is no 401, which would say that the client's own key is wrong.
+_REGISTRY: Mapping[type, FaultKind] = {
+    registry.RegistryError: "broken",
+    registry.InvalidName: "invalid",
+    registry.ModelfileError: "invalid",
+    registry.NoTemplate: "invalid",
+    registry.NameTaken: "invalid",
+    registry.NotUploaded: "invalid",
+    registry.ModelNotFound: "not_found",
+    registry.NothingToFetch: "not_found",
+    registry.VariantNotFound: "not_found",
+    registry.RevisionNotFound: "not_found",
+    registry.NoWeights: "not_found",
+    registry.Unauthorized: "not_found",
+    registry.GatedModel: "forbidden",
+    registry.NotPublic: "forbidden",
+    registry.OfflineMode: "unreachable",
+    registry.SourceUnreachable: "unreachable",
+    registry.PackageUnavailable: "unreachable",
+    registry.RepositoryChanged: "unreachable",
+    registry.RedirectRefused: "unreachable",
+    registry.MalformedAnswer: "unreachable",
+    registry.DiskFull: "no_disk",
+    registry.StoreBusy: "busy",
+}
 _PATH = re.compile(r"(?<![\w.:/\\])(?:~|[A-Za-z]:)?(?:[\\/][^\\/\s'\",;:()]+)*[\\/]([^\\/\s'\",;:()]+)")
 
 
@@ -67,11 +94,16 @@ def _folders(files: ModelFiles | None) -> Iterable[str]:
 
 def _of_registry(error: registry.RegistryError, files: ModelFiles | None) -> Fault:
     message, hint = without_folders(str(error), files), _hint(error, files)
-    if isinstance(error, registry.ModelNotFound):
-        return Fault("not_found", message, hint, field="model")
-    if isinstance(error, registry.InvalidName):
-        return Fault("invalid", message, hint, field="model")
-    return Fault("unavailable", message, hint, field="model")
+    kind = _kind_of(error)
+    return Fault(kind, message, hint, field="model", retry_after=_SOON if kind == "busy" else None)
+
+
+def _kind_of(error: registry.RegistryError) -> FaultKind:
+    """What one source says of a model weighs more than that others are out of reach."""
+    if isinstance(error, registry.NotFetched):
+        kinds = [_kind_of(cause) for cause in error.causes]
+        return next((kind for kind in kinds if kind not in ("unreachable", "broken")), next(iter(kinds), "unreachable"))
+    return next(_REGISTRY[one] for one in type(error).__mro__ if one in _REGISTRY)
 
 
 def _hint(error: registry.RegistryError | ModelError, files: ModelFiles | None) -> str | None:

@@ -2,24 +2,28 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Literal, Protocol
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..hosting.asking import Fault, Host
+from ..hosting.asking import Fault, FaultKind, Host
 from ..hosting.faults import UNKNOWN
 from .catalogue import Catalogue
 
-STATUS: Mapping[str, int] = {
+STATUS: Mapping[FaultKind, int] = {
     "invalid": 400,
     "too_long": 400,
     "not_found": 404,
     "forbidden": 403,
     "busy": 503,
     "no_memory": 503,
+    "no_disk": 507,
     "unavailable": 503,
+    "unreachable": 502,
+    "broken": 500,
     "cancelled": 499,
     "internal": 500,
 }
@@ -40,6 +44,7 @@ class Server:
     host: Host
     catalogue: Catalogue
     version: str
+    quantizes: Lock = field(default_factory=Lock, compare=False, repr=False)  # held while a model is quantised
 
 
 Answer = Callable[[Server, Any, Request], Awaitable[Response]]

@@ -17,6 +17,7 @@ from ..text.answers.thoughts import wished
 from .app import json_response
 from .asked import naming, sampling
 from .endpoint import Endpoint, Server, invalid
+from .known import THINKS_NOT, known_of
 from .limits import (
     Alternatives,
     Answers,
@@ -135,7 +136,10 @@ async def about(server: Server, _body: None, _request: Request) -> Response:
 
 async def answer(server: Server, body: Question, request: Request) -> Response:
     with naming({}):
-        return await stream(server.host, [_ask(body)], request, Pieces())
+        ask = _ask(body)
+        if body.think and not (await known_of(server.catalogue, body.model)).thinks:
+            raise invalid("think", f"think is not supported with this model: {body.model} {THINKS_NOT}")
+        return await stream(server.host, [ask], request, Pieces())
 
 
 async def count(server: Server, body: Question, _request: Request) -> Response:

@@ -24,7 +24,9 @@ _REFUSALS = {
     "408": "The body did not come in time.",
     "413": "The body is too long.",
     "503": "Too many wait, memory is short, or the server shuts down; Retry-After says when to come back.",
-    "500": "Something went wrong inside.",
+    "500": "Something went wrong inside, or a file of the model is broken.",
+    "502": "Where the model comes from is out of reach.",
+    "507": "The disk is full.",
 }
 
 

@@ -8,7 +8,9 @@ import pytest
 from unillm.registry.brought import Brought
 from unillm.registry.digests import Digest
 from unillm.registry.errors import SourceUnreachable, StoreBusy
+from unillm.registry.events import Event, Progress
 from unillm.registry.hub_cache import CachedFile, CachedRepo
+from unillm.registry.making import workplace
 from unillm.registry.names import ModelRef
 from unillm.registry.prune import find_unused, prune
 from unillm.registry.pull import pull
@@ -106,11 +108,47 @@ def test_unfinished_downloads_go_only_when_asked(hub: FakeHub, online: RegistryS
     assert not partial.exists()
 
 
-def test_nothing_is_pruned_while_a_model_is_fetched(settings: RegistrySettings) -> None:
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_nothing_is_pruned_while_a_model_is_fetched(settings: RegistrySettings, dry_run: bool) -> None:
     store = Store(settings.home)
     with store.working(), pytest.raises(StoreBusy, match="is being fetched"):
-        prune(settings)
-    assert prune(settings).files == ()
+        prune(settings, dry_run=dry_run)
+    assert prune(settings, dry_run=dry_run).files == ()
+
+
+def test_a_prune_amid_a_pull_of_the_same_model_leaves_it_what_it_has_fetched(
+    hub: FakeHub, online: RegistrySettings
+) -> None:
+    hub.repos["org/repo"] = Repo(original(size=1 << 20))
+    refused = list[StoreBusy]()
+
+    def prune_once_half_is_here(event: Event) -> None:
+        if not refused and isinstance(event, Progress) and event.done:
+            with pytest.raises(StoreBusy) as caught:
+                prune(online, partial=True)
+            refused.append(caught.value)
+
+    entry = pull("org/repo", online, prune_once_half_is_here)
+    assert refused
+    assert hub.sent < 1.1 * entry.sound.size
+    assert Shelf(online).verify(entry) == []
+
+
+def test_what_a_workplace_holds_stays_until_its_work_is_done(settings: RegistrySettings) -> None:
+    with workplace(settings) as folder:
+        (folder / "half.gguf").write_bytes(b"half")
+        with pytest.raises(StoreBusy):
+            prune(settings, partial=True)
+        assert (folder / "half.gguf").read_bytes() == b"half"
+    assert not folder.exists()
+
+
+def test_looking_for_what_could_go_is_not_upset_by_what_goes_meanwhile(
+    settings: RegistrySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = settings.home / "partial" / "upload-1"
+    monkeypatch.setattr("unillm.registry.prune._drafts", lambda *_: [gone])
+    assert find_unused(settings, partial=True).size == 0
 
 
 def test_whoever_died_while_fetching_holds_up_nobody(settings: RegistrySettings) -> None:

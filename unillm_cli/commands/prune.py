@@ -1,7 +1,7 @@
 """`unillm prune`: remove what of ours belongs to no model."""
 
 from ...registry.amounts import bytes_text
-from ...registry.prune import Unused, find_unused
+from ...registry.prune import Unused
 from ...registry.prune import prune as removed
 from .. import options as of
 from ..installed import Installed
@@ -19,8 +19,7 @@ def prune(session: Session, partial: of.PartialOption = False, dry_run: of.DryRu
       unillm prune --dry-run
       unillm prune --partial
     """
-    settings = Installed.of(session).settings
-    found = find_unused(settings, partial=partial) if dry_run else removed(settings, partial=partial)
+    found = removed(Installed.of(session).settings, partial=partial, dry_run=dry_run)
     if session.json:
         session.output.data({"files": [str(path) for path in found.files], "freed": found.size, "dry_run": dry_run})
     else:

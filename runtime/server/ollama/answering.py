@@ -13,9 +13,9 @@ from ...hosting.asking import Ask, Fault, Host, HostError
 from ..app import json_response
 from ..asked import naming, seconds
 from ..endpoint import Refused, Server, invalid
+from ..known import known_of
 from ..streaming import gather, stream
 from .asking import chat_ask, check_asked, check_generate, embed_inputs, generate_ask
-from .known import known_of
 from .options import NAMES, read_options
 from .results import DebugReply, EmbeddingsReply, EmbedReply, Rendered
 from .types import Asked, ChatBody, EmbedBody, EmbeddingsBody, GenerateBody

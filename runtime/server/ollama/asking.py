@@ -9,7 +9,7 @@ from ...params import SamplingParams
 from ...text.answers.thoughts import wished
 from ..asked import ANY_OBJECT, sampling, seconds
 from ..endpoint import invalid
-from .known import Known
+from ..known import Known
 from .options import USUAL, read_options
 from .tools import in_history, offered
 from .types import Asked, ChatBody, ChatMessage, GenerateBody, Think

@@ -1,11 +1,15 @@
 """Files sent to the server, by their checksums: what `create` makes models of."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ....registry.errors import ChecksumMismatch, RegistryError
+from ....registry.settings import RegistrySettings
+from ....registry.store import Store
 from ....registry.uploads import Upload, is_here
 from ...hosting.asking import HostError
 from ...hosting.faults import fault_of
@@ -29,14 +33,26 @@ async def send_blob(server: Server, _body: None, request: Request) -> Response:
         return Response()
     declared = request.headers.get("content-length", "")
     try:
-        with Upload(wanted, settings, int(declared) if declared.isdigit() else None) as upload:
-            await _receive(request, upload)
-            await asyncio.to_thread(upload.finish)
+        async with _undisturbed(settings):
+            with Upload(wanted, settings, int(declared) if declared.isdigit() else None) as upload:
+                await _receive(request, upload)
+                await asyncio.to_thread(upload.finish)
     except ChecksumMismatch as error:
         raise invalid("digest", f'digest mismatch, expected "{error.want}", got "{error.got}"') from None
     except RegistryError as error:
         raise HostError(fault_of(error)) from error
     return Response(status_code=201)
+
+
+@asynccontextmanager
+async def _undisturbed(settings: RegistrySettings) -> AsyncIterator[None]:
+    """Nothing is pruned meanwhile; who prunes is waited for elsewhere than here, where everybody is answered."""
+    working = Store(settings.home).working()
+    await asyncio.to_thread(working.__enter__)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(working.__exit__, None, None, None)
 
 
 async def _receive(request: Request, upload: Upload) -> None:

@@ -21,7 +21,7 @@ from ....registry.settings import RegistrySettings
 from ....registry.shelf import Entry, Shelf
 from ...text.defaults import generation_defaults
 from ..catalogue import Catalogue
-from .known import Known
+from ..known import Known
 from .options import NAMES
 from .results import ListedModel, ModelDetails, ShownModel
 from .wording import moment

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +15,16 @@ from starlette.responses import Response
 from ....registry.create import base_of, own_name
 from ....registry.create import create as created
 from ....registry.digests import Digest
-from ....registry.errors import InvalidName, NotInstalled, RegistryError
+from ....registry.errors import FormatError, InvalidName, NotInstalled, NoWeights, RegistryError
 from ....registry.files import Message
 from ....registry.go_templates import is_go
+from ....registry.manifest import Manifest
 from ....registry.modelfile import Modelfile, translate_parameters
 from ....registry.names import ModelRef
 from ....registry.pull import pull as pulled
+from ....registry.settings import RegistrySettings
 from ....registry.shelf import Shelf
+from ....registry.store import Store
 from ....registry.uploads import manifest_of_uploads
 from ...errors import InvalidParameter
 from ...hosting.asking import Fault, HostError, Resident
@@ -31,10 +35,10 @@ from ...text.template import ChatTemplate
 from ..app import json_response
 from ..catalogue import Catalogue
 from ..endpoint import Refused, Server, invalid
+from ..known import forget
 from . import describing
 from .answering import about
-from .known import forget
-from .quantizing import mixture_of, quantized
+from .quantizing import QUANTIZING, mixture_of, one_at_a_time, quantized
 from .results import ListedModels, LoadedModel, LoadedModels, ModelDetails, Version
 from .types import CopyBody, CreateBody, NamedBody, PullBody, ShowBody
 from .wording import moment, sentence
@@ -63,16 +67,23 @@ async def create(server: Server, body: CreateBody, request: Request) -> Response
     name = _named(body)
     recipe, uploads, mixture = _recipe(body), _uploads(body), mixture_of(body.quantize)
 
-    def work(telling: Telling) -> None:
+    def make(telling: Telling) -> None:
         settings = server.catalogue.settings
-        base = manifest_of_uploads(name, uploads, settings, telling) if uploads else None
-        if mixture is not None:
-            base = base or base_of(name, recipe, settings, telling)
-            base = quantized(name, base, mixture, settings, telling)
-        created(name, recipe, settings, telling, base=base)
+        with Store(settings.home).working():  # until it has its manifest, nothing needs the files that it is made of
+            base = _sent(name, uploads, settings, telling) if uploads else None
+            if mixture is not None:
+                base = base or base_of(name, recipe, settings, telling)
+                base = quantized(name, base, mixture, settings, telling)
+            created(name, recipe, settings, telling, base=base)
         forget(server.catalogue)
 
+    def work(telling: Telling) -> None:
+        with one_at_a_time(server.quantizes) if mixture is not None else nullcontext():
+            make(telling)
+
     await _with_registry("model", lambda: own_name(name, server.catalogue.settings))
+    if mixture is not None and server.quantizes.locked():
+        raise HostError(QUANTIZING)
     return await worked(work, request, streams=body.stream is not False)
 
 
@@ -175,7 +186,8 @@ def _missing(message: str, fault: Fault) -> Refused:
 
 
 def _why_not_pulled(fault: Fault) -> str:
-    return "pull model manifest: file does not exist" if fault.kind == "not_found" else sentence(fault)
+    told = sentence(fault)
+    return f"pull model manifest: file does not exist: {told}" if fault.kind == "not_found" else told
 
 
 def _not_a_path(field: str, name: str) -> None:
@@ -199,6 +211,14 @@ def _copy(catalogue: Catalogue, source: str, destination: str) -> None:
 
 def _uploads(body: CreateBody) -> dict[str, Digest]:
     return {name: digest(text) for name, text in (body.files or {}).items()}
+
+
+def _sent(name: str, uploads: dict[str, Digest], settings: RegistrySettings, telling: Telling) -> Manifest:
+    """What is made of files that a client has sent: what is wrong with them is the client's to mend."""
+    try:
+        return manifest_of_uploads(name, uploads, settings, telling)
+    except (FormatError, NoWeights) as error:
+        raise HostError(msgspec.structs.replace(fault_of(error), kind="invalid", field="files")) from error
 
 
 def digest(text: str) -> Digest:

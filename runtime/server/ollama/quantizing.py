@@ -1,13 +1,17 @@
 """`quantize` of /api/create: what the model is made from, in fewer bits, as a file of the store."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import Lock
 
 from ....registry.create import files_of, own_name
 from ....registry.making import keep, workplace
 from ....registry.manifest import ArchiveOrigin, Manifest
 from ....registry.settings import RegistrySettings
 from ....registry.uploads import manifest_of_uploads
+from ...hosting.asking import Fault, HostError
 from ...hosting.quantizing import quantize
 from ...quantizing.mixtures import MIXTURES
 from ..endpoint import invalid
@@ -15,7 +19,19 @@ from .results import Status
 from .working import Telling
 
 _SHORT = {"q4_k": "q4_k_m", "q5_k": "q5_k_m"}  # as Ollama calls them too
+QUANTIZING = Fault("busy", "another model is being quantised", "ask again later", field="quantize", retry_after=60.0)
 _MARK = "0000000000000000000"  # the digest of what has none yet: Ollama's clients draw a bar for a digest
+
+
+@contextmanager
+def one_at_a_time(lock: Lock) -> Iterator[None]:
+    """Held while a model is quantised, which takes all cores. Raises `HostError` where another one is."""
+    if not lock.acquire(blocking=False):
+        raise HostError(QUANTIZING)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def mixture_of(asked: str | None) -> str | None:

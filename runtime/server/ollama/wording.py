@@ -30,7 +30,7 @@ OLLAMA = OllamaDialect()
 
 def sentence(fault: Fault) -> str:
     """What clients read; some look for Ollama's own words."""
-    if fault.kind == "busy":
+    if fault.kind == "busy" and fault.field is None:  # too many answers are waited for
         return BUSY
     if fault.kind == "too_long":
         return f"{TOO_LONG}: {fault.message}"

@@ -99,7 +99,7 @@ async def worked(
     async def body() -> AsyncIterator[bytes]:
         async with aclosing(_lines(work)) as told:
             async for one in told:
-                yield line({"error": failure(one)} if isinstance(one, Fault) else one)
+                yield line({"error": failure(one), "kind": one.kind} if isinstance(one, Fault) else one)
 
     return StreamingResponse(body(), media_type=NDJSON)
 

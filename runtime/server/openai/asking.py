@@ -6,7 +6,8 @@ from typing import Any
 from ...params import SamplingParams
 from ...text.answers.thoughts import wished
 from ..asked import ANY_OBJECT, sampling
-from ..endpoint import invalid
+from ..endpoint import Server, invalid
+from ..known import THINKS_NOT, known_of
 from .types import Asked, Effort, FlatSchema, JsonObject, JsonSchema, PlainText
 
 
@@ -50,6 +51,12 @@ def schema_of(form: PlainText | JsonObject | JsonSchema | FlatSchema | None) -> 
 def thinking(effort: Effort | None) -> dict[str, Any]:
     """The variables by which templates know how much to think."""
     return {} if effort is None else wished(effort != "none", effort)
+
+
+async def check_effort(server: Server, model: str, effort: Effort | None, field: str) -> None:
+    """Raises `Refused` for an effort that is wanted of a model that does not think."""
+    if effort not in (None, "none") and not (await known_of(server.catalogue, model)).thinks:
+        raise invalid(field, f"{field} is not supported with this model: {model} {THINKS_NOT}")
 
 
 def prompts(given: str | Sequence[str | int | list[int]], field: str) -> list[str | list[int]]:

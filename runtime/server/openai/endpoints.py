@@ -13,6 +13,7 @@ from ..asked import naming, seconds
 from ..endpoint import Endpoint, Server
 from ..streaming import gather, stream
 from . import chat, completions, responses
+from .asking import check_effort
 from .embeddings import embeddings, inputs
 from .models import models, named
 from .response_events import ResponseScribe
@@ -24,6 +25,7 @@ from .wording import OPENAI, Head
 
 async def chat_completions(server: Server, body: ChatBody, request: Request) -> Response:
     with naming(chat.names(body)):
+        await check_effort(server, body.model, body.reasoning_effort, "reasoning_effort")
         ask, head = chat.to_ask(body), _head(server, request, body.model)
         if body.stream:
             usage = body.stream_options is not None and bool(body.stream_options.include_usage)
@@ -47,6 +49,7 @@ async def text_completions(server: Server, body: CompletionBody, request: Reques
 
 async def make_response(server: Server, body: ResponseBody, request: Request) -> Response:
     with naming(responses.names(body)):
+        await check_effort(server, body.model, responses.effort(body), "reasoning.effort")
         ask, head = responses.to_ask(body), _head(server, request, body.model)
         if body.stream:
             return await stream(server.host, [ask], request, ResponseScribe(body, head))

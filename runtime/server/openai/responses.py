@@ -7,7 +7,7 @@ from ..asked import Names, seconds, variables
 from ..endpoint import Refused, invalid
 from .asking import sampled, schema_of, thinking
 from .tools import as_function, choice
-from .types import Item, ResponseBody, SaidPart
+from .types import Effort, Item, ResponseBody, SaidPart
 
 FORMAT = "text.format"
 
@@ -18,7 +18,6 @@ def to_ask(body: ResponseBody) -> Ask:
     """What `body` asks. Raises `Refused` and `InvalidParameter`."""
     if body.background:
         raise invalid("background", "background is not supported")
-    effort = None if body.reasoning is None else body.reasoning.effort
     return Ask(
         model=body.model,
         messages=_messages(body),
@@ -26,7 +25,7 @@ def to_ask(body: ResponseBody) -> Ask:
         tool_choice=choice(body.tool_choice),
         parallel_calls=body.parallel_tool_calls is not False,
         calls_in_parts=bool(body.stream),
-        variables={**thinking(effort), **variables(body.chat_template_kwargs)},
+        variables={**thinking(effort(body)), **variables(body.chat_template_kwargs)},
         params=sampled(
             body,
             max_tokens=body.max_output_tokens,
@@ -38,6 +37,10 @@ def to_ask(body: ResponseBody) -> Ask:
         keep_alive=seconds(body.keep_alive),
         watched=bool(body.stream),
     )
+
+
+def effort(body: ResponseBody) -> Effort | None:
+    return None if body.reasoning is None else body.reasoning.effort
 
 
 def names(body: ResponseBody) -> Names:

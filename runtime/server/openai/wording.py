@@ -16,7 +16,10 @@ CODES = {
     "forbidden": "forbidden",
     "busy": "server_overloaded",
     "no_memory": "insufficient_memory",
+    "no_disk": "insufficient_storage",
     "unavailable": "service_unavailable",
+    "unreachable": "source_unreachable",
+    "broken": "model_broken",
     "internal": "internal_error",
 }
 

@@ -99,7 +99,7 @@ def test_blocks_thoughts_and_caches_are_read(client: Any, server: Serving) -> No
     ]
     plain: list[Any] = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}, *SAID]
     system = [{"type": "text", "text": "Be", "cache_control": cached}]
-    ignored: dict[str, Any] = {"metadata": {"user_id": "me"}, "service_tier": "auto", "thinking": {"type": "disabled"}}
+    ignored: dict[str, Any] = {"metadata": {"user_id": "me"}, "service_tier": "auto", "thinking": {"type": "adaptive"}}
     told = client.messages.create(**asked(server, messages=blocks, system=system, **ignored))
     assert said(told) == said(client.messages.create(**asked(server, messages=plain, system="Be")))
 

@@ -133,7 +133,10 @@ def test_a_model_is_made_in_fewer_bits(client: ollama.Client, merging: str, aske
     client.delete("smaller")
 
 
-def test_a_client_that_leaves_ends_what_is_made_for_it(server: Serving, merging: str) -> None:
+def test_a_client_that_leaves_ends_what_is_made_for_it_and_until_then_nothing_else_is_quantised(
+    server: Serving, merging: str
+) -> None:
+    none = {"model": "left", "from": "none", "quantize": "q8_0", "stream": False}
     for streamed in (True, False):
         asked = {"model": "left", "from": merging, "quantize": "q8_0", "stream": streamed}
         with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port)) as line:
@@ -141,7 +144,11 @@ def test_a_client_that_leaves_ends_what_is_made_for_it(server: Serving, merging:
             head = f"POST /api/create HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
             line.sendall(head.encode() + body)
             until(lambda: _being_made(server) == 1, 30)
-        until(lambda: _being_made(server) == 0, 30)
+            second = httpx.post(f"{server.url}/api/create", json=asked, timeout=30)
+            assert (second.status_code, second.json()["error"]) == (503, "another model is being quantised")
+            assert int(second.headers["Retry-After"]) > 0
+        until(lambda: httpx.post(f"{server.url}/api/create", json=none, timeout=30).status_code != 503, 30)
+        assert _being_made(server) == 0
     assert "left:latest" not in {one["name"] for one in server.get("/api/tags").json()["models"]}
 
 
@@ -172,6 +179,7 @@ def test_a_file_with_another_checksum_is_refused(server: Serving) -> None:
         ({"from": "tiny", "parameters": {"warmth": 1}}, "'warmth' is not a parameter"),
         ({"from": "tiny", "template": "{% if"}, "template"),
         ({"files": {"model.gguf": "nonsense"}}, "invalid digest format: 'nonsense'"),
+        ({"files": {"model.gguf": f"sha256:{'0' * 64}"}, "stream": False}, "was sent"),
     ],
 )
 def test_what_makes_no_model_is_refused(server: Serving, body: dict[str, object], message: str) -> None:
@@ -182,7 +190,8 @@ def test_what_makes_no_model_is_refused(server: Serving, body: dict[str, object]
 
 def test_a_pull_that_fails_says_so_in_its_stream(server: Serving) -> None:
     streamed = httpx.post(f"{server.url}/api/pull", json={"model": "no-such-model"})
-    assert (streamed.status_code, streamed.json()) == (200, {"error": "pull model manifest: file does not exist"})
+    told = "pull model manifest: file does not exist: no model is called no-such-model"
+    assert (streamed.status_code, streamed.json()) == (200, {"error": told, "kind": "not_found"})
     assert httpx.post(f"{server.url}/api/pull", json={"model": "no-such-model", "stream": False}).status_code == 404
     assert httpx.post(f"{server.url}/api/pull", json={"model": "./folder"}).status_code == 400
 

@@ -144,7 +144,7 @@ def test_the_second_time_the_prompt_comes_from_the_cache(client: Any, server: Se
 def test_what_is_ignored_on_purpose_changes_nothing(client: Any, server: Serving) -> None:
     asked: dict[str, Any] = {"model": server.model, "messages": SAID, "temperature": 0, "max_tokens": 8}
     plain = client.chat.completions.create(**asked).choices[0].message.content
-    more = {"user": "me", "store": True, "metadata": {"a": "b"}, "service_tier": "auto", "reasoning_effort": "low"}
+    more = {"user": "me", "store": True, "metadata": {"a": "b"}, "service_tier": "auto", "reasoning_effort": "none"}
     neutral = {"response_format": {"type": "text"}, "tools": [], "tool_choice": "none", "modalities": ["text"]}
     assert client.chat.completions.create(**asked, **more, **neutral).choices[0].message.content == plain
 

@@ -70,6 +70,8 @@ OWN: dict[str, list[tuple[str, Any]]] = {
         ("top_logprobs", 21),
         ("top_logprobs", 2),  # without logprobs
         ("reasoning_effort", "enormous"),
+        ("reasoning_effort", "low"),  # this model does not think
+        ("seed", 2**63),
         ("chat_template_kwargs", {"messages": []}),
         ("chat_template_kwargs", {"tokenize": True}),
         ("chat_template_kwargs", {"tools": []}),
@@ -117,6 +119,7 @@ OWN: dict[str, list[tuple[str, Any]]] = {
         ("include", ["file_search_call.results"]),
         ("text", {"format": {"type": "json_schema", "name": "x", "schema": {"type": "nothing"}}}),
         ("reasoning", {"summary": "auto"}),
+        ("reasoning", {"effort": "high"}),
         ("max_tool_calls", 1),
         ("tools", [{"type": "web_search"}]),
         ("n", 2),

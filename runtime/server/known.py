@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Self
 
-from ....registry.errors import RegistryError
-from ....registry.files import ModelFiles
-from ...hosting.asking import HostError
-from ...hosting.faults import fault_of
-from ...text.abilities import Abilities
-from ...text.template_files import stored_templates
-from ..catalogue import Catalogue
+from ...registry.errors import RegistryError
+from ...registry.files import ModelFiles
+from ..hosting.asking import HostError
+from ..hosting.faults import fault_of
+from ..text.abilities import Abilities
+from ..text.template_files import stored_templates
+from .catalogue import Catalogue
 
 _FRESH = 5.0  # seconds
 _MOST = 256  # names
+THINKS_NOT = "does not think before it speaks"
 
 
 @dataclass(frozen=True, slots=True)
