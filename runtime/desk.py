@@ -111,17 +111,19 @@ class Desk:
 
     def _turn(self) -> None:
         try:
-            outcomes = self._wheel.turn()
-        except Exception as error:  # a door: nobody is known to be guilty, and nobody shall wait for ever
-            self._end_all(error)
-            return
-        try:
-            for outcome in outcomes:
+            for outcome in self._outcomes():
                 self._tell(outcome)
         except BaseException:  # an interrupt: who of them has heard of their token is not known any more
-            numbers = [outcome.sequence.number for outcome in outcomes]
+            numbers = [sequence.number for sequence in self._wheel.taken]
             self._aborted.extend(self._askers[number] for number in numbers if number in self._askers)
             raise
+
+    def _outcomes(self) -> list[Outcome]:
+        try:
+            return self._wheel.turn()
+        except Exception as error:  # a door: nobody is known to be guilty, and nobody shall wait for ever
+            self._end_all(error)
+            return []
 
     def _end_all(self, error: Exception) -> None:
         """A turn failed outside of any request's own work: what it had chosen and planned is lost, so all end with it.

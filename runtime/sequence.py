@@ -99,10 +99,11 @@ class Sequence:
             self.tokens.append(token)
 
     def call_back(self) -> None:
-        """What is on its way counts for nothing."""
+        """What is on its way counts for nothing, even where an interrupt came while it was noted."""
         self.computed -= self.ahead
-        del self.tokens[len(self.tokens) - self.unread :]
         self.ahead = self.unread = 0
+        while self.tokens[-1] == UNREAD:
+            self.tokens.pop()
 
     def read_to(self, stop: int) -> None:
         """The scores of the tokens before `stop` were read: nobody wants them again, even after giving way."""

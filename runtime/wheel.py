@@ -73,6 +73,7 @@ class Wheel:
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.sample = sample
+        self.taken: Many[Sequence] = ()  # those whose results the last turn took, whoever has heard of them
         self._starved: float | None = None  # since when nothing ran for want of memory, and nothing else did either
         self._choosers: dict[int, Chooser] = {}
         self._stumbled = False  # what would start a step raised, while another was on its way
@@ -113,7 +114,16 @@ class Wheel:
             self._choosers[sequence.number].forget(token)
 
     def turn(self) -> list[Outcome]:
-        """One step. Empty when there was nothing to do."""
+        """One step. Empty when there was nothing to do. After an interrupt what was on its way is computed again."""
+        self.taken = ()
+        try:
+            return self._turn()
+        except BaseException:
+            if self.flights is not None:
+                self.flights.call_back_all()
+            raise
+
+    def _turn(self) -> list[Outcome]:
         began = perf_counter()
         chunks = self.scheduler.next_step()
         if self.flights is not None:
@@ -128,6 +138,7 @@ class Wheel:
         if self.speculator is not None:
             chunks = self.speculator.extend(chunks, self._choosers)
         results = self._compute_timed(chunks)
+        self.taken = [chunk.sequence for chunk in chunks]
         return [one for chunk, result in zip(chunks, results, strict=True) for one in self._take(chunk, result, began)]
 
     def stats(self, context: int) -> Stats:
@@ -183,13 +194,14 @@ class Wheel:
 
     def _land(self, flights: Flights) -> list[Outcome]:
         """Read the step that was started first."""
-        flight, results = flights.land()
+        flight, results = flights.wait()
         seconds = perf_counter() - max(flight.began, self._landed)
         self._landed = perf_counter()
         self._timed(flight.chunks, seconds)
         if self.speculator is not None and all(chunk.count == 1 for chunk in flight.chunks):
             self.speculator.timed_late(len(flight.chunks), seconds)
         outcomes = []
+        self.taken = [chunk.sequence for chunk in flight.chunks]
         for chunk, lease, result in zip(flight.chunks, flight.leases, results, strict=True):
             sequence = chunk.sequence
             if sequence.state is State.FINISHED or sequence.number in flight.called_back:
@@ -199,6 +211,7 @@ class Wheel:
                 continue
             self.scheduler.arrive(chunk, lease)
             outcomes.append(self._take_late(chunk, result, flight.began))
+        flights.landed()
         return outcomes
 
     def _take_late(self, chunk: Chunk, sample: Sample | None, began: float) -> Outcome:

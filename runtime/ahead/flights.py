@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...models.ops import gpu
 from ..kv.lease import Lease
 from ..runner import Runner
 from ..sampler import Chooser, Row, Sample, Unsampled
@@ -53,6 +54,7 @@ class Flights:
         self.count = 0
         self.decodes = decodes
         self._device, self._runner, self._scheduler = device, runner, scheduler
+        self._by_noise = gpu.chooses(runner.device)
         self._open: deque[Flight] = deque()
 
     def __len__(self) -> int:
@@ -77,7 +79,8 @@ class Flights:
     def start(self, chunks: Many[Chunk], choosers: Mapping[int, Chooser], began: float) -> None:
         """Have `chunks` computed. What raises here leaves everything as it was."""
         choosing = [chunk for chunk in chunks if chunk.is_last]
-        choice = Choice([Row(choosers[chunk.sequence.number], chunk.stop) for chunk in choosing])
+        rows = [Row(choosers[chunk.sequence.number], chunk.stop) for chunk in choosing]
+        choice = Choice(rows, by_noise=self._by_noise)
         places = {chunk.sequence.number: place for place, chunk in enumerate(choosing)}
         late, before = self._late(chunks), self._open[-1].tokens if self._open else None
         recorded = None
@@ -90,8 +93,9 @@ class Flights:
             if self.decodes is not None:
                 self.decodes.forget()
             raise
-        leases = [self._scheduler.set_off(chunk) for chunk in chunks]
-        self._open.append(Flight(chunks, leases, began, choice, places, started, tokens))
+        flight = Flight(chunks, [], began, choice, places, started, tokens)
+        self._open.append(flight)  # before anything is noted of it: an interrupt may come in between
+        flight.leases += [self._scheduler.set_off(chunk) for chunk in chunks]
         self.count += 1
 
     def _plain(
@@ -114,14 +118,22 @@ class Flights:
 
         return compute, tokens
 
-    def land(self) -> tuple[Flight, list[Sample | Unsampled | None]]:
-        """The flight that was started first, and what came of it. After an error nothing is on its way any more."""
-        try:
-            results = self._open[0].wait()
-        except Exception:
-            self._open.clear()
-            raise
-        return self._open.popleft(), results
+    def wait(self) -> tuple[Flight, list[Sample | Unsampled | None]]:
+        """The flight that was started first, and what came of it. It is on its way until it has `landed`."""
+        return self._open[0], self._open[0].wait()
+
+    def landed(self) -> None:
+        """All that came of the first flight was taken."""
+        self._open.popleft()
+
+    def call_back_all(self) -> None:
+        """Nothing that is on its way counts: it was broken off somewhere, or the device failed at it."""
+        for flight in self._open:
+            for chunk in flight.chunks:
+                chunk.sequence.call_back()
+        self._open.clear()
+        if self.decodes is not None:
+            self.decodes.forget()
 
     def call_back(self, sequence: Sequence) -> None:
         """What `sequence` has on its way counts for nothing."""
