@@ -148,10 +148,13 @@ _READERS: Final[Mapping[str, Reader]] = {
 
 
 def _gguf_scaling(keys: Keys) -> Scaling:
-    """GGUF's `linear` without a factor is no scaling; `longrope` gets its divisors from tensors."""
+    """GGUF's `linear` without a factor is no scaling; `longrope` gets its divisors from tensors. Files of Phi do not
+    name it: they have its factor alone.
+    """
     kinds = {"none": "none", "linear": "linear", "yarn": "yarn", "longrope": "longrope"}
-    kind = keys.word("rope.scaling.type", kinds, "linear")
     scaling = Keys(keys.values, f"{keys.prefix}rope.scaling.")
+    unnamed = "longrope" if scaling.has("attn_factor") and scaling.has("original_context_length") else "linear"
+    kind = keys.word("rope.scaling.type", kinds, unnamed)
     factor = scaling.number("attn_factor", 1.0, low=1e-6, high=STRETCH)
     if kind == "yarn":
         return _gguf_yarn(scaling, keys, factor)

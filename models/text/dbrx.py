@@ -9,15 +9,14 @@ from typing import Any, ClassVar, Final, Self
 from torch import Tensor, nn
 
 from ..config import Keys, ModelConfig
-from ..errors import ConfigError
-from ..names import Names
+from ..names import Names, gguf_name
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
 from ..parts.moe import Experts, MoE, Router
 from ..parts.norm import LayerNorm
 from ..parts.split import Split
-from .decoder import LARGEST, DecoderConfig
-from .mixture import Mixing, Mixture, hf_routing
+from .decoder import LARGEST, DecoderConfig, gguf_keys
+from .mixture import Mixing, Mixture, gguf_expert_width, gguf_routing, hf_routing
 
 _SPELLINGS: Final = {
     "hidden_size": ("d_model",),
@@ -34,6 +33,9 @@ _SPELLINGS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DbrxConfig(DecoderConfig):
+    mixes: ClassVar[bool] = True
+    gguf_interleaved: ClassVar[bool] = False
+    gguf_eps: ClassVar[str] = "attention.layer_norm_epsilon"
     spellings: ClassVar[Mapping[str, tuple[str, ...]]] = _SPELLINGS
 
     mixture: Mixture
@@ -50,8 +52,11 @@ class DbrxConfig(DecoderConfig):
         return cls(**fields, mixture=mixture, clip=clip)
 
     @classmethod
-    def from_gguf(cls, keys: Mapping[str, Any]) -> Self:  # noqa: ARG003
-        raise ConfigError("general.architecture", "DBRX is not read from GGUF here")
+    def from_gguf(cls, keys: Mapping[str, Any]) -> Self:
+        spelled = gguf_keys(keys)
+        mixture = Mixture(routing=gguf_routing(spelled), intermediate=gguf_expert_width(spelled))
+        clip = spelled.number("attention.clamp_kqv", 0.0, low=0.0, high=LARGEST) or None
+        return cls(**cls._gguf_fields(spelled), mixture=mixture, clip=clip)
 
     @classmethod
     def _hf_eps(cls, keys: Keys) -> float:  # noqa: ARG003
@@ -81,6 +86,7 @@ class Dbrx(Mixing):
             "post_attention_layernorm": "norm_attn_norm.norm_2",
         },
     )
+    gguf_names: ClassVar[Names] = gguf_name.but({"post_attention_layernorm": "attn_output_norm"})
 
     @classmethod
     def norm_of(cls, place: Checkpoint, config: Any) -> nn.Module:
@@ -93,6 +99,8 @@ class Dbrx(Mixing):
 
     @classmethod
     def moe(cls, place: Checkpoint, config: Any, mixture: Mixture) -> MoE:
+        if place.in_gguf:
+            return super().moe(place, config, mixture)
         home, routing, width = place / "ffn", mixture.routing, mixture.intermediate
         part = Split("rows").part(width, place.place, home.name)
         share = slice(0, width) if part is None else slice(part.start, part.stop)

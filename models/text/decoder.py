@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Self
 
 from torch import Tensor, nn
 
-from ..config import LONGEST, MOST_LAYERS, MOST_TOKENS, WIDEST, Keys, ModelConfig, divides, refuse_quantized
+from ..config import LONGEST, MOST_LAYERS, MOST_TOKENS, WIDEST, Keys, ModelConfig, divides, of_text, refuse_quantized
 from ..contract import AttentionSpec, Batch, Placement, WeightLoader
 from ..names import Names, gguf_name
 from ..parts.attention import Attention, Heads
@@ -28,6 +28,14 @@ AnyBlock = Block | ParallelBlock | PostNormBlock
 SILU: Final[Mapping[str, str]] = {"silu": "silu", "swish": "silu"}
 LAYER_TYPES: Final[Mapping[str, str]] = {"full_attention": "full", "sliding_attention": "sliding"}
 LARGEST: Final = 1e6  # of numbers that scores and states are multiplied by
+
+# In files that see images too: what names begin with instead, and those of tensors that are not of the text model.
+WITHIN: Final = (("", "language_model."), ("model.", "model.language_model."))
+BESIDE: Final = tuple(
+    f"{home}{part}."
+    for home in ("", "model.")
+    for part in ("vision_model", "vision_tower", "visual", "multi_modal_projector")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +88,7 @@ class DecoderConfig(ModelConfig):
 
     @classmethod
     def _keys(cls, keys: Mapping[str, Any]) -> Keys:
-        return Keys(keys, spellings=cls.spellings)
+        return Keys(of_text(keys), spellings=cls.spellings)
 
     @classmethod
     def _hf_fields(cls, keys: Keys) -> dict[str, Any]:
@@ -212,7 +220,7 @@ class Decoder(Writer):
     hf_names: ClassVar[Names] = Names("model.layers")
     gguf_names: ClassVar[Names] = gguf_name
     ignored: ClassVar[tuple[str, ...]] = ("rotary_emb.inv_freq",)
-    within: ClassVar[tuple[str, str] | None] = None  # what names begin with, and with what where images are seen too
+    within: ClassVar[tuple[tuple[str, str], ...]] = ()  # what names begin with, and with what in some files
     beside: ClassVar[tuple[str, ...]] = ()  # what the names of tensors begin with that are not of the text model
 
     config: Any
@@ -269,11 +277,8 @@ class Decoder(Writer):
     def names(cls, weights: WeightLoader) -> Callable[[str], str]:
         if weights.metadata.format == "gguf":
             return cls.gguf_names
-        if cls.within is not None:
-            moved = cls.hf_names.moved(*cls.within)
-            if weights.has_tensor(moved("model.embed_tokens.weight")):
-                return moved
-        return cls.hf_names
+        moved = (cls.hf_names.moved(*each) for each in cls.within)
+        return next((names for names in moved if weights.has_tensor(names("model.embed_tokens.weight"))), cls.hf_names)
 
     @classmethod
     def entrance_of(cls, trunk: Checkpoint, config: Any) -> Entrance:

@@ -22,7 +22,7 @@ from ..parts.rope import RopeConfig
 from ..parts.scaling import Unscaled
 from ..parts.vocabulary import Embedding, Head
 from ..rope_keys import SLOWEST, ropes_from_hf
-from .decoder import LARGEST, AnyBlock, Decoder, DecoderConfig, WindowedConfig, layer_windows
+from .decoder import BESIDE, LARGEST, WITHIN, AnyBlock, Decoder, DecoderConfig, WindowedConfig, layer_windows
 
 _TANH: Final = "gelu_pytorch_tanh"
 _OFFSET: Final = 1.0
@@ -162,6 +162,8 @@ class Gemma2(Gemma):
 
 class Gemma3(Gemma2):
     Config: ClassVar[type[ModelConfig]] = Gemma3Config
+    within: ClassVar[tuple[tuple[str, str], ...]] = WITHIN
+    beside: ClassVar[tuple[str, ...]] = BESIDE
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
-import torch.nn.functional as F
-from torch import Tensor
-
+from .. import ops
 from ..config import Keys, ModelConfig
 from ..contract import AttentionSpec, Placement
 from ..names import Names, gguf_name
-from ..ops.cpu.kernels import Kernels
 from ..parts.block import Block
 from ..parts.checkpoint import Checkpoint
 from ..parts.vocabulary import Embedding, Head
@@ -41,6 +38,7 @@ class GrokConfig(DecoderConfig):
     embedding_scale: float = _EMBEDDING
     attention_scale: float = _ATTENTION
     logit_scale: float = _SCORES
+    softcap: float = _SOFTCAP
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
@@ -57,25 +55,27 @@ class GrokConfig(DecoderConfig):
 
     @classmethod
     def from_gguf(cls, keys: Mapping[str, Any]) -> Self:
-        """The factors are the model's, as in files that hold none."""
+        """Old files hold no factors."""
         spelled = gguf_keys(keys)
         mixture = Mixture(routing=gguf_routing(spelled, normalised=False), intermediate=gguf_expert_width(spelled))
-        return cls(**cls._gguf_fields(spelled), mixture=mixture)
+        return cls(
+            **cls._gguf_fields(spelled),
+            mixture=mixture,
+            embedding_scale=_factor(spelled, "embedding_scale", _EMBEDDING),
+            attention_scale=_factor(spelled, "attention.output_scale", _ATTENTION),
+            logit_scale=_factor(spelled, "logit_scale", _SCORES),
+            softcap=_factor(spelled, "attn_logit_softcapping", _SOFTCAP),
+        )
 
 
 def _factor(keys: Keys, key: str, default: float) -> float:
     return keys.number(key, default, low=1e-6, high=LARGEST)
 
 
-def gated_gelu(gate_up: Tensor, _kernels: Kernels | None) -> Tensor:
-    gate, up = gate_up.chunk(2, -1)
-    return F.gelu(gate, approximate="tanh") * up
-
-
 class Grok(Mixing):
     Config: ClassVar[type[ModelConfig]] = GrokConfig
     experts: ClassVar[tuple[str, str, str]] = ("linear", "linear_v", "linear_1")
-    curve: ClassVar[Any] = staticmethod(gated_gelu)
+    curve: ClassVar[Any] = staticmethod(ops.gelu_mul)
     gguf_names: ClassVar[Names] = gguf_name.but(
         {
             "after_attention": "attn_output_norm",
@@ -106,7 +106,7 @@ class Grok(Mixing):
 
     @classmethod
     def spec(cls, config: Any, layer: int) -> AttentionSpec:
-        return replace(super().spec(config, layer), scale=config.attention_scale, softcap=_SOFTCAP)
+        return replace(super().spec(config, layer), scale=config.attention_scale, softcap=config.softcap)
 
     @classmethod
     def head_of(cls, place: Checkpoint, embed: Embedding, config: Any) -> Head:

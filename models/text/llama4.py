@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from .. import ops
-from ..config import LONGEST, MOST_LAYERS, WIDEST, Keys, ModelConfig, of_text
+from ..config import LONGEST, MOST_LAYERS, WIDEST, Keys, ModelConfig
 from ..contract import AttentionSpec
 from ..names import Names
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
 from ..parts.moe import Experts, MoE, share_of
 from ..parts.rope import RopeConfig
-from .decoder import LARGEST, DecoderConfig, attention_spec, gguf_keys
+from .decoder import BESIDE, LARGEST, WITHIN, DecoderConfig, attention_spec, gguf_keys
 from .mixture import Mixing, Mixture, gguf_expert_width, gguf_routing, hf_routing
 
 _CHUNK: Final = 8192
@@ -53,7 +53,7 @@ class Llama4Config(DecoderConfig):
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
-        spelled = cls._keys(of_text(keys))
+        spelled = cls._keys(keys)
         fields = cls._hf_fields(spelled)
         layers = fields["layers"]
         return cls(
@@ -131,8 +131,8 @@ class Llama4(Mixing):
             **{f"mlp.{each}_proj": f"feed_forward.{each}_proj" for each in ("gate", "up", "down")},
         },
     )
-    within: ClassVar[tuple[str, str] | None] = ("", "language_model.")
-    beside: ClassVar[tuple[str, ...]] = ("vision_model.", "multi_modal_projector.")
+    within: ClassVar[tuple[tuple[str, str], ...]] = WITHIN
+    beside: ClassVar[tuple[str, ...]] = BESIDE
     homes: ClassVar[tuple[str, ...]] = ("feed_forward",)
     routers: ClassVar[tuple[str, ...]] = ("router",)
     shared: ClassVar[str] = "shared_expert"

@@ -1,6 +1,8 @@
-"""Ministral: Llama with windows in some layers. Ministral 3: without, but far tokens ask more sharply."""
+"""Ministral: Llama with windows in some layers. Ministral 3: without, but far tokens ask more sharply; where they do
+not, it is Mistral Small from 3.1 on, whose files see images too and have GGUF's name of Ministral 3.
+"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,7 +12,9 @@ from torch import Tensor
 from ..config import LONGEST, Keys, ModelConfig
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
-from .decoder import LARGEST, Decoder, DecoderConfig, WindowedConfig, layer_windows
+from ..parts.rope import RopeConfig
+from ..parts.scaling import Yarn, yarn_factor
+from .decoder import BESIDE, LARGEST, WITHIN, Decoder, DecoderConfig, WindowedConfig, layer_windows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +47,26 @@ class Ministral3Config(DecoderConfig):
             "trained": section.count("original_max_position_embeddings", fields["context"], most=LONGEST),
         }
 
+    @classmethod
+    def _gguf_fields(cls, keys: Keys) -> dict[str, Any]:
+        fields = super(Ministral3Config, cls)._gguf_fields(keys)
+        rope: RopeConfig = fields["rope"]
+        everywhere = keys.number("rope.scaling.yarn_log_multiplier", 0.0, low=0.0, high=LARGEST)
+        if isinstance(rope.scaling, Yarn) and everywhere:
+            factor = yarn_factor(rope.scaling.stretch) / yarn_factor(rope.scaling.stretch, everywhere)
+            rope = replace(rope, scaling=replace(rope.scaling, factor=factor))
+        return {
+            **fields,
+            "rope": rope,
+            "sharpness": keys.number("attention.temperature_scale", 0.0, low=0.0, high=LARGEST),
+            "trained": keys.count("rope.scaling.original_context_length", fields["context"], most=LONGEST),
+        }
+
 
 class Ministral3(Decoder):
     Config: ClassVar[type[ModelConfig]] = Ministral3Config
+    within: ClassVar[tuple[tuple[str, str], ...]] = WITHIN
+    beside: ClassVar[tuple[str, ...]] = BESIDE
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:

@@ -4,7 +4,7 @@ the first were not there; each one's share is among those that come near it alon
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,19 +17,23 @@ from ..parts.rope import RopeConfig
 from ..parts.scaling import Long
 from ..parts.vocabulary import Embedding, Head
 from ..rope_keys import rope_from_hf
-from .decoder import DecoderConfig
-from .mixture import STRONGEST, Mixing, Mixture, hf_routing
+from .decoder import DecoderConfig, gguf_keys
+from .mixture import STRONGEST, Mixing, Mixture, gguf_expert_width, gguf_routing, hf_routing
+
+_NOISE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhiMoEConfig(DecoderConfig):
     """`near` is how far below the best another may score to count, as a share."""
 
+    mixes: ClassVar[bool] = True
+    gguf_interleaved: ClassVar[bool] = False
     default_eps: ClassVar[float | None] = 1e-5
 
     mixture: Mixture
     window_size: int | None
-    head_bias: bool
+    head_bias: bool | None
     near: float
 
     def window(self, layer: int) -> int | None:
@@ -45,9 +49,23 @@ class PhiMoEConfig(DecoderConfig):
         return cls(
             **fields,
             mixture=Mixture(routing=routing, intermediate=fields["intermediate"]),
-            window_size=None if window is None or window >= fields["context"] else min(window, LONGEST),
+            window_size=_felt(window, fields["context"]),
             head_bias=spelled.flag("lm_head_bias", False),
-            near=2 * spelled.number("router_jitter_noise", 0.01, low=0.0, high=1.0),
+            near=2 * spelled.number("router_jitter_noise", _NOISE, low=0.0, high=1.0),
+        )
+
+    @classmethod
+    def from_gguf(cls, keys: Mapping[str, Any]) -> Self:
+        """How near the second expert must come a file does not say: in all that are published it is the same."""
+        spelled = gguf_keys(keys)
+        fields = cls._gguf_fields(spelled)
+        window = spelled.integer("attention.sliding_window", 0, low=0, high=LONGEST)
+        return cls(
+            **fields,
+            mixture=Mixture(routing=gguf_routing(spelled), intermediate=gguf_expert_width(spelled)),
+            window_size=_felt(window or None, fields["context"]),
+            head_bias=None,
+            near=2 * _NOISE,
         )
 
     @classmethod
@@ -63,10 +81,15 @@ class PhiMoEConfig(DecoderConfig):
         return replace(rope, scaling=replace(rope.scaling, factor=short))
 
 
+def _felt(window: int | None, context: int) -> int | None:
+    """Published files have one that no text outgrows."""
+    return None if window is None or window >= context else window
+
+
 class SparseMixer(Router):
     """After arXiv 2409.12136, without what training adds."""
 
-    near: float = 0.02
+    near: float = 2 * _NOISE
 
     def choose(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         left, chosen, shares = logits, [], []

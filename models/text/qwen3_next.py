@@ -10,14 +10,14 @@ from typing import Any, ClassVar, Final, Self
 
 from torch import nn
 
-from ..config import MOST_LAYERS, WIDEST, Keys, ModelConfig, divides, of_text
+from ..config import MOST_LAYERS, WIDEST, Keys, ModelConfig, divides
 from ..names import Names, gguf_name
 from ..parts.attention import Attention
 from ..parts.checkpoint import Checkpoint
 from ..parts.convolution import MOST_TAPS
 from ..parts.delta import DeltaNet, DeltaSizes
 from ..parts.norm import RMSNorm
-from .decoder import DecoderConfig, gguf_keys
+from .decoder import BESIDE, WITHIN, DecoderConfig, gguf_keys
 from .gemma import normed_attention
 from .hybrid import Hybrid, hf_attending, hf_mixer_names
 from .mamba import MIXER_STEMS, MIXER_TENSORS
@@ -51,7 +51,7 @@ class Qwen35Config(DecoderConfig):
 
     @classmethod
     def from_hf(cls, keys: Mapping[str, Any]) -> Self:
-        spelled = cls._keys(of_text(keys))
+        spelled = cls._keys(keys)
         fields = cls._hf_fields(spelled)
         layers = fields["layers"]
         attending = _attending(spelled, "full_attention_interval", layers)
@@ -140,8 +140,8 @@ class Qwen3NextConfig(Qwen35MoEConfig):
 
 class Qwen35MoE(Hybrid, Qwen2MoE):
     Config: ClassVar[type[ModelConfig]] = Qwen35MoEConfig
-    within: ClassVar[tuple[str, str] | None] = ("model.", "model.language_model.")
-    beside: ClassVar[tuple[str, ...]] = ("mtp.", "model.visual.")
+    within: ClassVar[tuple[tuple[str, str], ...]] = WITHIN
+    beside: ClassVar[tuple[str, ...]] = ("mtp.", *BESIDE)
     hf_names: ClassVar[Names] = hf_mixer_names("linear_attn", _STEMS)
     gguf_names: ClassVar[Names] = gguf_name.but(
         {**_STEMS, "post_attention_layernorm": "post_attention_norm"}, MIXER_TENSORS

@@ -44,6 +44,7 @@ FAMILIES: Final[Mapping[str, Written]] = {
     "Olmo2": Written("olmo2"),
     "Olmo3": Written("olmo2"),
     "SmolLM3": Written("smollm3", permuted=True),
+    "Ministral3": Written("mistral3", permuted=True),
     "Starcoder2": Written("starcoder2"),
     "Glm": Written("chatglm"),
     "Glm4": Written("glm4"),
@@ -195,6 +196,10 @@ def _write_rope(writer: gguf.GGUFWriter, config: Any, dim: int) -> None:
         writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
         writer.add_rope_scaling_factor(full["factor"])
         writer.add_rope_scaling_orig_ctx_len(full["original_max_position_embeddings"])
+        if "mscale_all_dim" in full:
+            writer.add_rope_scaling_yarn_log_mul(full["mscale_all_dim"])
+    if "llama_4_scaling_beta" in full:
+        writer.add_attn_temperature_scale(full["llama_4_scaling_beta"])
     if kind == "longrope":
         trained = full["original_max_position_embeddings"]
         stretch = config.max_position_embeddings / trained

@@ -261,13 +261,28 @@ def _write_latent(writer: gguf.GGUFWriter, config: Any) -> None:
         writer.add_rope_scaling_yarn_log_mul(0.1 * config.rope_parameters["mscale_all_dim"])
 
 
+def add_key(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
+    """Of the type that `value` has."""
+    if isinstance(value, bool):
+        writer.add_bool(name, value)
+    elif isinstance(value, int):
+        writer.add_uint32(name, value)
+    elif isinstance(value, float):
+        writer.add_float32(name, value)
+    elif isinstance(value, str):
+        writer.add_string(name, value)
+    else:
+        writer.add_array(name, value)
+
+
 def write_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
-    """Three special tokens, then bytes: the least that llama.cpp loads."""
-    types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL]
+    """Three special tokens, then bytes, and words where there are more: the least that llama.cpp loads."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *(f"w{n}" for n in range(259, size))]
+    types = [gguf.TokenType.UNKNOWN, *[gguf.TokenType.CONTROL] * 2, *[gguf.TokenType.BYTE] * 256]
     writer.add_tokenizer_model("llama")
-    writer.add_token_list(["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(size - 3)])
+    writer.add_token_list(tokens[:size])
     writer.add_token_scores([0.0] * size)
-    writer.add_token_types(types + [gguf.TokenType.BYTE] * (size - 3))
+    writer.add_token_types((types + [gguf.TokenType.NORMAL] * size)[:size])
 
 
 def _write_rope(writer: gguf.GGUFWriter, rope: dict[str, Any], head_dim: int) -> None:
@@ -299,9 +314,14 @@ def _write_yarn(writer: gguf.GGUFWriter, rope: dict[str, Any]) -> None:
 def _write_longrope(writer: gguf.GGUFWriter, rope: dict[str, Any]) -> None:
     trained = rope["original_max_position_embeddings"]
     writer.add_rope_scaling_orig_ctx_len(trained)
-    writer.add_rope_scaling_attn_factors(float(np.sqrt(1 + np.log(256 / trained) / np.log(trained))))
+    writer.add_rope_scaling_attn_factors(long_factor(256, trained))
     for name in ("short", "long"):
         writer.add_tensor(f"rope_factors_{name}.weight", np.array(rope[f"{name}_factor"], dtype=np.float32))
+
+
+def long_factor(context: int, trained: int) -> float:
+    """LongRoPE's."""
+    return float(np.sqrt(1 + np.log(context / trained) / np.log(trained)))
 
 
 _WRITERS: Final[dict[str, Callable[[gguf.GGUFWriter, dict[str, Any]], None]]] = {

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from unillm.registry.files import ModelFiles
 from unillm.tests.models import zoo
-from unillm.tests.models.gguf_files import permute, write_vocabulary
+from unillm.tests.models.gguf_files import add_key, permute, write_vocabulary
 
 Numbers: TypeAlias = NDArray[np.float32]
 Keys: TypeAlias = dict[str, Any]
@@ -27,7 +27,7 @@ def write(row: zoo.Row, folder: Path, *, rewritten: bool = False) -> ModelFiles:
     arch, keys, rewrite = FAMILIES[row.family]
     writer = gguf.GGUFWriter(folder / "model.gguf", arch)
     for name, value in {**_common(config), **keys(config)}.items():
-        _add(writer, name if "." in name and name.startswith("general.") else f"{arch}.{name}", value)
+        add_key(writer, name if "." in name and name.startswith("general.") else f"{arch}.{name}", value)
     write_vocabulary(writer, config.vocab_size)
     kind = next(kind for kind, name in gguf.MODEL_ARCH_NAMES.items() if name == arch)
     names = gguf.get_tensor_name_map(kind, config.num_hidden_layers)
@@ -41,17 +41,6 @@ def write(row: zoo.Row, folder: Path, *, rewritten: bool = False) -> ModelFiles:
     writer.write_tensors_to_file()
     writer.close()
     return zoo.files_in(folder, "model.gguf", kind="gguf")
-
-
-def _add(writer: gguf.GGUFWriter, name: str, value: Any) -> None:
-    if isinstance(value, bool):
-        writer.add_bool(name, value)
-    elif isinstance(value, int):
-        writer.add_uint32(name, value)
-    elif isinstance(value, float):
-        writer.add_float32(name, value)
-    else:
-        writer.add_array(name, value)
 
 
 def _name(names: gguf.TensorNameMap, name: str) -> str:

@@ -16,6 +16,7 @@ from unillm.models.table import find
 from unillm.models.text.mamba import Mamba
 from unillm.runtime.weights.load import load_model, open_weights
 from unillm.tests.models import zoo
+from unillm.tests.models.gguf_files import write_vocabulary
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.states import CHANNELS, COUNTS, SIZE, TAPS, batch_of, before
 from unillm.tests.models.zoo import PLACE, distance
@@ -76,6 +77,26 @@ def test_a_gguf_file_says_the_same_as_its_checkpoint(name: str, tmp_path: Path) 
     assert distance(Pages(model).whole(zoo.prompt(row)), wanted) <= zoo.TOLERANCE
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mamba", "falcon-mamba"])
+def test_llama_cpp_agrees_about_the_file(name: str, tmp_path: Path) -> None:
+    """It takes what is inside to be twice as wide, and norms to have one number under the root."""
+    from unillm.tests.support.llama_cpp import LlamaCpp
+
+    row = zoo.BY_NAME[name]
+    even = {"intermediate_size": 128, "mixer_rms_eps": row.settings["layer_norm_epsilon"]}
+    row = replace(row, name=f"{name}-even", settings={**row.settings, **even})
+    write(row, zoo.reference(row), tmp_path / "model.gguf")
+    model, peer = (
+        load_model(zoo.files_in(tmp_path, "model.gguf", kind="gguf"), PLACE),
+        LlamaCpp(tmp_path / "model.gguf"),
+    )
+    for length in (1, 5, zoo.PROMPT):
+        got = Pages(model).whole(zoo.prompt(row)[:length])[-1].log_softmax(-1).clamp(min=-30.0)
+        wanted = peer.log_probabilities(zoo.prompt(row)[:length], len(got)).clamp(min=-30.0)
+        assert float((got - wanted).abs().max()) <= 1e-4
+
+
 def write(row: zoo.Row, reference: Any, path: Path) -> None:
     """As llama.cpp's converter lays these models out."""
     config = zoo.config_of(row)
@@ -85,6 +106,8 @@ def write(row: zoo.Row, reference: Any, path: Path) -> None:
         "embedding_length": config.hidden_size,
         "block_count": config.num_hidden_layers,
         "vocab_size": config.vocab_size,
+        "feed_forward_length": 0,
+        "attention.head_count": 0,
         "ssm.conv_kernel": config.conv_kernel,
         "ssm.inner_size": config.intermediate_size,
         "ssm.state_size": config.state_size,
@@ -93,6 +116,7 @@ def write(row: zoo.Row, reference: Any, path: Path) -> None:
         writer.add_uint32(f"mamba.{key}", value)
     writer.add_float32("mamba.attention.layer_norm_rms_epsilon", config.layer_norm_epsilon)
     writer.add_bool("mamba.ssm.dt_b_c_rms", row.family == "FalconMamba")
+    write_vocabulary(writer, config.vocab_size)
     for name, parameter in reference.named_parameters():
         tensor = parameter.detach()
         if name.endswith("A_log"):

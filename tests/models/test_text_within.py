@@ -11,6 +11,19 @@ from unillm.tests.models.zoo import distance
 
 LAYOUTS = {
     "llama4": ("Llama4ForConditionalGeneration", "", "language_model.", "vision_model.layernorm_pre.weight"),
+    "gemma3": (
+        "Gemma3ForConditionalGeneration",
+        "",
+        "language_model.",
+        "vision_tower.vision_model.post_layernorm.bias",
+    ),
+    "ministral3": ("Mistral3ForConditionalGeneration", "", "language_model.", "multi_modal_projector.norm.weight"),
+    "mistral-nemo": (
+        "Mistral3ForConditionalGeneration",
+        "model.",
+        "model.language_model.",
+        "model.vision_tower.ln_pre.weight",
+    ),
     "qwen3.5": ("Qwen3_5ForConditionalGeneration", "model.", "model.language_model.", "model.visual.pos_embed.weight"),
 }
 

@@ -184,6 +184,11 @@ _DBRX: Final = {
 }
 _PHIMOE: Final = {"num_local_experts": 5, "num_experts_per_tok": 2, "router_jitter_noise": 0.2}
 
+# The reference turns by the divisors of short texts in long ones too, so that none here are.
+_MSCALED: Final = _rope(
+    "longrope", **_DIVISORS, short_mscale=1.3, long_mscale=1.3, original_max_position_embeddings=128
+)
+
 _MAMBA: Final = {"state_size": 5, "intermediate_size": 96, "layer_norm_epsilon": 1e-3}
 
 _MAMBA2: Final = {
@@ -331,6 +336,8 @@ _MINISTRAL3: Final = {
     "rope_parameters": {
         **_YARN["rope_parameters"],
         "llama_4_scaling_beta": 0.3,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
         "original_max_position_embeddings": 16,
     },
 }
@@ -465,6 +472,7 @@ ROWS: Final = (
         light=True,
     ),
     Row("phimoe", "Phimoe", {**_PHIMOE, "lm_head_bias": True, "attention_bias": True}, gguf=False, light=True),
+    Row("phi3.5-moe", "Phimoe", {**_PHIMOE, **_MSCALED}, gguf=False, light=True, rare=True),
     Row("dbrx", "Dbrx", _DBRX, gguf=False, light=True, own_eps=False),
     Row("mamba2", "Mamba2", _MAMBA2, gguf=False, light=True, turns=False),
     Row("falcon-h1", "FalconH1", {**_H1, "mamba_rms_norm": True}, gguf=False, light=True),
