@@ -111,6 +111,7 @@ class KVPool:
     def __init__(self, layout: PageLayout, pages: int, device: torch.device) -> None:
         self.layout, self.pages, self.dump = layout, pages, pages
         self._region: Region = reserve((pages + 1) * layout.page_bytes, device)
+        self.commit(range(pages, pages + 1))
         self.bytes = self._region.bytes[: pages * layout.page_bytes].view(pages, layout.page_bytes)
         self.keys, self.values = self._numbers(0), self._numbers(1)
         self.key_scales, self.value_scales = self._scales(2), self._scales(3)

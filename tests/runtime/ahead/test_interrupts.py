@@ -49,10 +49,14 @@ def test_what_was_on_its_way_is_computed_again(
             ids = [engine.submit(prompt, greedy(12)) for prompt in PROMPTS]
             patching.setattr(*place, Interruption(at, after=after).around(getattr(*place)))
             with pytest.raises(KeyboardInterrupt):
-                while engine.step():
-                    pass
+                turn_until_idle(engine)
             engine.check()
             assert told(engine, model, ids) > 0 or place[1] in ("arrive", "read", "landed")
+
+
+def turn_until_idle(engine: Engine) -> None:
+    while engine.step():
+        pass
 
 
 def told(engine: Engine, model: DeviceModel, ids: list[str]) -> int:
