@@ -10,7 +10,7 @@ from ..models.quantized import TILED
 from .ahead.device import late_device
 from .ahead.flights import Flights
 from .ahead.graphs import CudaRecorder, Decodes
-from .device import available_memory, choose_kv_dtype
+from .device import choose_kv_dtype
 from .kv.groups import windows_of
 from .kv.pages import PageCache
 from .kv.pool import KVPool, PageLayout
@@ -19,6 +19,7 @@ from .kv.slabs import Slabs
 from .kv.states import StatePool, plan_rows
 from .kv.swap import Swap
 from .options import EngineOptions
+from .planning import cache_memory, memory_left
 from .runner import Runner
 from .scheduler import Scheduler
 from .speculation.draft import DraftProposer
@@ -33,7 +34,7 @@ def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -
 
     A `draft` gets as many pages as the model has, so that it runs what the model runs; less only where memory ends.
     """
-    memory = _memory(model, options)
+    memory = cache_memory(model, options)
     scheduler, runner, room = _over(model, options, memory)
     if draft is None:
         device = late_device(model.place.device) if options.overlap and not options.faults else None
@@ -46,7 +47,7 @@ def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -
         return Wheel(scheduler, runner, NgramProposer() if options.draft == "ngram" else None, flights), room.context
     follows = replace(options, context=min(room.context, draft.config.context))
     memory = room.pages * _layout(draft, options).page_bytes
-    memory = memory if options.kv_memory else min(memory, _memory_left(draft))
+    memory = memory if options.kv_memory else min(memory, memory_left(draft, follows))
     mirrors, ahead, seen = _over(draft, follows, memory)
     proposer = DraftProposer(mirrors, ahead, context=seen.context, vocabulary=model.config.vocabulary)
     return Wheel(scheduler, runner, proposer), room.context
@@ -86,7 +87,8 @@ def _states(model: Model, memory: int, sequences: int) -> StatePool:
 
 
 def _layout(model: Model, options: EngineOptions) -> PageLayout:
-    dtype = choose_kv_dtype(options.kv_dtype, torch.bfloat16 if _rounds(model) else model.place.dtype)
+    fitting = torch.bfloat16 if _rounds(model) else model.place.dtype
+    dtype = choose_kv_dtype(options.kv_dtype, fitting, model.place.device)
     return PageLayout.of(model.cache_spec(), options.page_size, dtype)
 
 
@@ -96,22 +98,3 @@ def _rounds(model: Model) -> bool:
     """
     kernels = model.place.kernels
     return kernels is not None and not kernels.exact and any(kind_of(weight) == TILED for weight in model.weights())
-
-
-def _memory(model: Model, options: EngineOptions) -> int:
-    """Bytes that the cache may grow to: all of a shared budget, where memory can be had bit by bit."""
-    budget = options.budget
-    if budget is None:
-        return options.kv_memory or _memory_left(model)
-    offered = budget.size if model.place.device.type == "cpu" else budget.left
-    return min(options.kv_memory or offered, offered)
-
-
-def _memory_left(model: Model) -> int:
-    """Half of what the device has left. Weights that are mapped from files will still need their share of it; packed
-    ones have had theirs.
-    """
-    free = available_memory(model.place.device)
-    if model.place.device.type == "cpu":
-        free -= sum(weight.nbytes for weight in model.weights() if kind_of(weight) != TILED)
-    return max(free, 0) // 2

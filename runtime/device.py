@@ -18,7 +18,13 @@ DTYPES: Final = {
     "bfloat16": torch.bfloat16,
 }
 DTYPE_NAMES: Final = ("auto", "fp32", "fp16", "bf16")
-KV_DTYPES: Final = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, "int8": torch.int8}
+KV_DTYPES: Final = {
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
+    "int8": torch.int8,
+    "fp8": torch.float8_e4m3fn,
+}
 KV_DTYPE_NAMES: Final = ("auto", *KV_DTYPES)
 
 
@@ -55,23 +61,24 @@ def choose_dtype(name: str, stored: torch.dtype | None, device: torch.device) ->
     return torch.bfloat16
 
 
-def choose_kv_dtype(name: str, fitting: torch.dtype) -> torch.dtype:
+def choose_kv_dtype(name: str, fitting: torch.dtype, device: torch.device) -> torch.dtype:
     """What keys and values are kept in; `auto` is `fitting`."""
-    if name in KV_DTYPES:
-        return KV_DTYPES[name]
     if name == "auto":
         return fitting
-    why = f"one of {', '.join(KV_DTYPE_NAMES)}"
-    if name.startswith("fp8"):
-        why += "; no attention here reads 8-bit floats, int8 takes as much memory"
-    raise InvalidParameter("kv_dtype", name, why)
+    if name not in KV_DTYPES:
+        raise InvalidParameter("kv_dtype", name, f"one of {', '.join(KV_DTYPE_NAMES)}")
+    if name == "fp8" and device.type == "mps":
+        raise InvalidParameter("kv_dtype", name, "int8 on mps, which has no 8-bit floats: it takes as much memory")
+    return KV_DTYPES[name]
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that could still be used on `device`; files that are mapped count as usable."""
+    """Bytes that could still be used on `device`; files that are mapped count as usable, as does what torch keeps for
+    later.
+    """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return memory.available_memory()
