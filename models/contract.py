@@ -220,6 +220,7 @@ class Batch:
     starts: Tensor  # [sequences + 1] int32: where each sequence's new tokens begin
     lengths: Tensor  # [sequences] int32: `contexts`, on the device
     cache: Sequence[Any]  # of each layer its PagedView or StateView
+    attention: Callable[..., Tensor] | None = None  # attends instead of what the device has
 
 
 @runtime_checkable

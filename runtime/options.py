@@ -16,8 +16,9 @@ class EngineOptions:
     """`context` is the model's trained length, capped by memory, unless said. `kv_memory` is in bytes: half of what the
     device has left unless said; it is taken bit by bit as it is needed, from `budget` where several engines share one.
     On a CPU up to a quarter of it may be taken beside it, for pages of sequences that gave way. `kv_dtype` is what keys
-    and values are kept in: "fp32", "fp16", "bf16", or "int8", with a scale for each token and head; "auto" is what the
-    model computes in, but bf16 where activations are rounded to 8 bits anyway. A step computes at most `batch_tokens`
+    and values are kept in: "fp32", "fp16", "bf16", "int8", with a scale for each token and head, or "fp8" (e4m3), which
+    is for GPUs: a CPU's kernels do not read it, plain torch does; "auto" is what the model computes in, but bf16 where
+    activations are rounded to 8 bits anyway. A step computes at most `batch_tokens`
     tokens of at most `sequences` sequences. `prefix_cache` is how prompts share their beginnings: "radix", "hash" or
     "off". `threads` are the physical cores unless said, on a CPU. `exact` keeps activations in `dtype` where a CPU's
     kernels would round them to 8 bits to multiply them with quantised weights. `quantize` packs plain weights as they

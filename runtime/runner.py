@@ -98,12 +98,17 @@ class Runner:
 
     def compute(self, batch: Batch) -> Tensor | None:
         """The same of a batch that is made already, call by call."""
+        scores = self.scores(batch)
+        return None if scores is None else scores.float()
+
+    def scores(self, batch: Batch) -> Tensor | None:
+        """The same, in the model's own numbers."""
         hidden = self.model(batch)
         wanted = len(batch.rows)
         if not wanted:
             return None
-        logits: Tensor = self.model.logits(hidden if wanted == len(hidden) else hidden[batch.rows])
-        return logits.float()
+        scores: Tensor = self.model.logits(hidden if wanted == len(hidden) else hidden[batch.rows])
+        return scores
 
     def batch(self, chunks: Many[Chunk]) -> Batch:
         """What the model may know of `chunks`."""
@@ -176,7 +181,9 @@ class Runner:
     def _note(self, lease: Lease, row: int) -> None:
         for numbers, table in zip(self._tables, lease.tables, strict=True):
             since = max(table.written, table.first)
-            numbers[row, since : table.stop] = table.pages[since - table.first :]
+            fresh = table.pages[since - table.first :]
+            self.pool.claim(fresh)
+            numbers[row, since : table.stop] = fresh
             table.written = table.stop
         lease.changed = False
 

@@ -3,7 +3,7 @@
 The order is penalties, bias, temperature, top-k, top-p, min-p, typical-p, and then one uniform number a row picks from
 what is left. That number is a function of the request's seed and of the token's place, so that a request chooses the
 same whether it runs alone or among others, in one go or after it gave way. Nothing that a row yields depends on the
-rows beside it.
+rows beside it. Where a device's kernel draws, it makes a number for each token itself, of the same two.
 
 A grammar is asked last, whether what was chosen may come. Where it may not, the row chooses again, by another number,
 from the scores of what may: without filters that is as likely to give each token as if it had been asked first.
@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.ops import gpu
+from . import noise
 from .changes import Changes
 from .drawing import CANDIDATES, EVERY_TOKEN, FEW_CANDIDATES, WIDER, draw_among, draw_among_typical, pick, weights_of
 from .errors import GrammarFailed, NonFiniteLogits
@@ -82,6 +84,11 @@ class Chooser:
         """Nothing but the largest of the model's own scores is wanted."""
         return not self.temperature and self.changes is None and self.guide is None and self.logprobs is None
 
+    @property
+    def takes_noise(self) -> bool:
+        """Whether a kernel can draw it, where a device has such a one."""
+        return self.typical_p == 1.0
+
     def saw(self, token: int) -> None:
         """Note a token that was chosen."""
         if self.changes is not None:
@@ -126,9 +133,15 @@ class Chooser:
     def uniform(self, place: int, *, again: bool = False) -> float:
         """A number in [0, 1) for the token at `place`, or another where it is chosen `again`."""
         key = f"{self.seed}:{place}:{self.choice}" if self.choice else f"{self.seed}:{place}"
-        key = f"{key}:again" if again else key
-        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-        return (int.from_bytes(digest, "little") >> 11) * 2.0**-53
+        return (_digest(f"{key}:again" if again else key) >> 11) * 2.0**-53
+
+    def noise(self, *, again: bool = False) -> int:
+        """The seed of a kernel's noise, below 2**63; another one where a token is chosen `again`."""
+        return _digest(f"noise:{self.seed}:{self.choice}:{again:d}") >> 1
+
+
+def _digest(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "little")
 
 
 class Row(NamedTuple):
@@ -142,6 +155,12 @@ class Row(NamedTuple):
     place: int
     guessed: Sequence[int] = ()
     again: bool = False
+
+    @property
+    def told(self) -> noise.Told:
+        """What a kernel is told to draw it by."""
+        one = self.chooser
+        return noise.Told(one.temperature, one.top_p, one.min_p, one.top_k, one.noise(again=self.again), self.place)
 
 
 Unsampled: TypeAlias = NonFiniteLogits | GrammarFailed
@@ -235,9 +254,14 @@ def _joined(parts: "Sequence[array[int] | array[float]]", dtype: type[np.generic
 def _draw(scores: Tensor, rows: Sequence[Row]) -> Tensor:
     """A token for each row by chance. Rows go together with those that look at as many candidates."""
     tokens = torch.empty(len(rows), dtype=torch.int64, device=scores.device)
+    by_noise = [i for i, row in enumerate(rows) if row.chooser.takes_noise] if gpu.chooses(scores.device) else []
+    if by_noise:
+        told = torch.from_numpy(noise.packed([rows[i].told for i in by_noise])).to(scores.device)
+        tokens[by_noise] = noise.draw(scores[by_noise], told)
+    others = [i for i in range(len(rows)) if not by_noise or not rows[i].chooser.takes_noise]
     most = max(1, BLOCK // scores.shape[-1]) if scores.device.type == "cpu" else len(rows)
-    for width in sorted({row.chooser.width for row in rows}):
-        members = [i for i, row in enumerate(rows) if row.chooser.width == width]
+    for width in sorted({rows[i].chooser.width for i in others}):
+        members = [i for i in others if rows[i].chooser.width == width]
         for start in range(0, len(members), most):
             block = members[start : start + most]
             tokens[block] = _draw_block(scores[block], [rows[i] for i in block], width)

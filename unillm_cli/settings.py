@@ -18,7 +18,7 @@ from ..runtime.faults import read_faults
 from .errors import SettingsError
 
 PrefixCache: TypeAlias = Literal["radix", "hash", "off"]
-KVDtype: TypeAlias = Literal["auto", "fp32", "fp16", "bf16", "int8"]
+KVDtype: TypeAlias = Literal["auto", "fp32", "fp16", "bf16", "int8", "fp8"]
 
 
 def _text(value: str) -> str:
@@ -75,7 +75,7 @@ KEYS: Mapping[str, Key] = {
     "quantize": Key("UNILLM_QUANTIZE", _text, "how plain weights are packed as they load: q8_0, q4_0, q4_k, int8"),
     "draft": Key("UNILLM_DRAFT", _text, "what guesses ahead, for speed alone: a model's name, ngram, off"),
     "context": Key("UNILLM_CONTEXT", _whole, "the longest prompt and answer together, in tokens"),
-    "kv_dtype": Key("UNILLM_KV_DTYPE", _kept_in, "what keys and values are kept in: auto, fp32, fp16, bf16, int8"),
+    "kv_dtype": Key("UNILLM_KV_DTYPE", _kept_in, "what keys and values are kept in: auto, fp32, fp16, bf16, int8, fp8"),
     "prefix_cache": Key("UNILLM_PREFIX_CACHE", _sharing, "how prompts share what they begin with: radix, hash, off"),
     "max_batch_tokens": Key("UNILLM_MAX_BATCH_TOKENS", _whole, "the most tokens that are computed at once"),
     "max_running": Key("UNILLM_MAX_RUNNING", _whole, "the most requests that are answered at once"),

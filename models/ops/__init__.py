@@ -31,6 +31,7 @@ __all__ = [
     "embedding",
     "experts",
     "gated_scan",
+    "gelu_mul",
     "layer_norm",
     "linear",
     "matrix_scan",
@@ -94,6 +95,13 @@ _SILU_MUL: Table[_Run] = Table(
         Entry(_plain(reference.silu_mul)),
     )
 )
+_GELU_MUL: Table[_Run] = Table(
+    (
+        Entry(Kernels.gelu_mul, _FLOATS, _HERE),
+        Entry(_plain(gpu.gelu_mul), _FLOATS, _TRITON),
+        Entry(_plain(reference.gelu_mul)),
+    )
+)
 _TURNS: Table[Callable[..., tuple[Tensor, Tensor]]] = Table(
     (Entry(Kernels.turns, devices=_HERE), Entry(lambda _, *operands: reference.turns(*operands)))
 )
@@ -138,9 +146,9 @@ def embedding(ids: Tensor, table: Weight, dtype: torch.dtype, kernels: Kernels |
     return _EMBEDDING.choose(kind_of(table), place_of(ids, kernels), ids.shape[0])(kernels, ids, table, dtype)
 
 
-def rms_norm(x: Tensor, norm: Norm, kernels: Kernels | None = None) -> Tensor:
-    """Of x [rows, columns]."""
-    return _RMS_NORM.choose(str(x.dtype), place_of(x, kernels), x.shape[0])(kernels, x, norm)
+def rms_norm(x: Tensor, norm: Norm, kernels: Kernels | None = None, onto: Tensor | None = None) -> Tensor:
+    """Of x [rows, columns]; added to `onto`, which stays as it is."""
+    return _RMS_NORM.choose(str(x.dtype), place_of(x, kernels), x.shape[0])(kernels, x, norm, onto)
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
@@ -151,6 +159,11 @@ def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 def silu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:
     """silu(gate) * up, of [rows, gate and up side by side]."""
     return _SILU_MUL.choose(str(gate_up.dtype), place_of(gate_up, kernels), gate_up.shape[0])(kernels, gate_up)
+
+
+def gelu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:
+    """gelu(gate) * up by tanh, of [rows, gate and up side by side]."""
+    return _GELU_MUL.choose(str(gate_up.dtype), place_of(gate_up, kernels), gate_up.shape[0])(kernels, gate_up)
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
@@ -186,6 +199,8 @@ def attention(
     q [tokens, heads, head_dim] and k, v [tokens, kv_heads, head_dim] are unrotated; the result is shaped as q. The
     view's pages are written; q may be overwritten.
     """
+    if batch.attention is not None:
+        return batch.attention(q, k, v, q_norm, k_norm, rotation, spec, cache, batch)
     kernels = None if spec.chunk is not None else kernels  # these know no chunks
     run = _ATTENTION.choose(str(cache.keys.dtype), place_of(q, kernels), q.shape[0])
     return run(kernels, q, k, v, q_norm, k_norm, rotation, spec, cache, batch)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..contract import AttentionSpec, Batch, PagedView
 from . import reference, reference_attention
-from .operands import Norm, Rotation, in_rows
+from .operands import Choosing, Norm, Rotation, in_rows
 
 INSTALLED: Final = find_spec("triton") is not None
 NUMBERS: Final = (torch.float32, torch.float16, torch.bfloat16)
@@ -46,13 +46,14 @@ def dense_linear(
     return out
 
 
-def rms_norm(x: Tensor, norm: Norm) -> Tensor:
-    """Of x [rows, columns]."""
-    if x.dim() != 2 or not runs(x.device):
-        return reference.rms_norm(x, norm)
+def rms_norm(x: Tensor, norm: Norm, onto: Tensor | None = None) -> Tensor:
+    """Of x [rows, columns]; added to `onto`."""
+    same = onto is None or onto.dtype == x.dtype
+    if x.dim() != 2 or not same or not runs(x.device):
+        return reference.rms_norm(x, norm, onto)
     from .triton import rows
 
-    return rows.rms_norm(in_rows(x), norm)
+    return rows.rms_norm(in_rows(x), norm, None if onto is None else in_rows(onto))
 
 
 def silu_mul(gate_up: Tensor) -> Tensor:
@@ -62,6 +63,15 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     from .triton import rows
 
     return rows.gated(in_rows(gate_up))
+
+
+def gelu_mul(gate_up: Tensor) -> Tensor:
+    """gelu(gate) * up by tanh, of [rows, gate and up side by side]."""
+    if gate_up.dim() != 2 or not runs(gate_up.device):
+        return reference.gelu_mul(gate_up)
+    from .triton import rows
+
+    return rows.gated(in_rows(gate_up), "gelu_tanh")
 
 
 def attention(
@@ -76,17 +86,38 @@ def attention(
     batch: Batch,
 ) -> Tensor:
     """Norm, rotate, store, attend. q is overwritten where it is normed or rotated."""
-    reason = misfit(q, cache)
+    reason = misfit(q.shape[2], cache.keys.dtype)
     if reason is not None:
         _tell(reason)
     if reason is not None or not runs(q.device):
         return reference_attention.attention(q, k, v, q_norm, k_norm, rotation, spec, cache, batch)
-    from .triton import decode, heads, prefill
+    return attend(prepared(q, k, v, q_norm, k_norm, rotation, cache), spec, cache, batch)
+
+
+def prepared(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_norm: Norm | None,
+    k_norm: Norm | None,
+    rotation: Rotation | None,
+    cache: PagedView,
+) -> Tensor:
+    """Queries as they ask, once keys and values are stored; q itself where it can be."""
+    from .triton import heads
 
     q, k, v = (in_rows(x) for x in (q, k, v))
     if rotation is not None:
         rotation = Rotation(rotation.cos.float().contiguous(), rotation.sin.float().contiguous(), rotation.interleaved)
     heads.prepare(q, k, v, q_norm, k_norm, rotation, cache)
+    return q
+
+
+def attend(q: Tensor, spec: AttentionSpec, cache: PagedView, batch: Batch) -> Tensor:
+    """What queries find that are prepared, in pages where all is stored."""
+    from .triton import decode, prefill
+
+    q = in_rows(q)
     out = q.new_empty(q.shape)
     most = max(batch.queries, default=0)
     if 1 in batch.queries:
@@ -96,15 +127,33 @@ def attention(
     return out
 
 
-def misfit(q: Tensor, cache: PagedView) -> str | None:
+def chooses(device: torch.device) -> bool:
+    """Whether a kernel chooses tokens there: by noise that it makes itself, where plain torch draws by a number that it
+    is given. What asks must go one way for all of a request, or its seed means two texts.
+    """
+    return INSTALLED and device.type == "cuda" and runs(device)
+
+
+def choose(scores: Tensor, choosing: Choosing, chosen: Tensor, best: Tensor) -> None:
+    """Write the token of each row of scores [rows, vocabulary] to `chosen` int64 [rows], and to `best` fp32 [rows] its
+    largest score: NaN where scores are no numbers, and the token is 0.
+    """
+    from .triton import sampling
+
+    sampling.choose(in_rows(scores), choosing, chosen, best)
+
+
+def serves(q: Tensor, cache: PagedView) -> bool:
+    """Whether kernels attend such a call."""
+    here = INSTALLED and q.device.type == "cuda"
+    return here and misfit(q.shape[2], cache.keys.dtype) is None and runs(q.device)
+
+
+def misfit(head_dim: int, pages: torch.dtype) -> str | None:
     """Why the kernels do not attend such a call; None: they do."""
-    if q.shape[2] > WIDEST_HEAD:
-        return f"heads of {q.shape[2]} numbers, more than {WIDEST_HEAD}"
-    if cache.keys.dtype not in PAGES:
-        return f"pages of {cache.keys.dtype}"
-    if cache.keys.stride(3) != 1 or cache.values.stride(3) != 1:
-        return "pages in which a head's numbers do not lie together"
-    return None
+    if head_dim > WIDEST_HEAD:
+        return f"heads of {head_dim} numbers, more than {WIDEST_HEAD}"
+    return None if pages in PAGES else f"pages of {pages}"
 
 
 @cache

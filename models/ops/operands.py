@@ -22,6 +22,20 @@ class Rotation:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Choosing:
+    """How rows of scores choose a token each, [rows] each, on the device. Temperature 0 takes the likeliest; top_k 0,
+    top_p 1 and min_p 0 leave all. Noise is a function of seed, place and token.
+    """
+
+    temperature: Tensor  # fp32 or fp64, as the next two
+    top_p: Tensor
+    min_p: Tensor
+    top_k: Tensor  # whole numbers, as all that follow
+    seeds: Tensor
+    places: Tensor  # how many tokens there are before the one to be chosen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Norm:
     """A root-mean-square norm over the last dimension."""
 

@@ -123,11 +123,12 @@ def _of_expert(x: Tensor, weight: Matrices, expert: int) -> Tensor:
     return _dense(x, one, None) if isinstance(one, Tensor) else _packed(x, one, None)
 
 
-def rms_norm(x: Tensor, norm: Norm) -> Tensor:
-    """x / root-mean-square(x) * weight, in fp32, in the type of x."""
+def rms_norm(x: Tensor, norm: Norm, onto: Tensor | None = None) -> Tensor:
+    """x / root-mean-square(x) * weight, in fp32, in the type of x; added to `onto`, which stays as it is."""
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + norm.eps)
-    return (wide * scale * norm.weight).to(x.dtype)
+    normed = (wide * scale * norm.weight).to(x.dtype)
+    return normed if onto is None else onto + normed
 
 
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
@@ -139,6 +140,12 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     """silu(gate) * up, the two halves of the last dimension."""
     gate, up = gate_up.chunk(2, -1)
     return F.silu(gate) * up
+
+
+def gelu_mul(gate_up: Tensor) -> Tensor:
+    """gelu(gate) * up by tanh, the two halves of the last dimension."""
+    gate, up = gate_up.chunk(2, -1)
+    return F.gelu(gate, approximate="tanh") * up
 
 
 def turns(positions: Tensor, frequencies: Tensor, factor: float) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from .operands import Norm, Rotation
 from .reference import rms_norm, rotate
 
 _QUERY_TILE: Final = 256
+_WIDEST_8_BITS: Final = 448.0  # of e4m3
 _NOTHING: Final = 1e-30  # numbers up to here are stored as 0: their steps would not be numbers
 
 
@@ -32,13 +33,33 @@ def attention(
     batch: Batch,
 ) -> Tensor:
     """Norm, rotate, store, attend. q [tokens, heads, head_dim], k and v [tokens, kv_heads, head_dim] -> as q."""
+    return attend(prepared(q, k, v, q_norm, k_norm, rotation, cache), spec, cache, batch)
+
+
+def prepared(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_norm: Norm | None,
+    k_norm: Norm | None,
+    rotation: Rotation | None,
+    cache: PagedView,
+) -> Tensor:
+    """Queries as they ask, once keys and values are stored."""
     q = q if q_norm is None else rms_norm(q, q_norm)
     k = k if k_norm is None else rms_norm(k, k_norm)
     if rotation is not None:
         q, k = rotate(q, rotation), rotate(k, rotation)
     _store(cache.keys, cache.key_scales, cache.slots, k)
     _store(cache.values, cache.value_scales, cache.slots, v)
-    parts = [_attend_run(q[tokens], sequences, spec, cache, batch) for sequences, tokens in runs_of(batch.queries)]
+    return q
+
+
+def attend(q: Tensor, spec: AttentionSpec, cache: PagedView, batch: Batch, *, eager: bool = False) -> Tensor:
+    """What queries find that are prepared, in pages where all is stored; `eager`: everything spelled out in fp32."""
+    parts = [
+        _attend_run(q[tokens], sequences, spec, cache, batch, eager) for sequences, tokens in runs_of(batch.queries)
+    ]
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -48,6 +69,8 @@ def _store(pages: Tensor, scales: Tensor | None, slots: Tensor, new: Tensor) -> 
     if scales is not None:
         new, steps = quantize(new)
         scales.index_put_(places, steps)
+    if pages.dtype is torch.float8_e4m3fn:
+        new = new.clamp(-_WIDEST_8_BITS, _WIDEST_8_BITS)
     pages.index_put_(places, new.to(pages.dtype))
 
 
@@ -76,15 +99,23 @@ def runs_of(queries: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
         first, token = last, token + count
 
 
-def _attend_run(q: Tensor, sequences: slice, spec: AttentionSpec, cache: PagedView, batch: Batch) -> Tensor:
+def _attend_run(
+    q: Tensor, sequences: slice, spec: AttentionSpec, cache: PagedView, batch: Batch, eager: bool
+) -> Tensor:
     contexts = batch.contexts[sequences]
     if len(q) == len(contexts):
-        return _attend_tokens(q, contexts, batch.lengths[sequences], spec, cache, cache.table[sequences])
-    return _attend_chunk(q, contexts[0], spec, cache, cache.table[sequences])
+        return _attend_tokens(q, contexts, batch.lengths[sequences], spec, cache, cache.table[sequences], eager)
+    return _attend_chunk(q, contexts[0], spec, cache, cache.table[sequences], eager)
 
 
 def _attend_tokens(
-    q: Tensor, contexts: tuple[int, ...], lengths: Tensor, spec: AttentionSpec, cache: PagedView, table: Tensor
+    q: Tensor,
+    contexts: tuple[int, ...],
+    lengths: Tensor,
+    spec: AttentionSpec,
+    cache: PagedView,
+    table: Tensor,
+    eager: bool,
 ) -> Tensor:
     """One token of each sequence, the last one, with all before it that it can see."""
     span = max(context - _first(context - 1, spec) for context in contexts)
@@ -93,16 +124,16 @@ def _attend_tokens(
     before = positions >= _beginning(lengths, spec) if spec.chunk or min(contexts) < span else None
     distances = torch.arange(1 - span, 1, device=q.device).expand(len(q), 1, span)
     visible = None if before is None else before[:, None]
-    return _attend(q[:, None], keys, values, spec, distances, visible)[:, 0]
+    return _attend(q[:, None], keys, values, spec, distances, visible, eager)[:, 0]
 
 
-def _attend_chunk(q: Tensor, context: int, spec: AttentionSpec, cache: PagedView, table: Tensor) -> Tensor:
+def _attend_chunk(q: Tensor, context: int, spec: AttentionSpec, cache: PagedView, table: Tensor, eager: bool) -> Tensor:
     """The last tokens of one sequence."""
     done = context - len(q)
     lowest = _first(done, spec) if spec.causal else 0
     positions = torch.arange(lowest, context, device=q.device)[None]
     keys, values = _gather(cache, table, positions)
-    if not _special(spec) and (not spec.causal or (done == 0 and _first(context - 1, spec) == 0)):
+    if not eager and not _special(spec) and (not spec.causal or (done == 0 and _first(context - 1, spec) == 0)):
         return _fused(q[None], keys, values, spec, None, causal=spec.causal)[0]
     tiles = []
     for start in range(0, len(q), _QUERY_TILE):
@@ -113,7 +144,8 @@ def _attend_chunk(q: Tensor, context: int, spec: AttentionSpec, cache: PagedView
         inside = slice(low - lowest, high - lowest)
         distances = (positions[:, inside] - queries)[None]  # [1, queries, keys]
         visible = _visible(distances, spec, queries)
-        tiles.append(_attend(q[None, start:stop], keys[:, inside], values[:, inside], spec, distances, visible)[0])
+        found = _attend(q[None, start:stop], keys[:, inside], values[:, inside], spec, distances, visible, eager)
+        tiles.append(found[0])
     return torch.cat(tiles)
 
 
@@ -156,12 +188,18 @@ def _special(spec: AttentionSpec) -> bool:
 
 
 def _attend(
-    q: Tensor, keys: Tensor, values: Tensor, spec: AttentionSpec, distances: Tensor, visible: Tensor | None
+    q: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    spec: AttentionSpec,
+    distances: Tensor,
+    visible: Tensor | None,
+    eager: bool,
 ) -> Tensor:
     """q [sequences, queries, heads, head_dim] over keys [sequences, span, kv_heads, head_dim]; `distances` (key minus
     query) and `visible` are [sequences, queries, span].
     """
-    if _special(spec):
+    if eager or _special(spec):
         return _spelled_out(q, keys, values, spec, distances, visible)
     return _fused(q, keys, values, spec, visible)
 
@@ -181,7 +219,7 @@ def _fused(
 def _spelled_out(
     q: Tensor, keys: Tensor, values: Tensor, spec: AttentionSpec, distances: Tensor, visible: Tensor | None
 ) -> Tensor:
-    """Softcap, alibi and sinks, in fp32."""
+    """All of it, softcap, alibi and sinks too, in fp32."""
     sequences, queries, _, head_dim = q.shape
     grouped = q.float().view(sequences, queries, keys.shape[2], -1, head_dim).permute(0, 2, 3, 1, 4)
     keys, values = (x.float().transpose(1, 2)[:, :, None] for x in (keys, values))

@@ -20,11 +20,10 @@ def _quick(x: Tensor) -> Tensor:
 
 _TANH: Final = partial(F.gelu, approximate="tanh")
 
+GELU_BY_TANH: Final = frozenset(("gelu_fast", "gelu_new", "gelu_pytorch_tanh"))
 ACTIVATIONS: Final[Mapping[str, Activation]] = {
     "gelu": F.gelu,
-    "gelu_fast": _TANH,
-    "gelu_new": _TANH,
-    "gelu_pytorch_tanh": _TANH,
+    **dict.fromkeys(GELU_BY_TANH, _TANH),
     "quick_gelu": _quick,
     "relu": F.relu,
     "relu2": _squared,

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..contract import Batch, PagedView, StateView
+from .norm import RMSNorm
 
 
 class Block(nn.Module):
@@ -45,6 +46,8 @@ class Block(nn.Module):
         return self._added(hidden, self.mlp(x), self.after_mlp)
 
     def _added(self, hidden: Tensor, branch: Tensor, norm: nn.Module | None) -> Tensor:
+        if isinstance(norm, RMSNorm) and self.scale == 1.0:
+            return norm(branch, hidden)  # type: ignore[no-any-return]
         branch = branch if norm is None else norm(branch)
         return hidden + (branch if self.scale == 1.0 else branch * self.scale)
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .. import ops
 from ..ops.cpu.kernels import Kernels
-from .activation import ACTIVATIONS
+from .activation import ACTIVATIONS, GELU_BY_TANH
 from .checkpoint import Checkpoint
 from .linear import Linear
 from .split import Split
@@ -28,6 +28,8 @@ class GatedMLP(nn.Module):
     def _between(self, gate_up: Tensor) -> Tensor:
         if self.activation == "silu":
             return ops.silu_mul(gate_up, self.kernels)
+        if self.activation in GELU_BY_TANH:
+            return ops.gelu_mul(gate_up, self.kernels)
         gate, up = gate_up.chunk(2, -1)
         return ACTIVATIONS[self.activation](gate) * up
 

@@ -20,8 +20,9 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.norm, self.kernels = norm, kernels
 
-    def forward(self, x: Tensor) -> Tensor:
-        return ops.rms_norm(x, self.norm, self.kernels)
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """With `onto`, added to that, which stays as it is."""
+        return ops.rms_norm(x, self.norm, self.kernels, onto)
 
     def own_weights(self) -> Iterator[Weight]:
         yield self.norm.weight

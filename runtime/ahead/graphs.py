@@ -1,10 +1,11 @@
 """Whole steps of which every sequence brings one token, kept as the device's own lists of what to do.
 
 A step reads and writes tensors that stay where they are: tokens, positions, lengths, page tables, odds. The step itself
-moves these on, so that the next step of the same sequences needs no copy to the device, but for pages that came new and
-for chance. Rows are filled up to the next of a few sizes; those without a sequence write to a page that nobody owns. A
-step of a size and kind is computed call by call the first time, which is when libraries set themselves up, recorded the
-second time, and replayed from then on. What cannot be recorded is computed call by call for ever, and says why.
+moves these on, so that the next step of the same sequences needs no copy to the device, but for pages that came new,
+and for chance where no kernel makes its own. Rows are filled up to the next of a few sizes; those without a sequence
+write to a page that nobody owns. A step of a size and kind is computed call by call the first time, which is when
+libraries set themselves up, recorded the second time, and replayed from then on. What cannot be recorded is computed
+call by call for ever, and says why.
 """
 
 from collections import OrderedDict
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...models.contract import Batch
+from ...models.ops import gpu
 from ...models.ops.cpu.tape import NotRecordable
+from ...models.ops.operands import Choosing
 from ..drawing import draw_among, pick, weights_of
 from ..replay import Unread
 from ..runner import Runner
@@ -74,11 +77,12 @@ class CudaRecorder:
 
 
 class Kind(IntEnum):
-    """What choosing takes, from the cheapest on."""
+    """What choosing takes, from the cheapest on; or one kernel, which looks what each row asks for."""
 
     LIKELIEST = 0
     DRAWN = 1
     FILTERED = 2
+    BY_NOISE = 3
 
 
 class Key(NamedTuple):
@@ -96,6 +100,7 @@ class Decodes:
         self.recorded = self.replayed = 0
         self.refused: str | None = None
         self._runner, self._recorder = runner, recorder
+        self._by_noise = gpu.chooses(runner.device)
         self._most = rows_for(sequences)
         self._seen: set[Key] = set()
         self._graphs: OrderedDict[Key, Graph] = OrderedDict()
@@ -149,7 +154,7 @@ class Decodes:
         most, (groups, _, width) = self._most, self._runner.table_shape
         self._page_size = self._runner.pool.layout.page_size
         self._ids = torch.zeros(most, dtype=torch.int64, device=device)
-        self._positions, self._live, self._limits, self._chosen = (self._ids.clone() for _ in range(4))
+        self._positions, self._live, self._limits, self._seeds, self._chosen = (self._ids.clone() for _ in range(5))
         self._lengths = torch.ones(most, dtype=torch.int32, device=device)
         self._tables = torch.zeros(groups, most, width, dtype=torch.int32, device=device)
         self._odds = torch.ones(3, most, dtype=torch.float64, device=device)  # temperature, top-p, min-p
@@ -166,6 +171,8 @@ class Decodes:
     def _kind(self, choosers: Many[Chooser]) -> Kind | None:
         if any(one.logprobs is not None or one.typical_p < 1.0 for one in choosers):
             return None
+        if self._by_noise:
+            return Kind.BY_NOISE
         drawn = [one for one in choosers if one.temperature]
         return Kind.FILTERED if any(one.width for one in drawn) else Kind.DRAWN if drawn else Kind.LIKELIEST
 
@@ -190,14 +197,14 @@ class Decodes:
     ) -> list[Callable[[], None]]:
         """Every row anew."""
         count, rows, pages = len(chunks), key.rows, -(-max(chunk.stop for chunk in chunks) // self._page_size)
-        wide = np.zeros((4, rows), dtype=np.int64)
+        wide = np.zeros((5, rows), dtype=np.int64)
         wide[0, :count] = [0 if one.sequence.unread else one.sequence.tokens[one.start] for one in chunks]
         wide[1, :count] = [chunk.start for chunk in chunks]
         wide[2, :count] = 1
         wide[3, :count] = [chooser.top_k for chooser in choosers]
-        odds = np.ones((3, rows))
-        odds[:, :count] = np.array([(one.temperature or 1.0, one.top_p, one.min_p) for one in choosers]).T
-        odds[0, :count] *= [bool(one.temperature) for one in choosers]
+        wide[4, :count] = [chooser.noise() for chooser in choosers]
+        odds = np.zeros((3, rows))
+        odds[:, :count] = np.array([(one.temperature, one.top_p, one.min_p) for one in choosers]).T
         tables = np.full((len(self._tables), rows, pages), self._runner.pool.dump, dtype=np.int32)
         tables[:, :count] = self._runner.tables_of([chunk.sequence for chunk in chunks], pages)
         lengths = np.ones(rows, dtype=np.int32)
@@ -207,14 +214,14 @@ class Decodes:
         self._chances = 0
 
         def load() -> None:
-            numbers = sent[: 4 * rows].view(4, rows)
-            for place, given in zip((self._ids, self._positions, self._live, self._limits), numbers, strict=True):
+            whole = (self._ids, self._positions, self._live, self._limits, self._seeds)
+            for place, given in zip(whole, sent[: 5 * rows].view(5, rows), strict=True):
                 place[:rows].copy_(given)
-            self._odds[:, :rows].copy_(sent[4 * rows : 7 * rows].view(torch.float64).view(3, rows))
+            self._odds[:, :rows].copy_(sent[5 * rows : 8 * rows].view(torch.float64).view(3, rows))
             self._lengths[:rows].copy_(shown[:rows])
             self._tables[:, :rows, :pages].copy_(shown[rows:].view(tables.shape))
             if before is not None and len(late[0]):
-                where, source = sent[7 * rows :].view(2, -1)
+                where, source = sent[8 * rows :].view(2, -1)
                 self._ids.index_copy_(0, where, before[0].index_select(0, source))
 
         return [load]
@@ -236,7 +243,7 @@ class Decodes:
         self, chunks: Many[Chunk], choosers: Many[Chooser], key: Key, device: LateDevice, count: int
     ) -> list[Callable[[], None]]:
         """Uniform numbers for the next `count` tokens of each row that is drawn, where none are left."""
-        if key.kind is Kind.LIKELIEST:
+        if key.kind in (Kind.LIKELIEST, Kind.BY_NOISE):
             return []
         self._chances -= 1
         if self._chances >= 0:
@@ -292,18 +299,28 @@ class Decodes:
             lengths=self._lengths[:rows],
             cache=self._runner.views(tables.unbind(), slots.unbind()),
         )
-        logits = self._runner.compute(batch)
-        if logits is None:
+        scores = self._runner.scores(batch)
+        if scores is None:
             raise AssertionError("a step of one token a sequence has no scores")
-        best, tokens = logits.max(-1)
-        if key.kind is not Kind.LIKELIEST:
-            tokens = self._drawn(logits, tokens, key)
-        self._best[:rows].copy_(best)
-        self._chosen[:rows].copy_(tokens)
-        ids.copy_(tokens)
+        self._choose(scores, key)
+        ids.copy_(self._chosen[:rows])
         positions.add_(self._live[:rows])
         self._lengths[:rows].add_(self._live[:rows])
         self._step.add_(1)
+
+    def _choose(self, scores: Tensor, key: Key) -> None:
+        """The tokens of all rows, and their best scores."""
+        rows = key.rows
+        chosen, best = self._chosen[:rows], self._best[:rows]
+        if key.kind is Kind.BY_NOISE:
+            heat, top_p, min_p = self._odds[:, :rows].unbind()
+            how = Choosing(heat, top_p, min_p, self._limits[:rows], self._seeds[:rows], self._lengths[:rows])
+            gpu.choose(scores, how, chosen, best)
+            return
+        logits = scores.float()
+        largest, tokens = logits.max(-1)
+        chosen.copy_(tokens if key.kind is Kind.LIKELIEST else self._drawn(logits, tokens, key))
+        best.copy_(largest)
 
     def _drawn(self, logits: Tensor, likeliest: Tensor, key: Key) -> Tensor:
         """By chance where there is a temperature; filtered rows from all that their filters leave, others from all."""

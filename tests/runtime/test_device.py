@@ -7,7 +7,14 @@ import torch
 
 from unillm.registry import memory
 from unillm.runtime import device
-from unillm.runtime.device import available_memory, choose_dtype, find_device, physical_cores, use_threads
+from unillm.runtime.device import (
+    available_memory,
+    choose_dtype,
+    choose_kv_dtype,
+    find_device,
+    physical_cores,
+    use_threads,
+)
 from unillm.runtime.errors import DeviceNotFound, InvalidParameter
 
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:0"), torch.device("mps")
@@ -74,6 +81,15 @@ def test_a_dtype_by_name_is_taken_at_its_word() -> None:
     assert choose_dtype("float32", torch.bfloat16, CUDA) is torch.float32
     with pytest.raises(InvalidParameter, match=r"dtype is 'int8'; it must be one of auto, fp32, fp16, bf16"):
         choose_dtype("int8", None, CPU)
+
+
+def test_pages_are_of_the_dtype_by_name_where_the_device_has_it() -> None:
+    assert choose_kv_dtype("auto", torch.bfloat16, CUDA) is torch.bfloat16
+    assert choose_kv_dtype("fp8", torch.bfloat16, CUDA) is torch.float8_e4m3fn
+    with pytest.raises(InvalidParameter, match=r"'fp8'; it must be int8 on mps, which has no 8-bit floats"):
+        choose_kv_dtype("fp8", torch.float16, MPS)
+    with pytest.raises(InvalidParameter, match=r"'int4'; it must be one of auto, fp32, fp16, bf16, int8, fp8"):
+        choose_kv_dtype("int4", torch.float16, CUDA)
 
 
 def test_threads_are_the_cores_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,12 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from unillm.models.contract import Model
 from unillm.runtime.device import KV_DTYPES
 from unillm.runtime.engine import Engine
+from unillm.runtime.kv.moves import Done, Move
 from unillm.runtime.kv.pages import PageCache
 from unillm.runtime.kv.pool import PageLayout
 from unillm.runtime.kv.swap import Measured, Swap
@@ -123,13 +125,13 @@ class NoPages:
 
     page_bytes = 8
 
-    def read(self, pages: list[int]) -> object:
-        import numpy as np
+    def save(self, pages: list[int]) -> Move:
+        return Move(torch.zeros(len(pages), 8, dtype=torch.uint8), Done(0.1))
 
-        return np.zeros((len(pages), 8), dtype=np.uint8)
-
-    def write(self, pages: list[int], data: object) -> None:
-        assert len(pages) == len(data)  # type: ignore[arg-type]
+    def bring(self, pages: list[int], saved: torch.Tensor, rows: list[int]) -> Move:
+        assert len(pages) == len(rows)
+        assert max(rows, default=0) < len(saved)
+        return Move(saved, Done(0.1))
 
 
 @pytest.mark.parametrize("windows", [(None,), (None, 9), (9, 9, None), (6,)], ids=str)
@@ -158,7 +160,7 @@ def test_the_cheaper_way_is_taken() -> None:
     assert not judge.keeps(10**7, 10)  # 20 ms
 
 
-@pytest.mark.parametrize("kv_dtype", ["fp32", "int8"])
+@pytest.mark.parametrize("kv_dtype", ["fp32", "int8", pytest.param("fp8", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["llama3", "mistral0.1"])
 def test_real_pages_come_back_as_they_were(name: str, kv_dtype: str, tmp_path: Path) -> None:
     if EXACT.kernels is None:

@@ -44,6 +44,7 @@ _KINDS: Final = {
     "GRID3_S": 1004,
 }
 _SILU: Final = 0
+_GELU_TANH: Final = 1
 _Strides: Final = c_int64 * 3
 
 
@@ -218,7 +219,7 @@ class Kernels(Scans):
         )
         return largest, indices
 
-    def rms_norm(self, x: Tensor, norm: Norm) -> Tensor:
+    def rms_norm(self, x: Tensor, norm: Norm, onto: Tensor | None = None) -> Tensor:
         x = in_rows(x)
         out = torch.empty_like(x)
         rows, columns = x.shape
@@ -240,9 +241,15 @@ class Kernels(Scans):
                 0.0,
             ),
         )
-        return out
+        return out if onto is None else onto + out
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
+        return self._gated(gate_up, _SILU)
+
+    def gelu_mul(self, gate_up: Tensor) -> Tensor:
+        return self._gated(gate_up, _GELU_TANH)
+
+    def _gated(self, gate_up: Tensor, curve: int) -> Tensor:
         gate_up = in_rows(gate_up)
         rows, columns = gate_up.shape[0], gate_up.shape[1] // 2
         out = gate_up.new_empty(rows, columns)
@@ -250,7 +257,7 @@ class Kernels(Scans):
         up = gate + columns * gate_up.element_size()
         self._call(
             self._library.unillm_gated,
-            c.Gate(gate, up, out.data_ptr(), rows, columns, stride, stride, columns, NUMBERS[gate_up.dtype], _SILU),
+            c.Gate(gate, up, out.data_ptr(), rows, columns, stride, stride, columns, NUMBERS[gate_up.dtype], curve),
         )
         return out
 

@@ -2,7 +2,7 @@
 # pyright: reportArgumentType=false, reportAssignmentType=false, reportCallIssue=false
 # pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false, reportOperatorIssue=false
 # pyright: reportOptionalMemberAccess=false
-"""What is done to each row of activations: add and norm, gate. Sums are fp32, a row is one program's."""
+"""What is done to each row of activations: norm and add, gate. Sums are fp32, a row is one program's."""
 
 from typing import Final, Literal, TypeAlias
 
@@ -12,55 +12,57 @@ from torch import Tensor
 
 from ..operands import Norm
 
-Gate: TypeAlias = Literal["silu", "gelu", "gelu_tanh"]
+Gate: TypeAlias = Literal["silu", "gelu_tanh"]
 
-_GATES: Final[dict[Gate, int]] = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
+_GATES: Final[dict[Gate, int]] = {"silu": 0, "gelu_tanh": 1}
 _TILE: Final = 4096  # columns at once
 _GATE_TILE: Final = 1024
 
 
 @triton.jit
+def _write(wide, squares, weight, onto, out, columns, eps, offsets, inside, ADDED: tl.constexpr):
+    """One tile of a row, whose squares are known."""
+    factor = 1 / tl.sqrt_rn(tl.sum(squares, 0) / columns + eps)
+    scaled = wide * factor * tl.load(weight + offsets, mask=inside, other=0.0).to(tl.float32)
+    if ADDED:
+        scaled = scaled.to(out.dtype.element_ty).to(tl.float32)  # as torch rounds between the two
+        scaled += tl.load(onto + offsets, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + offsets, scaled.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def _norm_kernel(
     x,
-    addend,
+    onto,
     weight,
     out,
     columns,
     eps,
     x_step,
-    addend_step,
+    onto_step,
     out_step,
     ADDED: tl.constexpr,
     TILE: tl.constexpr,
     WHOLE: tl.constexpr,
 ):
-    """out = norm(x + addend), which sum is written to x. WHOLE: a row is one tile, and is read once."""
+    """out = norm(x), added to `onto` where ADDED. WHOLE: a row is one tile, and is read once."""
     row = tl.program_id(0).to(tl.int64)
     x += row * x_step
-    addend += row * addend_step
+    onto += row * onto_step
     out += row * out_step
     offsets = tl.arange(0, TILE)
     squares = tl.zeros([TILE], tl.float32)
     for start in range(0, columns, TILE):
         inside = start + offsets < columns
         wide = tl.load(x + start + offsets, mask=inside, other=0.0).to(tl.float32)
-        if ADDED:
-            wide += tl.load(addend + start + offsets, mask=inside, other=0.0).to(tl.float32)
-            tl.store(x + start + offsets, wide.to(x.dtype.element_ty), mask=inside)
-            wide = wide.to(x.dtype.element_ty).to(tl.float32)
         squares += wide * wide
         if WHOLE:
-            factor = 1 / tl.sqrt_rn(tl.sum(squares, 0) / columns + eps)
-            scaled = wide * factor * tl.load(weight + offsets, mask=inside, other=0.0).to(tl.float32)
-            tl.store(out + offsets, scaled.to(out.dtype.element_ty), mask=inside)
+            _write(wide, squares, weight, onto, out, columns, eps, offsets, inside, ADDED)
     if not WHOLE:
-        tl.debug_barrier()  # what was written to x is read again
-        factor = 1 / tl.sqrt_rn(tl.sum(squares, 0) / columns + eps)
         for start in range(0, columns, TILE):
             inside = start + offsets < columns
             wide = tl.load(x + start + offsets, mask=inside, other=0.0).to(tl.float32)
-            scaled = wide * factor * tl.load(weight + start + offsets, mask=inside, other=0.0).to(tl.float32)
-            tl.store(out + start + offsets, scaled.to(out.dtype.element_ty), mask=inside)
+            _write(wide, squares, weight, onto, out, columns, eps, start + offsets, inside, ADDED)
 
 
 @triton.jit
@@ -72,8 +74,6 @@ def _gate_kernel(gate_up, out, columns, step, out_step, GATE: tl.constexpr, TILE
     up = tl.load(gate_up + row * step + columns + offsets, mask=inside, other=0.0)
     if GATE == 0:
         curved = gate / (1 + tl.exp(-gate))
-    elif GATE == 1:
-        curved = 0.5 * gate * (1 + tl.erf(gate * 0.7071067811865476))
     else:
         inner = 0.7978845608028654 * (gate + 0.044715 * gate * gate * gate)
         curved = gate * (1 - 1 / (tl.exp(2 * inner) + 1))  # half of 1 + tanh
@@ -81,12 +81,12 @@ def _gate_kernel(gate_up, out, columns, step, out_step, GATE: tl.constexpr, TILE
     tl.store(out + row * out_step + offsets, (curved * up.to(tl.float32)).to(out.dtype.element_ty), mask=inside)
 
 
-def rms_norm(x: Tensor, norm: Norm, addend: Tensor | None = None) -> Tensor:
-    """Of x [rows, columns]; of x + addend where one is given, which x then holds."""
+def rms_norm(x: Tensor, norm: Norm, onto: Tensor | None = None) -> Tensor:
+    """Of x [rows, columns]; added to `onto`, which stays as it is."""
     rows, columns = x.shape
     tile = min(triton.next_power_of_2(columns), _TILE)
     out = x.new_empty(rows, columns)
-    beside = x if addend is None else addend
+    beside = x if onto is None else onto
     _norm_kernel[(rows,)](
         x,
         beside,
@@ -97,7 +97,7 @@ def rms_norm(x: Tensor, norm: Norm, addend: Tensor | None = None) -> Tensor:
         x.stride(0),
         beside.stride(0),
         columns,
-        ADDED=addend is not None,
+        ADDED=onto is not None,
         TILE=tile,
         WHOLE=columns <= tile,
         num_warps=4 if tile <= 2048 else 8,

@@ -10,31 +10,17 @@ Gumbel noise, which is a function of the request's seed, of the token's place an
 alone and in any company.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+from ..operands import Choosing
+
 _TILE: Final = 1024
 _PIVOTS: tl.constexpr = tl.constexpr(8)
 _NEVER: tl.constexpr = tl.constexpr(1e-30)  # a share so small, that the heaviest passes it
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Choosing:
-    """How each row chooses, [rows] each, on the device. Temperature 0 takes the likeliest; top_k 0, top_p 1 and min_p 0
-    leave all.
-    """
-
-    temperature: Tensor  # fp32
-    top_k: Tensor  # int32
-    top_p: Tensor  # fp32
-    min_p: Tensor  # fp32
-    seeds: Tensor  # int64
-    places: Tensor  # int64: how many tokens there are before the one to be chosen
 
 
 @triton.jit
@@ -104,7 +90,9 @@ def _likeliest(best, tokens):
 
 
 @triton.jit
-def _choose_kernel(scores, temperature, top_k, top_p, min_p, seeds, places, chosen, columns, step, TILE: tl.constexpr):
+def _choose_kernel(
+    scores, temperature, top_p, min_p, top_k, seeds, places, chosen, best_scores, columns, step, TILE: tl.constexpr
+):
     row = tl.program_id(0).to(tl.int64)
     scores += row * step
     offsets = tl.arange(0, TILE)
@@ -117,21 +105,21 @@ def _choose_kernel(scores, temperature, top_k, top_p, min_p, seeds, places, chos
         best = tl.maximum(best, x)
         wrong = wrong | tl.where(inside & ((x != x) | (x == float("inf"))), 1, 0)
     largest = tl.max(best, 0)
-    heat = tl.load(temperature + row)
+    heat = tl.load(temperature + row).to(tl.float32)
     token = _likeliest(best, found)
     if (heat > 0) & (largest > float("-inf")):
         coldness = 1 / heat
         threshold = _ordered(largest * 0 - 3.4028234e38)
         limit = tl.load(top_k + row)
-        share = tl.load(top_p + row)
+        share = tl.load(top_p + row).to(tl.float32)
         if (limit > 0) & (limit < columns):
-            threshold = _threshold(scores, columns, largest, coldness, threshold, limit, True, TILE)
+            threshold = _threshold(scores, columns, largest, coldness, threshold, limit.to(tl.float32), True, TILE)
         if share < 1:
             total = _mass(scores, columns, largest, coldness, threshold, TILE)
             threshold = _threshold(
                 scores, columns, largest, coldness, threshold, tl.maximum(share * total, _NEVER), False, TILE
             )
-        least = tl.load(min_p + row)
+        least = tl.load(min_p + row).to(tl.float32)
         seed = tl.load(seeds + row)
         place = tl.load(places + row)
         best = tl.full([TILE], float("-inf"), tl.float32)
@@ -144,25 +132,27 @@ def _choose_kernel(scores, temperature, top_k, top_p, min_p, seeds, places, chos
             best = tl.maximum(best, drawn)
         token = _likeliest(best, found)
     broken = (tl.sum(wrong, 0) > 0) | (largest == float("-inf"))
-    tl.store(chosen + row, tl.where(broken, -1, token).to(tl.int64))
+    tl.store(chosen + row, tl.where(broken, 0, token).to(tl.int64))
+    tl.store(best_scores + row, tl.where(broken, float("nan"), largest))
 
 
-def choose(scores: Tensor, choosing: Choosing) -> Tensor:
-    """A token for each row of scores [rows, vocabulary]: int64 [rows]; -1 where scores are no numbers."""
+def choose(scores: Tensor, choosing: Choosing, chosen: Tensor, best: Tensor) -> None:
+    """Write a token for each row of scores [rows, vocabulary] to `chosen` int64 [rows], and to `best` fp32 [rows] its
+    largest score: NaN where scores are no numbers, and the token is 0.
+    """
     rows, columns = scores.shape
-    chosen = torch.empty(rows, dtype=torch.int64, device=scores.device)
     _choose_kernel[(rows,)](
         scores,
         choosing.temperature,
-        choosing.top_k,
         choosing.top_p,
         choosing.min_p,
+        choosing.top_k,
         choosing.seeds,
         choosing.places,
         chosen,
+        best,
         columns,
         scores.stride(0),
         TILE=min(_TILE, triton.next_power_of_2(columns)),
         num_warps=8,
     )
-    return chosen

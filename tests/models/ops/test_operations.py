@@ -93,6 +93,19 @@ def test_silu_mul_gates_the_second_half_by_the_first() -> None:
     torch.testing.assert_close(ops.silu_mul(torch.cat((gate, up), -1)), gate * torch.sigmoid(gate) * up)
 
 
+def test_gelu_mul_gates_by_the_form_of_tanh() -> None:
+    gate, up = torch.randn(3, 8), torch.randn(3, 8)
+    curved = 0.5 * gate * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (gate + 0.044715 * gate**3)))
+    torch.testing.assert_close(ops.gelu_mul(torch.cat((gate, up), -1)), curved * up)
+
+
+def test_a_norm_may_be_added_to_what_stays() -> None:
+    x, weight, onto = torch.randn(3, 8), torch.randn(8), torch.randn(3, 8)
+    given, norm = onto.clone(), ops.Norm(weight, 0.1)
+    torch.testing.assert_close(ops.rms_norm(x, norm, onto=onto), onto + ops.rms_norm(x, norm))
+    assert torch.equal(onto, given)
+
+
 @pytest.mark.parametrize("interleaved", [False, True])
 @pytest.mark.parametrize("turning", [16, 8])
 def test_rotation_turns_each_pair_in_its_plane(interleaved: bool, turning: int) -> None:

@@ -14,7 +14,8 @@ from unillm.runtime.ahead.graphs import Key, Kind, pages_for, rows_for
 from unillm.runtime.engine import Engine
 from unillm.runtime.kv.pool import KVPool
 from unillm.runtime.params import SamplingParams
-from unillm.tests.runtime.ahead.late import Late, Prompt, recorded_engine
+from unillm.tests.runtime.ahead.kernels import drawing_by_noise
+from unillm.tests.runtime.ahead.late import Late, Prompt, late_engine, recorded_engine
 from unillm.tests.runtime.ahead.models import DeviceModel
 from unillm.tests.runtime.ahead.test_flights import choices, prompts, said
 from unillm.tests.runtime.engines import engine_over, greedy, swap_that_keeps_all
@@ -105,6 +106,47 @@ def test_an_unchanged_batch_needs_nothing_from_the_host(model: DeviceModel) -> N
             engine.generate([1, 2, 3], how)
             assert len(sent) <= most + 8
             sent.clear()
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
+@pytest.mark.parametrize("drawn", [DRAWN[3:], pytest.param(DRAWN, marks=pytest.mark.slow)], ids=["two", "all"])
+def test_where_a_kernel_draws_a_seed_means_one_text_however_steps_are_computed(drawn: list[SamplingParams]) -> None:
+    """Step by step, ahead, and replayed; alone and beside others; with choices that only the host can make."""
+    pytest.importorskip("triton")
+    model = DeviceModel(vocabulary=40)
+    asked = [[token % 40 for token in ids] for ids in prompts(len(drawn) + 1, longest=8)]
+    beside = SamplingParams(seed=9, typical_p=0.7, logprobs=1, max_tokens=2)
+    how = [*(replace(one, max_tokens=8) for one in drawn), beside]
+    with drawing_by_noise() as calls:
+        with engine_over(model) as engine:
+            expected = engine.generate(asked, how)
+            assert said([engine.generate(asked[0], how[0])]) == said(expected[:1])
+        with engine_over(model) as engine:
+            late_engine(engine)
+            assert said(engine.generate(asked, how)) == said(expected)
+        with engine_over(model) as engine:
+            calls.clear()
+            decodes = recorded_engine(engine)
+            assert said(engine.generate(asked, how)) == said(expected)
+            assert (decodes.refused, decodes.replayed > 2) == (None, True)
+            assert rows_for(len(drawn)) in calls
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
+def test_where_a_kernel_draws_an_unchanged_batch_needs_new_pages_and_nothing_else() -> None:
+    pytest.importorskip("triton")
+    sent: list[int] = []
+
+    class Counting(Late):
+        def send(self, numbers: NDArray[np.integer]) -> Tensor:
+            sent.append(len(numbers))
+            return super().send(numbers)
+
+    with drawing_by_noise(), engine_over(DeviceModel(vocabulary=40), page_size=32) as engine:
+        decodes = recorded_engine(engine, Counting())
+        engine.generate([1, 2, 3], SamplingParams(seed=1, min_p=0.05, max_tokens=16))
+        assert decodes.replayed > 10
+        assert len(sent) <= 4  # of the prompt two, and two when steps of one token begin
 
 
 def test_rows_that_stand_for_nothing_write_to_a_page_that_is_nobodys(model: DeviceModel) -> None:

@@ -60,7 +60,11 @@ def test_activations_may_lie_in_a_wider_matrix(kernels: Kernels) -> None:
     assert far(ops.linear(inside, [kernels.pack(packed)], [None], kernels), ops.linear(inside, [packed], [None])) < 1e-5
     norm = ops.Norm(torch.rand(256), 1e-5)
     assert far(ops.rms_norm(inside, norm, kernels), ops.rms_norm(inside, norm)) < 1e-5
+    assert (
+        far(ops.rms_norm(inside, norm, kernels, wide[:, :256]), ops.rms_norm(inside, norm, onto=wide[:, :256])) < 1e-5
+    )
     assert far(ops.silu_mul(inside, kernels), ops.silu_mul(inside)) < 1e-5
+    assert far(ops.gelu_mul(inside, kernels), ops.gelu_mul(inside)) < 1e-5
 
 
 @pytest.mark.parametrize("q_eps", [1e-6, 1e-2, None], ids=["alike", "unlike", "one alone"])

@@ -22,9 +22,8 @@ from triton.runtime import driver, jit
 
 from unillm.models.contract import AttentionSpec
 from unillm.models.ops import gpu
-from unillm.models.ops.operands import Norm, Rotation
+from unillm.models.ops.operands import Choosing, Norm, Rotation
 from unillm.models.ops.triton import rows
-from unillm.models.ops.triton.sampling import Choosing, choose
 from unillm.tests.gpu.pages import paged
 
 _HEADS, _KV_HEADS = 16, 8
@@ -79,8 +78,10 @@ def _launch() -> None:
         x = torch.zeros(4, columns, dtype=torch.bfloat16)
         rows.rms_norm(x, Norm(torch.zeros(columns), 1e-6), x)
         rows.gated(x)
-    count, few = torch.zeros(4, dtype=torch.int64), torch.zeros(4)
-    choose(torch.zeros(4, 151936), Choosing(few, count.int(), few, few, count, count))
+        rows.gated(x, "gelu_tanh")
+    count, few = torch.zeros(4, dtype=torch.int64), torch.zeros(4, dtype=torch.float64)
+    for scores in (torch.zeros(4, 151936), torch.zeros(4, 151936, dtype=torch.bfloat16)):
+        gpu.choose(scores, Choosing(few, few, few, count, count, count.int()), count, torch.zeros(4))
 
 
 def needs(kernel: Any) -> dict[str, Any]:

@@ -29,18 +29,16 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 def test_a_norm_of_rows_that_lie_apart(columns: int, dtype: torch.dtype, added: bool) -> None:
     whole = torch.randn(3, columns + 7).to(dtype)
     x, norm = whole[:, 3 : columns + 3], ops.Norm(torch.randn(columns), 1e-5)
-    addend = torch.randn(3, columns).to(dtype) if added else None
-    total = x.clone() if addend is None else x + addend
-    beside = whole[:, columns + 3 :].clone()
-    got = rows.rms_norm(x, norm, addend)
-    torch.testing.assert_close(got, reference.rms_norm(total, norm))
-    torch.testing.assert_close(x, total)
-    assert torch.equal(whole[:, columns + 3 :], beside)
+    onto, given = torch.randn(3, columns).to(dtype) if added else None, whole.clone()
+    got = rows.rms_norm(x, norm, onto)
+    sum_of = 0 if onto is None else onto
+    once = torch.finfo(dtype).eps  # of the norm, which may be larger than the sum
+    torch.testing.assert_close(got, sum_of + reference.rms_norm(x, norm), rtol=4 * once, atol=4 * once)
+    assert torch.equal(whole, given)
 
 
 CURVES: dict[rows.Gate, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
-    "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
 }
 

@@ -1,12 +1,15 @@
 """Tokens that the kernel chooses: from what the filters leave, as often as they should be, alone as in company."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from unillm.models.ops.triton.sampling import Choosing, choose
+from unillm.models.ops import gpu
+from unillm.models.ops.operands import Choosing
+from unillm.runtime.params import SamplingParams
+from unillm.runtime.sampler import Chooser, Row, Sample, sample
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
 
@@ -16,22 +19,31 @@ VOCABULARY = 1300  # more than a tile, and a tail
 def choosing(rows: int, temperature: float = 1.0, **filters: float) -> Choosing:
     return Choosing(
         torch.full((rows,), temperature),
-        torch.full((rows,), int(filters.get("top_k", 0)), dtype=torch.int32),
         torch.full((rows,), filters.get("top_p", 1.0)),
         torch.full((rows,), filters.get("min_p", 0.0)),
+        torch.full((rows,), int(filters.get("top_k", 0))),
         torch.arange(rows) * 7919 + 12345678901,
         torch.arange(rows) + 5,
     )
 
 
-def left(scores: Tensor, temperature: float, filters: Mapping[str, float]) -> set[int]:
-    """What the filters leave, by sorting, in fp64."""
-    weights, order = (scores.double() / temperature).softmax(-1).sort(descending=True)
-    weights = weights[: int(filters.get("top_k", len(scores)))]
-    before = weights.cumsum(-1) - weights
-    kept = (before < filters.get("top_p", 1.0) * weights.sum()) & (weights >= filters.get("min_p", 0.0) * weights[0])
-    kept[0] = True
-    return set(order[: len(weights)][kept].tolist())
+def choose(scores: Tensor, how: Choosing) -> Tensor:
+    return chosen_and_best(scores, how)[0]
+
+
+def chosen_and_best(scores: Tensor, how: Choosing) -> tuple[Tensor, Tensor]:
+    chosen, best = torch.full((len(scores),), -7), torch.zeros(len(scores))
+    gpu.choose(scores, how, chosen, best)
+    return chosen, best
+
+
+def drawn_by_the_host(scores: Tensor, temperature: float, filters: dict[str, float]) -> Tensor:
+    """How often each token is, by plain sampling with many seeds: shares of one."""
+    params = SamplingParams(temperature=temperature, **filters)  # type: ignore[arg-type]
+    rows = [Row(Chooser(replace(params, seed=seed)), 3) for seed in range(600)]
+    done = sample(scores.expand(len(rows), -1).contiguous(), rows)
+    tokens = [one.token for one in done if isinstance(one, Sample)]
+    return torch.bincount(torch.tensor(tokens), minlength=len(scores)) / len(rows)
 
 
 def test_without_heat_the_likeliest_is_taken_and_the_first_of_equals() -> None:
@@ -56,9 +68,20 @@ def test_what_the_filters_leave_is_chosen_and_nothing_else(filters: dict[str, fl
     scores = torch.cat((torch.randn(1, 40) - 30, 2 * torch.randn(1, 24)), 1)[:, torch.randperm(64)]
     rows = 30
     got = set(choose(scores.expand(rows, -1).contiguous(), choosing(rows, 1.5, **filters)).tolist())
-    wanted = left(scores[0], 1.5, filters)
+    wanted = set(drawn_by_the_host(scores[0], 1.5, filters).nonzero()[:, 0].tolist())
     assert got <= wanted
     assert len(got) > 0.5 * len(wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("filters", [{}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.2}], ids=str)
+def test_tokens_are_as_many_as_when_the_host_draws(filters: dict[str, float]) -> None:
+    scores, rows = torch.tensor([0.3, 2.0, -1.0, 1.5, 0.9, -0.2, 1.1]), 600
+    got = torch.bincount(choose(scores.expand(rows, -1).contiguous(), choosing(rows, 0.9, **filters)), minlength=7)
+    wanted = drawn_by_the_host(scores, 0.9, filters) * rows
+    assert torch.equal(got > 0, wanted > 0)
+    apart = ((got - wanted) ** 2 / (got + wanted).clamp(min=1)).sum()  # of two samples, neither of which is exact
+    assert float(apart) < 22.5  # of six degrees of freedom, one in a thousand
 
 
 @pytest.mark.slow
@@ -78,16 +101,32 @@ def test_a_row_draws_the_same_alone_and_in_company() -> None:
     scores = torch.randn(3, VOCABULARY)
     how = choosing(3, 0.8, top_p=0.9)
     together = choose(scores, how)
-    alone = Choosing(
-        how.temperature[2:3], how.top_k[2:3], how.top_p[2:3], how.min_p[2:3], how.seeds[2:3], how.places[2:3]
-    )
+    odds = (how.temperature, how.top_p, how.min_p, how.top_k, how.seeds, how.places)
+    alone = Choosing(*(one[2:3] for one in odds))
     assert choose(scores[2:3], alone).tolist() == together[2:3].tolist()
 
 
-def test_scores_that_are_no_numbers_choose_nothing() -> None:
+def test_seeds_and_places_make_other_choices() -> None:
+    scores, how = torch.zeros(1, 64).expand(24, -1).contiguous(), choosing(24)
+    same = torch.full((24,), 9)
+    for one in (replace(how, seeds=same), replace(how, places=same)):
+        assert len(set(choose(scores, one).tolist())) > 12
+    assert len(set(choose(scores, replace(how, seeds=same, places=same)).tolist())) == 1
+
+
+def test_scores_that_are_no_numbers_are_told_and_choose_a_token_that_there_is() -> None:
     scores = torch.randn(4, VOCABULARY)
     scores[0, 1299], scores[1, 3], scores[2] = torch.nan, torch.inf, -torch.inf
-    assert choose(scores, choosing(4)).tolist()[:3] == [-1, -1, -1]
+    chosen, best = chosen_and_best(scores, choosing(4))
+    assert chosen.tolist()[:3] == [0, 0, 0]
+    assert best.isnan().tolist() == [True, True, True, False]
+    assert best[3] == scores[3].max()
+
+
+def test_halves_are_chosen_from_as_the_numbers_that_they_are() -> None:
+    scores = torch.randn(3, VOCABULARY).bfloat16()
+    how = choosing(3, 0.8, top_p=0.9)
+    assert choose(scores, how).tolist() == choose(scores.float(), how).tolist()
 
 
 def test_what_is_forbidden_is_not_drawn() -> None:
