@@ -5,19 +5,18 @@ share a slot, each in another group, see the same memory as keys or values of th
 group's. Which page is whose is not known here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...models.contract import CacheSpec, LatentLayer, PagedLayer
 from .groups import Group, group_layers
 from .memory import Region, reserve
+from .moves import Move, moves_of
 
 SLAB_BYTES: Final = 32 << 20
 _SCALE: Final = torch.float32  # see reference_attention.quantize
@@ -113,6 +112,7 @@ class KVPool:
         self._region: Region = reserve((pages + 1) * layout.page_bytes, device)
         self.commit(range(pages, pages + 1))
         self.bytes = self._region.bytes[: pages * layout.page_bytes].view(pages, layout.page_bytes)
+        self.moves = moves_of(device)
         self.keys, self.values = self._numbers(0), self._numbers(1)
         self.key_scales, self.value_scales = self._scales(2), self._scales(3)
 
@@ -131,16 +131,17 @@ class KVPool:
     def page_bytes(self) -> int:
         return self.layout.page_bytes
 
-    def read(self, pages: Sequence[int]) -> NDArray[np.uint8]:
-        """A copy of these pages in ordinary memory: [pages, bytes of a page]."""
-        copied: NDArray[np.uint8] = self.bytes.index_select(0, self._index(pages)).cpu().numpy()
-        return copied
+    def save(self, pages: Sequence[int]) -> Move:
+        """A copy of these pages in the host's memory."""
+        return self.moves.save(self.bytes, pages)
 
-    def write(self, pages: Sequence[int], data: NDArray[np.uint8]) -> None:
-        self.bytes.index_copy_(0, self._index(pages), torch.from_numpy(data).to(self.bytes.device))
+    def bring(self, pages: Sequence[int], saved: Tensor, rows: Sequence[int]) -> Move:
+        """Copy `rows` of what was saved back to `pages`."""
+        return self.moves.bring(self.bytes, pages, saved, rows)
 
-    def _index(self, pages: Sequence[int]) -> Tensor:
-        return torch.tensor(pages, dtype=torch.int64, device=self.bytes.device)
+    def claim(self, pages: Iterable[int]) -> None:
+        """Somebody uses these pages from now on: not before copies of them are made."""
+        self.moves.claim(pages)
 
     def _range(self, pages: range) -> tuple[int, int]:
         size = self.layout.page_bytes

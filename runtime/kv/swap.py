@@ -7,32 +7,32 @@ memory as the pool's, beside it: worth having as a short loan, since a quarter o
 somebody waits, spares computing whole prompts again.
 
 What is kept is checked when it comes back: a copy that is not what was saved, or that cannot be made, is as good as
-none. Tensors are not known here: pages are bytes.
+none. Pages are bytes here; how they cross, and what waits for them meanwhile, is not known.
 """
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Final, Protocol
 from zlib import crc32
 
-import numpy as np
-from numpy.typing import NDArray
+from torch import Tensor
 
 from .lease import Lease, Table
+from .moves import Move
 
 _LOG = logging.getLogger(__name__)
 _COPY_SPEED: Final = 1e9  # bytes a second, until it is measured
 
 
 class Pages(Protocol):
-    """The pool: reads and writes pages [pages, `page_bytes`] uint8."""
+    """The pool: copies pages of `page_bytes` to the host's memory, and back."""
 
     @property
     def page_bytes(self) -> int: ...
-    def read(self, pages: Sequence[int]) -> NDArray[np.uint8]: ...
-    def write(self, pages: Sequence[int], data: NDArray[np.uint8]) -> None: ...
+    def save(self, pages: Sequence[int]) -> Move: ...
+    def bring(self, pages: Sequence[int], saved: Tensor, rows: Sequence[int]) -> Move: ...
 
 
 class Judge(Protocol):
@@ -70,12 +70,12 @@ class Saved:
     sequence: int
     computed: int
     places: tuple[range, ...]
-    data: NDArray[np.uint8]  # [pages, bytes of a page]
-    digest: int
+    data: Tensor  # [pages, bytes of a page] uint8
+    digest: int | None = None  # of what was there at once; reading later copies would cost more than making them
 
     @property
     def is_whole(self) -> bool:
-        return crc32(self.data.data) == self.digest
+        return self.digest is None or _digest(self.data) == self.digest
 
     def reaches(self, computed: int, wanted: Sequence[range]) -> bool:
         """Whether all of the `wanted` places are here, and as they were when `computed` tokens were."""
@@ -96,6 +96,7 @@ class Swap:
         self.judge = judge or Measured()
         self._pages, self._page_size, self._most = pages, page_size, most
         self._saved: dict[int, Saved] = {}
+        self._copying: deque[tuple[int, Move]] = deque()
 
     def __contains__(self, sequence: int) -> bool:
         return sequence in self._saved
@@ -139,17 +140,16 @@ class Swap:
 
     def restore(self, saved: Saved, tables: Sequence[Table], wanted: Sequence[range]) -> bool:
         """Copy the `wanted` places back to the pages that stand in `tables` now; False where that failed."""
-        began = perf_counter()
         rows, pages = [], []
         for group, (table, places) in enumerate(zip(tables, wanted, strict=True)):
             rows += [saved.row(group, place) for place in places]
             pages += [table.pages[place - table.first] for place in places]
         try:
-            self._pages.write(pages, saved.data[rows])
+            move = self._pages.bring(pages, saved.data, rows)
         except Exception as error:  # a door, as above
             self._warn("cannot be brought back", saved.sequence, error)
             return False
-        self.judge.copied(len(rows) * self._pages.page_bytes, perf_counter() - began)
+        self._time(len(rows), move)
         self.back += 1
         return True
 
@@ -159,14 +159,22 @@ class Swap:
         if saved is not None:
             self.held -= saved.data.nbytes
 
+    def _time(self, pages: int, move: Move) -> None:
+        """Have the judge know what copies cost, as soon as they are made."""
+        self._copying.append((pages, move))
+        while self._copying and (seconds := self._copying[0][1].mark.seconds) is not None:
+            self.judge.copied(self._copying.popleft()[0] * self._pages.page_bytes, seconds)
+
     def _warn(self, what: str, sequence: int, error: Exception | None = None) -> None:
         self.broken += 1
         _LOG.warning("pages of sequence %d %s: its tokens are computed again", sequence, what, exc_info=error)
 
     def _copy(self, sequence: int, tables: Sequence[Table], places: tuple[range, ...], computed: int) -> Saved:
-        began = perf_counter()
         pages = [table.pages[place - table.first] for table, each in zip(tables, places, strict=True) for place in each]
-        data = self._pages.read(pages)
-        digest = crc32(data.data)
-        self.judge.copied(data.nbytes, perf_counter() - began)
-        return Saved(sequence, computed, places, data, digest)
+        move = self._pages.save(pages)
+        self._time(len(pages), move)
+        return Saved(sequence, computed, places, move.data, _digest(move.data) if move.is_done else None)
+
+
+def _digest(data: Tensor) -> int:
+    return crc32(data.numpy().data)

@@ -17,6 +17,7 @@ from unillm.runtime.ahead.device import Started, Work
 from unillm.runtime.ahead.flights import Flights
 from unillm.runtime.ahead.graphs import Decodes, Graph
 from unillm.runtime.engine import Engine
+from unillm.runtime.kv.moves import Mark, SideMoves
 from unillm.runtime.wheel import Wheel
 
 READING = frozenset(
@@ -61,6 +62,10 @@ class Late:
         self._queue.append(_Waiting(self, work))
         return self._queue[-1]
 
+    def then(self, work: Work) -> None:
+        """The same, and nobody will wait for it."""
+        self._queue.append(_Waiting(self, work))
+
     def catch_up(self, until: "_Waiting | None" = None) -> None:
         """Do what was asked for, up to `until`, or all of it."""
         while self._queue and (until is None or until.left is None):
@@ -91,6 +96,50 @@ class Prompt(Late):
         return started
 
 
+class LateLanes:
+    """Copies beside what `device` computes, made when it has to wait for one of them: then all up to there. The host's
+    memory holds anything until a copy is made.
+    """
+
+    def __init__(self, device: Late) -> None:
+        self.device, self.made = device, 0
+        self._queue: deque[_Copying] = deque()
+
+    def room(self, pages: int, size: int) -> Tensor:
+        return torch.full((pages, size), 0xEE, dtype=torch.uint8)
+
+    def copy(self, work: Callable[[], None]) -> Mark:
+        self._queue.append(_Copying(work))
+        return self._queue[-1]
+
+    def wait_for(self, mark: Mark) -> None:
+        self.device.then(lambda: self.catch_up(mark))
+
+    def catch_up(self, mark: Mark) -> Sequence[Tensor]:
+        while mark.seconds is None:
+            one = self._queue.popleft()
+            one.work()
+            one.seconds = 0.001
+            self.made += 1
+        return ()
+
+
+class PromptLanes(LateLanes):
+    """Copies at once, as soon as what it comes behind is computed."""
+
+    def copy(self, work: Callable[[], None]) -> Mark:
+        self.device.catch_up()
+        mark = super().copy(work)
+        self.catch_up(mark)
+        return mark
+
+
+class _Copying:
+    def __init__(self, work: Callable[[], None]) -> None:
+        self.work = work
+        self.seconds: float | None = None
+
+
 class TapeRecorder:
     """Steps recorded as they are on a CPU: what torch is asked for, on addresses that stay. No host code runs again."""
 
@@ -111,12 +160,10 @@ class _Taped:
 
 
 def make_late(wheel: Wheel, device: Late, *, graphs: bool = False) -> Flights:
-    """Let `wheel` compute on `device`. Pages are read and written in its order, too."""
+    """Let `wheel` compute on `device`, and copy pages beside it."""
     decodes = Decodes(wheel.runner, TapeRecorder(), wheel.scheduler.sequences) if graphs else None
     wheel.flights = Flights(device, wheel.runner, wheel.scheduler, decodes)
-    pool = wheel.runner.pool
-    for name in ("read", "write"):
-        setattr(pool, name, _in_order(device, getattr(pool, name)))
+    wheel.runner.pool.moves = SideMoves((PromptLanes if isinstance(device, Prompt) else LateLanes)(device))
     plain = wheel.runner.run
     wheel.runner.run = _in_order(device, plain)  # type: ignore[method-assign]
     return wheel.flights
