@@ -10,6 +10,7 @@ from ..models.quantized import TILED
 from .ahead.device import late_device
 from .ahead.flights import Flights
 from .ahead.graphs import CudaRecorder, Decodes
+from .backends import open_backends, with_fitting_pages
 from .device import choose_kv_dtype
 from .kv.groups import windows_of
 from .kv.pages import PageCache
@@ -19,14 +20,12 @@ from .kv.slabs import Slabs
 from .kv.states import StatePool, plan_rows
 from .kv.swap import Swap
 from .options import EngineOptions
-from .planning import cache_memory, memory_left
+from .planning import cache_memory, memory_left, swap_memory
 from .runner import Runner
 from .scheduler import Scheduler
 from .speculation.draft import DraftProposer
 from .speculation.ngram import NgramProposer
 from .wheel import Wheel
-
-SWAP_SHARE = 4  # one part in so many of the pool's size may be saved beside it, while its owners wait
 
 
 def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -> tuple[Wheel, int]:
@@ -34,6 +33,7 @@ def assemble(model: Model, options: EngineOptions, draft: Model | None = None) -
 
     A `draft` gets as many pages as the model has, so that it runs what the model runs; less only where memory ends.
     """
+    options = with_fitting_pages(options)
     memory = cache_memory(model, options)
     scheduler, runner, room = _over(model, options, memory)
     if draft is None:
@@ -72,10 +72,16 @@ def _over(model: Model, options: EngineOptions, memory: int) -> tuple[Scheduler,
     pool = KVPool(layout, room.pages, model.place.device)
     slabs = Slabs(room.pages, pool.slab_pages, page_bytes=layout.page_bytes, budget=options.budget, ground=pool)
     cache = PageCache(slabs, options.page_size, windows=windows, sharing=options.prefix_cache, state_rows=states.rows)
-    swap = None if states.rows else Swap(pool, options.page_size, room.pages * layout.page_bytes // SWAP_SHARE)
+    kept = swap_memory(model.place.device, room.pages * layout.page_bytes)
+    swap = None if states.rows else Swap(pool, options.page_size, kept)
     scheduler = Scheduler(cache, batch_tokens=options.batch_tokens, sequences=options.sequences, swap=swap)
     runner = Runner(
-        model, pool, sequences=options.sequences, context=room.context, states=states if states.rows else None
+        model,
+        pool,
+        sequences=options.sequences,
+        context=room.context,
+        states=states if states.rows else None,
+        attention=open_backends(options.attention_backend, model, layout.dtype),
     )
     return scheduler, runner, room
 

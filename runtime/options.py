@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self, get_args
 
 from ..registry.files import ModelFiles
+from .attention import AUTO, read_backends
 from .errors import InvalidParameter
 from .faults import Fault
 from .kv.budget import MemoryBudget
@@ -14,18 +15,21 @@ from .kv.pages import Sharing
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """`context` is the model's trained length, capped by memory, unless said. `kv_memory` is in bytes: half of what the
-    device has left unless said; it is taken bit by bit as it is needed, from `budget` where several engines share one.
-    On a CPU up to a quarter of it may be taken beside it, for pages of sequences that gave way. `kv_dtype` is what keys
-    and values are kept in: "fp32", "fp16", "bf16", "int8", with a scale for each token and head, or "fp8" (e4m3), which
-    is for GPUs: a CPU's kernels do not read it, plain torch does; "auto" is what the model computes in, but bf16 where
-    activations are rounded to 8 bits anyway. A step computes at most `batch_tokens`
-    tokens of at most `sequences` sequences. `prefix_cache` is how prompts share their beginnings: "radix", "hash" or
-    "off". `threads` are the physical cores unless said, on a CPU. `exact` keeps activations in `dtype` where a CPU's
-    kernels would round them to 8 bits to multiply them with quantised weights. `quantize` packs plain weights as they
-    are loaded: "q8_0", "q4_0", "q4_k" or "int8". `draft` is what guesses tokens ahead, which changes speed and never
-    text: a model of the same vocabulary, "ngram" (what followed the last tokens where they stood before) or "off".
-    With `overlap` a step is prepared while the one before it is computed, on devices that compute by themselves;
-    with `graphs`, too, steps of one token a sequence are recorded and replayed there.
+    device has left unless said, on a GPU all that steps leave free; it is taken bit by bit as it is needed, from
+    `budget` where several engines share one. Up to a quarter of it may be taken beside it, in the host's memory, for
+    pages of sequences that gave way. `kv_dtype` is what keys and values are kept in: "fp32", "fp16", "bf16", "int8",
+    with a scale for each token and head, or "fp8" (e4m3), which is for GPUs: a CPU's kernels do not read it, plain
+    torch does; "auto" is what the model computes in, but bf16 where activations are rounded to 8 bits anyway. A step
+    computes at most `batch_tokens` tokens of at most `sequences` sequences. `prefix_cache` is how prompts share their
+    beginnings: "radix", "hash" or "off". `threads` are the physical cores unless said, on a CPU. `exact` keeps
+    activations in `dtype` where a CPU's kernels would round them to 8 bits to multiply them with quantised weights.
+    `quantize` packs plain weights as they are loaded: "q8_0", "q4_0", "q4_k" or "int8". `draft` is what guesses tokens
+    ahead, which changes speed and never text: a model of the same vocabulary, "ngram" (what followed the last tokens
+    where they stood before) or "off". With `overlap` a step is prepared while the one before it is computed, on devices
+    that compute by themselves; with `graphs`, too, steps of one token a sequence are recorded and replayed there.
+    `attention_backend` is what attends, "auto" for what the device has: "eager", "sdpa", "triton", "flash-attn" or
+    "flashinfer"; or two of them, as in "flashinfer,triton", for prompts and for single tokens. `page_size` becomes what
+    these can read, if it is less.
     `faults` are for debugging: what is to go wrong, and where.
     """
 
@@ -45,6 +49,7 @@ class EngineOptions:
     draft: str | Path | ModelFiles = "ngram"
     overlap: bool = True
     graphs: bool = True
+    attention_backend: str = AUTO
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
@@ -55,6 +60,7 @@ class EngineOptions:
         for name in ("device", "dtype", "kv_dtype"):
             if not isinstance(value := getattr(self, name), str):
                 raise InvalidParameter(name, value, "a name, or 'auto'")
+        read_backends(self.attention_backend)
         if not all(isinstance(fault, Fault) for fault in self.faults):
             raise InvalidParameter("faults", self.faults, "such as read_faults makes of text")
         if self.prefix_cache not in get_args(Sharing):

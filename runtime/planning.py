@@ -6,6 +6,7 @@ the largest size would have no room any more; what others allocate later is thei
 
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from ..models.contract import Model, Weight
@@ -19,6 +20,8 @@ from .options import EngineOptions
 _BESIDE: Final = 8  # intermediate results as wide as the widest product that are there at once
 _CHOOSING: Final = 32  # bytes for each score that is chosen from: itself in fp32, sorted, summed, and their places
 _GRAPH: Final = 8 << 20  # bytes that a recorded step takes beside its intermediate results
+_SWAPPED: Final = 4  # one part in so many of the cache, and of the host's memory
+_HOST: Final = torch.device("cpu")
 _UNCOUNTED: Final = 16  # one part in so many is left to libraries, and to gaps
 
 
@@ -42,6 +45,14 @@ def memory_left(model: Model, options: EngineOptions) -> int:
     elif grows(device):
         return max(free - free // _UNCOUNTED - step_memory(model, options), 0)
     return max(free, 0) // 2
+
+
+def swap_memory(device: torch.device, cache: int) -> int:
+    """Bytes of pages of who gave way that may be kept beside a cache of `cache` bytes, while they wait. For a GPU they
+    are pinned in the host's memory, of which others want some too.
+    """
+    most = cache // _SWAPPED
+    return most if device.type == "cpu" else min(most, available_memory(_HOST) // _SWAPPED)
 
 
 def step_memory(model: Model, options: EngineOptions) -> int:

@@ -11,7 +11,7 @@ from unillm.runtime import planning
 from unillm.runtime.device import available_memory
 from unillm.runtime.kv.budget import MemoryBudget
 from unillm.runtime.options import EngineOptions
-from unillm.runtime.planning import cache_memory, step_memory
+from unillm.runtime.planning import cache_memory, step_memory, swap_memory
 from unillm.tests.runtime.fakes import FakeModel
 
 FREE = 8 << 30
@@ -82,6 +82,12 @@ def test_of_a_shared_budget_all_where_memory_comes_bit_by_bit_else_what_is_left(
     assert cache_memory(model, replace(OPTIONS, budget=budget)) == expected
     assert cache_memory(model, replace(OPTIONS, budget=budget, kv_memory=300)) == 300
     assert cache_memory(model, replace(OPTIONS, kv_memory=5000)) == 5000
+
+
+def test_pages_of_who_gave_way_take_a_quarter_of_the_cache_and_of_the_hosts_memory_for_a_gpus() -> None:
+    assert swap_memory(torch.device("cpu"), 100 << 30) == 25 << 30
+    assert swap_memory(torch.device("cuda"), 4 << 30) == 1 << 30
+    assert swap_memory(torch.device("cuda"), 100 << 30) == FREE // 4
 
 
 def test_what_torch_keeps_for_later_is_free_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
