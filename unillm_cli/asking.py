@@ -63,5 +63,5 @@ def _fetch(session: Session, client: "Client", model: str, missing: ServerRefuse
             if status.status != told:
                 told = status.status
                 session.output.say(f"{model}: {told}")
-    except ServerRefused:
-        raise missing from None
+    except ServerRefused as error:
+        raise (missing if error.kind == "not_found" else error) from None

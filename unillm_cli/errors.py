@@ -54,6 +54,10 @@ class SettingsError(CliError):
         self.where, self.reason, self.hint = where, reason, hint
 
 
+class NotThere(CliError):
+    """Something of the user's own is called by a name that it does not have."""
+
+
 class OutputFailed(CliError):
     """Standard output takes no more."""
 
@@ -96,6 +100,7 @@ EXIT_CODES: Mapping[type[BaseException], Exit] = {
     UsageError: Exit.USAGE,
     SettingsError: Exit.USAGE,
     CliError: Exit.FAILED,
+    NotThere: Exit.NOT_FOUND,
     ModelError: Exit.FAILED,
     registry.RegistryError: Exit.FAILED,
     registry.InvalidName: Exit.USAGE,

@@ -20,6 +20,7 @@ class Loading:
     dtype: of.DtypeOption = None
     kv_dtype: of.KVDtypeOption = None
     prefix_cache: of.PrefixCacheOption = None
+    attention_backend: of.AttentionBackendOption = None
     max_batch_tokens: of.MaxBatchTokensOption = None
     max_running: of.MaxRunningOption = None
     exact: of.ExactOption = None
@@ -79,6 +80,8 @@ class Forms:
     def given(self) -> dict[str, Any]:
         """The fields of `SamplingParams` that are set, files read. Raises `UsageError`."""
         found = _given(self)
+        if len(found) > 1:
+            raise UsageError(f"{' and '.join(f'--{name}' for name in found)} exclude each other")
         if self.schema is not None:
             found["schema"] = read_schema("--schema", self.schema)
         if self.grammar is not None:

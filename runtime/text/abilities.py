@@ -1,10 +1,15 @@
-"""What a model's chat templates show that it can do besides talk: call tools, and think before it speaks."""
+"""What a model's files show that it can: its chat templates that it calls tools and thinks before it speaks, its
+vocabulary that it fills holes.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...registry.files import ModelFiles
 from .errors import TemplateFault
+from .holes import fills_holes
 from .template import ChatTemplate
+from .template_files import stored_templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +32,10 @@ class Abilities:
     @property
     def names(self) -> list[str]:
         return [name for name in ("tools", "thinking") if getattr(self, name)]
+
+
+def capabilities(files: ModelFiles) -> list[str]:
+    """As Ollama words them. Raises `RegistryError`."""
+    templates = {"default": files.template} if files.template is not None else stored_templates(files)
+    can = Abilities.shown_by(templates, files.name)
+    return ["completion", *can.names, *(["insert"] if fills_holes(files) else [])]

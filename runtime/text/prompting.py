@@ -17,20 +17,11 @@ from .answers.hearing import PROMPT_TAIL, Hearing, hearing
 from .answers.tools import Tools
 from .errors import TemplateFault
 from .history import calls_any, with_calls
+from .holes import HOLES
 from .template import ChatTemplate, chat_text
 from .tokenizer import Tokenizer
 
 Message: TypeAlias = Mapping[str, Any]
-
-# How families mark the text before a hole, after it, and the place to fill it in.
-HOLES = (
-    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),
-    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),
-    ("<PRE>", "<SUF>", "<MID>"),
-    ("▁<PRE>", "▁<SUF>", "▁<MID>"),
-    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
-    ("[PREFIX]", "[SUFFIX]", "[MIDDLE]"),
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

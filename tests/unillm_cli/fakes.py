@@ -1,8 +1,10 @@
 """An engine of thirty lines, that says what it is told to say.
 
 `python -m unillm.tests.unillm_cli.fakes CHUNK... -- ARGS` runs `unillm ARGS` with it, a chunk every tenth of a second.
+A model that is named by its path takes FAKE_LOADING seconds to load.
 """
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,9 +127,12 @@ class FakeEngine:
         tokens = params.max_tokens or 0
         return [Completion("1", "", (1,) * tokens, "length", None, Usage(len(p), tokens, 0), TIMINGS) for p in prompts]
 
-    def open(self, _session: Session, settings: Settings) -> AbstractContextManager[Opened]:
+    def open(self, session: Session, settings: Settings) -> AbstractContextManager[Opened]:
         """What stands in for `client.open_engine`."""
         self.settings = settings
+        if settings.model and settings.model.startswith("/"):
+            session.output.note("it is being loaded")
+            time.sleep(float(os.environ.get("FAKE_LOADING", "0")))
         return nullcontext(Opened(self, "fake:1b", 0.5))  # type: ignore[arg-type]
 
     def install(self, patch: pytest.MonkeyPatch) -> "FakeEngine":

@@ -1,6 +1,7 @@
 """`unillm show`: what a model is, where it lies, which variant of it was chosen and why."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from ...models.table import is_known
 from ...registry.aliases import Catalogue
 from ...registry.amounts import bytes_text, count_text
 from ...registry.errors import RegistryError
+from ...registry.files import ModelFiles
 from ...registry.finding import find_installed, not_installed
 from ...registry.manifest import Details
 from ...registry.names import Kind, ModelRef
@@ -124,12 +126,14 @@ def _of_entry(entry: Entry) -> Shown:
     manifest = entry.sound
     data, files = as_data(entry), files_as_data(entry)
     template = manifest.template or manifest.details.chat_template
+    can = _capabilities(entry.files())
     own = {
         "template": template,
         "parameters": dict(manifest.parameters),
         "system": manifest.system,
         "messages": [{"role": one.role, "content": one.content} for one in manifest.messages],
         "license_text": manifest.terms,
+        "capabilities": can,
     }
     facts = [
         ("id", manifest.id[:12]),
@@ -139,7 +143,7 @@ def _of_entry(entry: Entry) -> Shown:
         ("source", str(manifest.origin)),
         ("variant", f"{manifest.variant}: {manifest.reason}"),
         ("template", _template_text(template)),
-        ("can", _abilities(template)),
+        ("capabilities", ", ".join(can)),
         *((name, str(value)) for name, value in manifest.parameters.items()),
         ("system", manifest.system),
         *(("message", f"{one.role}: {one.content}") for one in manifest.messages),
@@ -165,6 +169,7 @@ def _in_place(installed: Installed, model: str) -> Shown:
     found = locate(model, installed.settings)
     details = read_details(found)
     template = found.template or details.chat_template
+    can = _capabilities(found)
     files = [
         {"name": name, "size": path.stat().st_size, "weights": path in found.weights, "path": str(path)}
         for name, path in found.files.items()
@@ -177,13 +182,14 @@ def _in_place(installed: Installed, model: str) -> Shown:
         "template": template,
         "parameters": dict(found.parameters),
         "system": found.system,
+        "capabilities": can,
         "files": files,
     }
     facts = [
         ("format", found.format),
         *_details(details),
         ("template", _template_text(template)),
-        ("can", _abilities(template)),
+        ("capabilities", ", ".join(can)),
         *((name, str(value)) for name, value in found.parameters.items()),
         ("system", found.system),
     ]
@@ -265,13 +271,13 @@ def _place(repo: str | None, size: int | None) -> str | None:
     return f"{repo} ({bytes_text(size)})" if size else repo
 
 
-def _abilities(template: str | None) -> str | None:
-    """What the chat template shows that the model can besides talk."""
-    if not template:
-        return None
-    from ...runtime.text.abilities import Abilities  # late: it brings what reads templates
+def _capabilities(files: ModelFiles) -> list[str]:
+    """What it can; nothing is known of one whose files cannot be read, which is told elsewhere."""
+    from ...runtime.text.abilities import capabilities  # late: it brings what reads templates
 
-    return ", ".join(Abilities.shown_by({"default": template}, "model").names) or None
+    with suppress(RegistryError, OSError):
+        return capabilities(files)
+    return []
 
 
 def _template_text(template: str | None) -> str | None:

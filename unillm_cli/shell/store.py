@@ -17,14 +17,14 @@ from filelock import FileLock, Timeout
 
 from ...registry.errors import RegistryError
 from ...registry.store import write_whole
-from ..errors import CliError
+from ..errors import CliError, NotThere
 from .conversation import Conversation, NotAConversation
 
 LARGEST: Final = 64 << 20  # bytes of a conversation that is read
 _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 
 
-class NoSuchConversation(CliError):
+class NoSuchConversation(NotThere):
     """None has that id, or there is none at all."""
 
     def __init__(self, wanted: str | None) -> None:

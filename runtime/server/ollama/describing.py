@@ -19,6 +19,7 @@ from ....registry.manifest import Details, Manifest
 from ....registry.names import Kind, ModelRef
 from ....registry.settings import RegistrySettings
 from ....registry.shelf import Entry, Shelf
+from ...text.abilities import capabilities
 from ...text.defaults import generation_defaults
 from ..catalogue import Catalogue
 from ..known import Known
@@ -101,7 +102,7 @@ def show(catalogue: Catalogue, name: str, *, verbose: bool) -> ShownModel:
         details=details(told),
         messages=[{"role": one.role, "content": one.content} for one in files.messages],
         model_info=_info(files, told, verbose=verbose),
-        capabilities=["completion", *known.abilities.names],
+        capabilities=capabilities(files),
         modified_at=moment(told.modified),
         **({"tensors": _tensors(files)} if verbose else {}),
     )

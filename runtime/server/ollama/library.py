@@ -1,7 +1,7 @@
 """The models of the shelf over HTTP: listed, shown, fetched, made, copied, removed; and those that are loaded."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -65,7 +65,7 @@ async def pull(server: Server, body: PullBody, request: Request) -> Response:
 
 async def create(server: Server, body: CreateBody, request: Request) -> Response:
     name = _named(body)
-    recipe, uploads, mixture = _recipe(body), _uploads(body), mixture_of(body.quantize)
+    recipe, uploads, mixture = _recipe(body, server.catalogue.served), _uploads(body), mixture_of(body.quantize)
 
     def make(telling: Telling) -> None:
         settings = server.catalogue.settings
@@ -232,8 +232,8 @@ def digest(text: str) -> Digest:
     return found
 
 
-def _recipe(body: CreateBody) -> Modelfile:
-    """What is asked for, as a Modelfile says it. Raises `Refused`."""
+def _recipe(body: CreateBody, served: Mapping[str, str]) -> Modelfile:
+    """What is asked for, as a Modelfile says it; a model that is `served` from a path is that. Raises `Refused`."""
     if body.adapters:
         raise invalid("adapters", "adapters are not supported: merge them into the weights first")
     if not body.source and not body.files:
@@ -248,6 +248,7 @@ def _recipe(body: CreateBody) -> Modelfile:
     except RegistryError as error:
         raise invalid("parameters", str(error).removeprefix(f"{_REQUEST}: ")) from error
     read.source, read.system, read.licence = body.source or "", body.system, licence or None
+    read.source = served.get(read.source, read.source)
     read.template = body.template or None
     read.messages = tuple(Message(one.role, one.content) for one in body.messages or ())
     _check(read)

@@ -248,10 +248,10 @@ def test_a_damaged_conversation_is_told_of_and_skipped(shell: Shell, places: Map
         (("history", "show"), 2),
         (("history", "rm"), 2),
         (("history", "rm", "x", "--all"), 2),
-        (("history", "show", "../x"), 1),
+        (("history", "show", "../x"), 3),
         (("history", "jump"), 2),
-        (("shell", "--continue", "--local"), 1),
-        (("shell", "--resume", "no-such", "--local"), 1),
+        (("shell", "--continue", "--local"), 3),
+        (("shell", "--resume", "no-such", "--local"), 3),
     ],
 )
 def test_what_cannot_be_is_an_error_with_a_code(words: tuple[str, ...], code: int, places: Mapping[str, str]) -> None:

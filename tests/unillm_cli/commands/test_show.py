@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from unillm.models.table import GGUF, HF
+from unillm.tests.support.talking import CALLING, talking_model
 from unillm.tests.support.tiny_models import gguf_file, original
 from unillm.tests.unillm_cli.doors import Ran, run
 
@@ -66,6 +67,25 @@ def test_an_installed_model_whose_file_shrank_is_shown_and_is_an_error(environ: 
     assert ran.code == 3
     assert "architecture  llama" in ran.out
     assert f"has {size - 4} bytes, not {size}" in ran.err
+
+
+def test_what_a_model_can_is_told_in_ollamas_words(environ: dict[str, str], tmp_path: Path) -> None:
+    plain, able = talking_model(tmp_path / "plain"), talking_model(tmp_path / "able", template=CALLING)
+    tokenizer = json.loads((able / "tokenizer.json").read_text())
+    marks = ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]
+    tokenizer["added_tokens"] += [
+        {**tokenizer["added_tokens"][0], "id": 900 + n, "content": m} for n, m in enumerate(marks)
+    ]
+    (able / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert "capabilities  completion\n" in show(environ, str(plain)).out
+    assert run("pull", str(able), "--name", "able", environ=environ).code == 0
+    assert "capabilities  completion, tools, thinking, insert\n" in show(environ, "able").out
+    assert json.loads(show(environ, "able", "--json").out)["capabilities"] == [
+        "completion",
+        "tools",
+        "thinking",
+        "insert",
+    ]
 
 
 def test_the_architectures_are_a_table(environ: dict[str, str]) -> None:

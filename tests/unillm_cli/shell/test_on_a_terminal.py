@@ -82,6 +82,29 @@ def test_ctrl_c_stops_an_answer_and_the_shell_goes_on(start: Starter) -> None:
     assert shell.echoes
 
 
+def test_ctrl_c_while_another_model_is_loaded_leaves_that_and_the_shell_stays(start: Starter, tmp_path: Path) -> None:
+    """SH-05"""
+    model = talking_model(tmp_path / "tiny")
+    shell = start("yes", FAKE_LOADING="50").wait(ASK)
+    shell.send(f"/load {model}\r")
+    shell.wait("it is being loaded").send("\x03")
+    shell.wait("interrupted").wait(ASK)
+    shell.send("Hi\r")
+    shell.wait("yes").wait(ASK)
+    shell.send("\x04")
+    assert shell.end() == 0
+    assert b"Traceback" not in shell.raw
+
+
+def test_ctrl_c_while_the_first_model_is_loaded_ends_the_command(start: Starter, tmp_path: Path) -> None:
+    """SH-05"""
+    shell = start("yes", flags=(str(talking_model(tmp_path / "tiny")),), FAKE_LOADING="50")
+    shell.wait("it is being loaded").send("\x03")
+    assert shell.end() == 130
+    assert shell.echoes
+    assert b"Traceback" not in shell.raw
+
+
 @pytest.mark.slow
 def test_ctrl_z_gives_the_terminal_back_and_fg_goes_on_where_it_was(tmp_path: Path) -> None:
     """SH-05, while somebody types and while it answers."""
