@@ -17,6 +17,7 @@ COMPANIONS = frozenset(
     {
         "config.json",
         "generation_config.json",
+        "hf_quant_config.json",
         "tokenizer.json",
         "tokenizer_config.json",
         "tokenizer.model",

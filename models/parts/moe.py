@@ -157,7 +157,7 @@ class Experts(nn.Module):
         may have those of all: there, where it is not said, as transformers 5 has them.
         """
         fused = (both or place / "gate_up_proj", down or place / "down_proj")
-        stacked = _stacked(place, fused, count, hidden, intermediate)
+        stacked = _stacked(place, fused, count, hidden, intermediate) or _unstacked(fused, count, hidden, intermediate)
         sides, out = stacked or _apart(place, count, hidden, intermediate, names)
         return cls(sides, out, curve, kernels=place.place.kernels)
 
@@ -183,6 +183,20 @@ def _stacked(
     start, stop = share or (0, intermediate)
     parts = [Part(1, first + start, first + stop) for first in (0, intermediate)]
     return [both.matrix((count, 2 * intermediate, hidden), part) for part in parts], out
+
+
+def _unstacked(
+    fused: tuple[Checkpoint, Checkpoint], count: int, hidden: int, intermediate: int
+) -> tuple[list[ops.Matrices], ops.Matrices] | None:
+    """Of stacks that other tools have packed each expert's are read by themselves; None: there are none."""
+    both, down = ([each / expert for expert in range(count)] for each in fused)
+    if not both[0].exists():
+        return None
+    share = share_of(intermediate, down[0])
+    start, stop = share or (0, intermediate)
+    parts = [Part(0, first + start, first + stop) for first in (0, intermediate)]
+    sides = [together([each.matrix((2 * intermediate, hidden), part) for each in both]) for part in parts]
+    return sides, together([each.matrix((hidden, intermediate), _along(1, share)) for each in down])
 
 
 def _apart(

@@ -51,6 +51,9 @@ class Float8Tensor(QuantizedTensor):
     def part(self, part: "Part") -> Self:
         """Some rows, or some columns at the borders of blocks."""
         start, stop, scales, (height, width) = part.start, part.stop, self.side["scales"], self.tile
+        if part.dim == 0 and start % height == 0 and (stop % height == 0 or stop == self.shape[0]):
+            kept, shape = scales[start // height : -(-stop // height)], (stop - start, self.shape[1])
+            return replace(self, shape=shape, data=self.data[start:stop], side={"scales": kept})
         if part.dim == 0:
             apart = scales.index_select(0, torch.arange(start, stop, device=self.device) // height)
             shape, data = (stop - start, self.shape[1]), self.data[start:stop]
@@ -62,7 +65,7 @@ class Float8Tensor(QuantizedTensor):
 
 @dataclass(frozen=True, slots=True)
 class Float8:
-    """`tile` is what config.json says of blocks, if it does."""
+    """`tile` is what config.json says of blocks, if it does; they are as large as each other where it does not."""
 
     marks: ClassVar[tuple[str, ...]] = _ENDS
     others: ClassVar[tuple[str, ...]] = ("weight", "input_scale", "activation_scale", "input_scale_ub")
@@ -81,7 +84,8 @@ class Float8:
 
     def _tile(self, counts: tuple[int, ...], shape: tuple[int, int]) -> tuple[int, int] | None:
         """The numbers that share a scale: one for all, one a row, or blocks."""
-        for tile in (shape, (1, shape[1]), self.tile):
-            if tile is not None and counts == tuple(-(-a // b) for a, b in zip(shape, tile, strict=True)):
+        even = (max(1, shape[0] // max(1, counts[0])), max(1, shape[1] // max(1, counts[1])))
+        for tile in (shape, (1, shape[1]), self.tile or even):
+            if counts == tuple(-(-a // b) for a, b in zip(shape, tile, strict=True)):
                 return tile
         return None

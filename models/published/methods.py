@@ -16,6 +16,7 @@ from .bitsandbytes import BitsAndBytes
 from .compressed import Compressed
 from .float8 import Float8
 from .gptq import Gptq
+from .modelopt import ModelOptimizer
 from .stored import Stored
 
 SECTION: Final = "quantization_config"
@@ -95,8 +96,9 @@ def _float8(keys: Keys) -> Method:
 
 
 def _model_optimizer(keys: Keys) -> Method:
-    keys.word("quant_algo", {"FP8": "FP8"})
-    return Float8()
+    floats = ("FP8", "FP8_PER_CHANNEL_PER_TOKEN", "NVFP4", "W4A16_NVFP4", "MIXED_PRECISION")
+    keys.word("quant_algo", {name: name for name in floats})
+    return ModelOptimizer()
 
 
 def _compressed(keys: Keys) -> Method:

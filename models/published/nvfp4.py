@@ -2,6 +2,8 @@
 
 weight_packed [out, in / 2] uint8    neighbours in a byte, the first in the low bits; each names one of 16 floats
 weight_scale [out, in / 16] float8_e4m3fn, weight_global_scale one fp32    numbers are times the first over the second
+
+Model Optimizer calls the first `weight`, and has `weight_scale_2` instead of the last: numbers are times both.
 """
 
 from dataclasses import dataclass, replace
@@ -22,7 +24,7 @@ _FLOATS: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Nvfp4Tensor(QuantizedTensor):
-    """`data` is weight_packed; "scales" and "over" in `side` are the two scales."""
+    """`data` is weight_packed. In `side`: "scales", and for all either "over" or "times"."""
 
     layout: str = PUBLISHED
 
@@ -35,7 +37,8 @@ class Nvfp4Tensor(QuantizedTensor):
         chosen = torch.stack((bytes_ & 15, bytes_ >> 4), -1).flatten(-2)
         table = torch.tensor([*_FLOATS, *(-number for number in _FLOATS)], device=self.device)
         numbers = table.index_select(0, chosen.flatten().int()).view(len(chosen), -1, _GROUP)
-        scales = self.side["scales"][taken].float() / self.side["over"]
+        scales = self.side["scales"][taken].float()
+        scales = scales * self.side["times"] if "times" in self.side else scales / self.side["over"]
         out = torch.empty(chosen.shape, device=self.device) if out is None else out
         torch.mul(numbers, scales[..., None], out=out.view(numbers.shape))
         return out
@@ -53,12 +56,22 @@ class Nvfp4Tensor(QuantizedTensor):
 
 
 def read(stored: Stored, packed: Tensor) -> Nvfp4Tensor:
+    """As compressed-tensors lays it out."""
+    return _read(stored, "weight_packed", packed, "weight_global_scale", "over")
+
+
+def read_optimized(stored: Stored, packed: Tensor) -> Nvfp4Tensor:
+    """As Model Optimizer does."""
+    return _read(stored, "weight", packed, "weight_scale_2", "times")
+
+
+def _read(stored: Stored, end: str, packed: Tensor, whole: str, role: str) -> Nvfp4Tensor:
     rows, columns = len(packed), packed.shape[1] * 2
     scales = stored.matrix("weight_scale", torch.float8_e4m3fn)
     if columns % _GROUP:
-        raise stored.error("weight_packed", f"has rows of {columns} numbers, which are no groups of {_GROUP}")
+        raise stored.error(end, f"has rows of {columns} numbers, which are no groups of {_GROUP}")
     stored.expect("weight_scale", (rows, columns // _GROUP))
-    over = stored.take("weight_global_scale", torch.float32)
-    if over.numel() != 1 or not bool(over.isfinite().all() and over.all()):
-        raise stored.error("weight_global_scale", "is not one number other than 0")
-    return Nvfp4Tensor("NVFP4", (rows, columns), packed, side={"scales": scales, "over": over.reshape(())})
+    for_all = stored.take(whole, torch.float32)
+    if for_all.numel() != 1 or not bool(for_all.isfinite().all() and for_all.all()):
+        raise stored.error(whole, "is not one number other than 0")
+    return Nvfp4Tensor("NVFP4", (rows, columns), packed, side={"scales": scales, role: for_all.reshape(())})

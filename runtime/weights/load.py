@@ -11,7 +11,7 @@ import torch
 
 from ...models.contract import Format, Model, Placement
 from ...models.errors import ModelError
-from ...models.published.methods import Method, read_method
+from ...models.published.methods import read_method
 from ...models.table import find
 from ...registry.files import ModelFiles
 from ..device import available_memory
@@ -47,15 +47,11 @@ def open_weights(files: ModelFiles) -> SizedLoader:
     weights = seen_as_published(weights)
     if not weights.metadata.architecture:
         raise unsaid(files)
-    method = _method(weights, files.name)
-    return weights if method is None else PublishedWeights(weights, method)
-
-
-def _method(weights: SizedLoader, name: str) -> Method | None:
     try:
-        return read_method(weights.metadata.config)
+        method = read_method(weights.metadata.config)
+        return weights if method is None else PublishedWeights(weights, method)
     except ModelError as error:
-        error.source = name
+        error.source = files.name
         raise
 
 

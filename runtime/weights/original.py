@@ -4,33 +4,20 @@
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from ...models.contract import Part, WeightMetadata
+from ...models.contract import Part
 from ...models.originals import Original, recognise
 from .mapping import narrow
-from .sized import SizedLoader
+from .sized import Overlaid, SizedLoader
 
 
-class OriginalWeights:
+class OriginalWeights(Overlaid):
     """`inner` under the names that the model knows."""
 
     def __init__(self, inner: SizedLoader, original: Original) -> None:
-        self._inner, self._original = inner, original
-        self._metadata = replace(inner.metadata, architecture=original.architecture, config=original.config)
-
-    @property
-    def metadata(self) -> WeightMetadata:
-        return self._metadata
-
-    @property
-    def nbytes(self) -> int:
-        return self._inner.nbytes
-
-    @property
-    def stored_dtype(self) -> torch.dtype | None:
-        return self._inner.stored_dtype
+        super().__init__(inner, replace(inner.metadata, architecture=original.architecture, config=original.config))
+        self._original = original
 
     def tensor_names(self) -> list[str]:
         return list(self._original.stored)

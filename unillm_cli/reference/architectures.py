@@ -28,7 +28,12 @@ _CACHES: Final = (
 _PACKED: Final = (
     ("GPTQ", "2, 3, 4 and 8 bits, both versions, inputs in any order; AutoRound's files of this layout too."),
     ("AWQ", "4 bits, as AutoAWQ writes them for its gemm; AutoRound's files of this layout too."),
-    ("FP8", "Scales of blocks, of rows, or one; as DeepSeek, FBGEMM, Model Optimizer and others write it."),
+    (
+        "FP8",
+        "Scales of blocks, of rows, or one; as DeepSeek, FBGEMM and others write it, stacked experts as transformers "
+        "does too.",
+    ),
+    ("Model Optimizer", "FP8 and NVFP4, also where only its own file hf_quant_config.json says so."),
     ("bitsandbytes", "nf4 and fp4, nested or not, and LLM.int8."),
     ("compressed-tensors", "Words of 4 and 8 bits, int8, fp8, MXFP4 and NVFP4. Not there: sparse layouts."),
     ("MXFP4", "The experts of gpt-oss."),

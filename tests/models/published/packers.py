@@ -139,7 +139,8 @@ def float8(weight: Tensor, *, tile: tuple[int, int], end: str = "weight_scale_in
     ).view(rows, columns)
 
 
-def nvfp4(weight: Tensor) -> Packed:
+def nvfp4(weight: Tensor, *, optimized: bool = False) -> Packed:
+    """`optimized`: as Model Optimizer has it."""
     floats = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])
     groups = weight.view(len(weight), -1, 16)
     over = (448 * 6 / weight.abs().max()).reshape(1)
@@ -147,11 +148,13 @@ def nvfp4(weight: Tensor) -> Packed:
     step = scale.float() / over
     chosen = ((groups / step).abs()[..., None] - floats).abs().argmin(-1)
     bits = (chosen | (groups < 0) << 3).view(weight.shape).to(torch.uint8)
-    tensors = {
-        "weight_packed": bits[:, 0::2] | bits[:, 1::2] << 4,
-        "weight_scale": scale[..., 0],
-        "weight_global_scale": over,
-    }
+    packed = bits[:, 0::2] | bits[:, 1::2] << 4
+    if optimized:
+        times = (1 / over).reshape(())
+        step = scale.float() * times
+        tensors = {"weight": packed, "weight_scale": scale[..., 0], "weight_scale_2": times, "input_scale": over}
+    else:
+        tensors = {"weight_packed": packed, "weight_scale": scale[..., 0], "weight_global_scale": over}
     return tensors, (floats[chosen] * torch.where(groups < 0, -1, 1) * step).view(weight.shape)
 
 
@@ -194,6 +197,14 @@ FORMATS: Final[Mapping[str, tuple[Mapping[str, Any], Packer]]] = {
     ),
     "int8": (_compressed("int-quantized", num_bits=8, type="int", strategy="channel"), int8),
     "nvfp4": (_compressed("nvfp4-pack-quantized", num_bits=4, type="float", strategy="tensor_group"), nvfp4),
+    "nvfp4-optimizer": (
+        _section("modelopt", quant_algo="NVFP4", group_size=16, kv_cache_quant_algo="FP8", ignore=["lm_head"]),
+        lambda weight: nvfp4(weight, optimized=True),
+    ),
+    "fp8-optimizer": (
+        _section("modelopt", quant_algo="FP8", kv_cache_quant_algo=None, exclude_modules=["lm_head"]),
+        lambda weight: float8(weight, tile=(1 << 20, 1 << 20), end="weight_scale"),
+    ),
     "fp8-rows": (
         _compressed("float-quantized", num_bits=8, type="float", strategy="channel"),
         lambda weight: float8(weight, tile=(1, 1 << 20), end="weight_scale"),

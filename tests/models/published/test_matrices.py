@@ -16,6 +16,7 @@ from unillm.models.published.compressed import Compressed
 from unillm.models.published.float8 import Float8
 from unillm.models.published.gptq import Gptq
 from unillm.models.published.methods import Method
+from unillm.models.published.modelopt import ModelOptimizer
 from unillm.models.published.stored import Stored
 from unillm.models.quantized import QuantizedTensor
 from unillm.tests.models import zoo
@@ -30,6 +31,7 @@ _METHODS: Final[dict[str, Method]] = {
     "nf4": BitsAndBytes(),
     "fp4": BitsAndBytes(),
     "llm": BitsAndBytes(),
+    "mo": ModelOptimizer(),
 }
 # What the kernels get of each, where they can have the same numbers.
 _BLOCKS: Final = {
@@ -41,7 +43,9 @@ _BLOCKS: Final = {
     "awq": "Q5_0",
     "ct-int4-group": "Q4_0",
     "ct-int4-zeros": "Q5_0",
+    "ct-int4-tensor": "Q4_0",
     "ct-int8-words": "Q8_0",
+    "ct-int8-group": "Q8_0",
     "ct-int8-channel": "INT8",
     "ct-int8-tensor": "INT8",
     "llm-int8": "INT8",

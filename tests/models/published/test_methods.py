@@ -9,6 +9,7 @@ from unillm.models.published.compressed import Compressed
 from unillm.models.published.float8 import Float8
 from unillm.models.published.gptq import Gptq
 from unillm.models.published.methods import read_method, without_method
+from unillm.models.published.modelopt import ModelOptimizer
 from unillm.tests.models.published.packers import FORMATS
 
 
@@ -37,7 +38,8 @@ def test_what_the_tensors_do_not_say_is_taken_from_it() -> None:
     assert method(quant_method="gptq", bits=8, group_size=-1, checkpoint_format="gptq_v2") == Gptq(None, shifted=False)
     assert method(quant_method="auto-round", bits=4, group_size=128) == Gptq(128, shifted=True)
     assert method(quant_method="fp8", weight_block_size=[128, 64]) == Float8((128, 64))
-    assert method(quant_method="fbgemm_fp8") == method(quant_method="modelopt", quant_algo="FP8") == Float8()
+    assert method(quant_method="fbgemm_fp8") == Float8()
+    assert method(quant_method="modelopt", quant_algo="FP8") == ModelOptimizer()
     blocks = {"weights": {"type": "float", "num_bits": 8, "strategy": "block", "block_structure": [128, 128]}}
     found = method(quant_method="compressed-tensors", format="float-quantized", config_groups={"group_0": blocks})
     assert found == Compressed((128, 128))
@@ -62,7 +64,7 @@ def test_what_the_tensors_do_not_say_is_taken_from_it() -> None:
         ({"quant_method": "gptq", "bits": 4, "is_marlin_format": True}, "is_marlin_format", "Marlin"),
         ({"quant_method": "gptq", "bits": 4, "checkpoint_format": "marlin"}, "checkpoint_format", "'marlin'"),
         ({"quant_method": "awq", "bits": 4, "version": "gemv"}, "version", "'gemv'"),
-        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "quant_algo", "'NVFP4'"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "quant_algo", "'W4A8_AWQ'"),
         ({"quant_method": "fp8", "weight_block_size": [128]}, "weight_block_size", "1 entries where 2"),
         ({"quant_method": "compressed-tensors", "format": "marlin-24"}, "format", "'marlin-24'"),
         (

@@ -1,6 +1,7 @@
 """Whole models whose matrices some other tool has packed: as the reference computes them from the same numbers."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,8 @@ LLAMA: Final = zoo.Row("packed-llama", "Llama", _SIZES)
 MIXTRAL: Final = zoo.Row("packed-mixtral", "Mixtral", {**_SIZES, "num_local_experts": 4, "num_experts_per_tok": 2})
 BIASED: Final = zoo.Row("packed-qwen2", "Qwen2", _SIZES)
 
+_OF_EXPERT: Final = re.compile(r"(.*\.experts)\.(\d)\.w([123])\.weight(_scale_inv)?")
+
 # What a model that computes with kernels has of each.
 _KINDS: Final = {
     "gptq": "Q4_0",
@@ -42,6 +45,8 @@ _KINDS: Final = {
     "fp8-whole": "FP8",
     "nf4": "NF4",
     "nvfp4": "NVFP4",
+    "nvfp4-optimizer": "NVFP4",
+    "fp8-optimizer": "FP8",
     "llm-int8": "INT8",
     "int4": "Q4_0",
     "int4-zeros": "Q5_0",
@@ -101,6 +106,50 @@ def test_a_packed_model_computes_what_the_reference_does(name: str, tmp_path: Pa
 )
 def test_a_packed_mixture_computes_what_the_reference_does(name: str, tmp_path: Path) -> None:
     held(MIXTRAL, name, tmp_path)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["blocks", "a scale each"])
+def test_experts_that_transformers_has_stacked_are_read_each_by_itself(shared: bool, tmp_path: Path) -> None:
+    """Under the names of its modules, as its version 5 packs them: gate above up."""
+    files, reference = write(MIXTRAL, "fp8-whole" if shared else "fp8-blocks", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    files = write_packed(tmp_path, _as_modules(load_file(files.weights[0])), config, config["quantization_config"])
+    ids = zoo.prompt(MIXTRAL)
+    wanted = zoo.expected(reference, ids)
+    for place in (zoo.PLACE, zoo.EXACT):
+        model = load_model(files, place)
+        assert zoo.distance(Pages(model).whole(ids), wanted) <= zoo.TOLERANCE
+        packed = [weight for weight in model.weights() if isinstance(weight, QuantizedTensor)]
+        assert len(packed) == 2 * (4 + 3 * 4)
+    check(MIXTRAL, files, 2)
+
+
+def _as_modules(plain: dict[str, Tensor]) -> dict[str, Tensor]:
+    apart: dict[str, list[list[Tensor]]] = {}
+    found = {}
+    for name, tensor in plain.items():
+        new = re.sub(r"weight_scale$", "weight_scale_inv", name).replace("block_sparse_moe", "mlp")
+        part = _OF_EXPERT.fullmatch(new)
+        if part is None:
+            found[new] = tensor
+            continue
+        home, expert, which, scales = part.groups()
+        projection = "down_proj" if which == "2" else "gate_up_proj"
+        matrices = apart.setdefault(f"{home}.{projection}{scales or ''}", [[] for _ in range(4)])
+        matrices[int(expert)].append(tensor.reshape(1, 1) if tensor.dim() < 2 else tensor)
+    stacked = {name: torch.stack([torch.cat(each) for each in experts]) for name, experts in apart.items()}
+    return {**found, **stacked}
+
+
+def test_an_older_file_of_model_optimizer_says_what_it_is_beside_its_config(tmp_path: Path) -> None:
+    files, reference = write(LLAMA, "nvfp4-optimizer", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    said = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4", "exclude_modules": ["lm_head"]}}
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(said), "utf-8")
+    (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": None}), "utf-8")
+    model = load_model(zoo.files_in(tmp_path, files.weights[0].name), zoo.PLACE)
+    ids = zoo.prompt(LLAMA)
+    assert zoo.distance(Pages(model).whole(ids), zoo.expected(reference, ids)) <= zoo.TOLERANCE
 
 
 def test_latents_come_from_packed_matrices(tmp_path: Path) -> None:
