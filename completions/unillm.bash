@@ -52,7 +52,7 @@ _unillm() {
     unpin) flags='--host --json --quiet -q --debug --help -h' ;;
     search) flags='--limit --offline --json --quiet -q --debug --help -h' ;;
     pull) flags='--name --all --dry-run --offline --limit-rate --json --quiet -q --debug --help -h' ;;
-    show) flags='--template --architectures --json --quiet -q --debug --help -h' ;;
+    show) flags='--architectures --template --modelfile --parameters --system --license --json --quiet -q --debug --help -h' ;;
     rm) flags='--dry-run --json --quiet -q --debug --help -h' ;;
     cp) flags='--json --quiet -q --debug --help -h' ;;
     create) flags='--file -f --offline --json --quiet -q --debug --help -h' ;;

@@ -228,8 +228,12 @@ complete -c unillm -n '__fish_seen_subcommand_from pull' -l help -s h -d 'Show t
 complete -c unillm -n '__fish_seen_subcommand_from pull' -a '(unillm complete models 2>/dev/null)'
 
 complete -c unillm -n 'not __fish_seen_subcommand_from generate shell run history models list ls serve ps stop pin unpin search pull show rm cp create quantize export import lock sync prune verify config doctor bench bench-compare bench-serve' -a show -d 'Tell what a model is, where it lies and what runs it.'
-complete -c unillm -n '__fish_seen_subcommand_from show' -l template -d 'Print the chat template and nothing else.'
 complete -c unillm -n '__fish_seen_subcommand_from show' -l architectures -d 'List the architectures that run.'
+complete -c unillm -n '__fish_seen_subcommand_from show' -l template -d 'Print the chat template and nothing else.'
+complete -c unillm -n '__fish_seen_subcommand_from show' -l modelfile -d 'Print a Modelfile for the same model.'
+complete -c unillm -n '__fish_seen_subcommand_from show' -l parameters -d 'Print the parameters that the model chooses.'
+complete -c unillm -n '__fish_seen_subcommand_from show' -l system -d 'Print the system message.'
+complete -c unillm -n '__fish_seen_subcommand_from show' -l license -d 'Print the licence.'
 complete -c unillm -n '__fish_seen_subcommand_from show' -l json -d 'Print the result as JSON.'
 complete -c unillm -n '__fish_seen_subcommand_from show' -l quiet -s q -d 'Say only what matters: no progress, no notices.'
 complete -c unillm -n '__fish_seen_subcommand_from show' -l debug -d 'Show where in the program an error came from.'

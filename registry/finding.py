@@ -22,5 +22,9 @@ def not_installed(text: str, shelf: Shelf, settings: RegistrySettings) -> NotIns
     """The error for a name that the shelf does not have: how to fetch it, or what the user may have meant."""
     ref, catalogue = ModelRef.parse(text), Catalogue.read(settings.aliases)
     known = ref.kind in (Kind.REPO, Kind.REGISTRY) or catalogue.find(ref) is not None
-    near = catalogue.near(text, tuple(entry.name for entry in shelf.entries()))
-    return NotInstalled(text, [] if known else near, known=known)
+    return NotInstalled(text, [] if known else near_names(text, shelf, settings), known=known)
+
+
+def near_names(text: str, shelf: Shelf, settings: RegistrySettings) -> list[str]:
+    """Names of models that are here, or in the catalogue, which the user may have meant."""
+    return Catalogue.read(settings.aliases).near(text, tuple(entry.name.removesuffix(":latest") for entry in shelf.entries()))

@@ -1,9 +1,9 @@
 """From what a user calls a model to its files on this machine: in place, from the shelf, or pulled now."""
 
-from .errors import RegistryError
+from .errors import ModelNotFound, RegistryError
 from .events import Listener, Notice, nobody
 from .files import ModelFiles
-from .finding import find_installed, not_installed
+from .finding import find_installed, near_names, not_installed
 from .names import Kind, ModelRef
 from .pull import pull
 from .settings import RegistrySettings
@@ -29,7 +29,10 @@ def locate(
     if entry is None:
         if not pull_missing:
             raise not_installed(text, shelf, settings)
-        entry = pull(ref, settings, listener)
+        try:
+            entry = pull(ref, settings, listener)
+        except ModelNotFound as error:  # what is meant may be one that is here
+            raise error if error.where else ModelNotFound(error.ref, near_names(text, shelf, settings)) from None
     return shelf.ready(entry, listener)
 
 

@@ -128,7 +128,7 @@ def table() -> TyperGroup:
 
 def unillm(
     ctx: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-v", help="Print the version.")] = False,
 ) -> None:
     """Find an open model by name, fetch it, verify it, run it."""
     session = ctx.find_object(Session)
@@ -175,13 +175,18 @@ def _invoke(session: Session, args: Sequence[str]) -> int:
     printed = StringIO()
     code: int = Exit.OK
     try:
-        with contextlib.redirect_stdout(printed), table().make_context("unillm", list(args), obj=session) as context:
+        with contextlib.redirect_stdout(printed), table().make_context("unillm", _asked(args), obj=session) as context:
             context.command.invoke(context)
     except typer.Exit as ending:
         code = ending.exit_code
     if text := printed.getvalue():
         session.output.raw(text)
     return code
+
+
+def _asked(args: Sequence[str]) -> list[str]:
+    """The words of a command; `help` and `help COMMAND` ask for what --help tells, as in other programs."""
+    return [*args[1:], "--help"] if args and args[0] == "help" else list(args)
 
 
 def _told(session: Session, error: Exception) -> int:

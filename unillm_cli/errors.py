@@ -161,7 +161,8 @@ def _of_usage(error: TyperException) -> Report:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "unillm")
     message = error.format_message().replace(": Value error, ", ": ").rstrip(".")
-    return Report(message, f"see `{command} --help`", Exit(error.exit_code))
+    hint = _OLLAMAS.get(getattr(error, "option_name", ""), f"see `{command} --help`")
+    return Report(message, hint, Exit(error.exit_code))
 
 
 def _of_system(error: OSError) -> Report:
@@ -177,6 +178,10 @@ def _of_memory(_error: MemoryError) -> Report:
     )
 
 
+_OLLAMAS: Mapping[str, str] = {  # options of Ollama's, by which its users ask for what is called otherwise here
+    "--format": '--schema has the answer be JSON: --schema \'{"type": "object"}\', or a file with a schema',
+    "--keepalive": "a server keeps models: unillm serve --keep-alive 10m",
+}
 _SERVER: Mapping[str, Exit] = {
     "invalid": Exit.USAGE,
     "too_long": Exit.USAGE,

@@ -35,6 +35,10 @@ NewNameArgument = Annotated[str, Argument(metavar="NAME", help="Its other name."
 NameOption = Annotated[str | None, Option("--name", metavar="NAME", help="What the model is called here.")]
 ArchitecturesOption = Annotated[bool, Option("--architectures", help="List the architectures that run.")]
 TemplateOption = Annotated[bool, Option("--template", help="Print the chat template and nothing else.")]
+ModelfileTextOption = Annotated[bool, Option("--modelfile", help="Print a Modelfile for the same model.")]
+ParametersOption = Annotated[bool, Option("--parameters", help="Print the parameters that the model chooses.")]
+SystemTextOption = Annotated[bool, Option("--system", help="Print the system message.")]
+LicenceOption = Annotated[bool, Option("--license", help="Print the licence.")]
 
 DeviceOption = Annotated[
     str | None, Option("--device", metavar="DEVICE", help="Where it runs: auto, cpu, cuda, cuda:1 or mps.")
@@ -57,10 +61,18 @@ ContextOption = Annotated[
 ]
 KVDtypeOption = Annotated[
     KVDtype | None,
-    Option("--kv-dtype", help="What keys and values are kept in: int8 takes a quarter of fp32's memory."),
+    Option("--kv-dtype", help="What keys and values are kept in: int8 and fp8 take a quarter of fp32's memory."),
 ]
 PrefixCacheOption = Annotated[
     PrefixCache | None, Option("--prefix-cache", help="How prompts share what they begin with.")
+]
+AttentionBackendOption = Annotated[
+    str | None,
+    Option(
+        "--attention-backend",
+        metavar="NAME[,NAME]",
+        help="What attends, for prompts and for single tokens: eager, sdpa, triton, flash-attn, flashinfer or auto.",
+    ),
 ]
 MaxBatchTokensOption = Annotated[
     int | None, Option("--max-batch-tokens", metavar="N", min=2, help="Compute at most so many tokens at once.")

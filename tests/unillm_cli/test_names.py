@@ -109,6 +109,13 @@ def test_what_is_no_name_is_never_a_path(command: str, home: Path, monkeypatch: 
     assert files(home) == before
 
 
+def test_a_slip_in_the_name_of_a_model_that_is_here_is_answered_with_that_name(home: Path) -> None:
+    for command in (["show", "sourc"], ["rm", "sourc"], ["run", "sourc", "Hi", "--local"]):
+        ran = run(*command, environ=environ(home))
+        assert (ran.code, "did you mean source?" in ran.err) == (3, True), ran
+    assert "no model here is called xyz" in run("models", "xyz", environ=environ(home)).err
+
+
 def files(folder: Path) -> dict[str, int]:
     """Every file, but for the locks, which may come, with its size."""
     found = (path for path in folder.rglob("*") if path.is_file() and "locks" not in path.parts)

@@ -41,7 +41,8 @@ def models(
     else:
         session.output.table(["NAME", "ID", "SIZE", "MODIFIED"], [_row(one) for one in entries])
         if not entries:
-            session.output.say("no models yet; fetch one: unillm pull smollm2:135m")
+            none = f"no model here is called {prefix}..." if prefix else "no models yet"
+            session.output.say(f"{none}; fetch one: unillm pull smollm2:135m")
     for one in entries:
         if one.broken:
             session.output.warn(f"{one.name} is broken: {one.broken}")

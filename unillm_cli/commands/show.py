@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ...models.borrowed.names import EXTRA, NAMES, is_here
@@ -17,6 +17,7 @@ from ...registry.manifest import Details
 from ...registry.names import Kind, ModelRef
 from ...registry.offers import HubOffer, Offer, PackageOffer, RegistryOffer, offers_here
 from ...registry.rows import Row
+from ...registry.settings import RegistrySettings
 from ...registry.shelf import Entry
 from .. import options as of
 from ..errors import UsageError
@@ -38,11 +39,30 @@ class Shown:
     fault: RegistryError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What may be printed alone, one of them."""
+
+    template: of.TemplateOption = False
+    modelfile: of.ModelfileTextOption = False
+    parameters: of.ParametersOption = False
+    system: of.SystemTextOption = False
+    license: of.LicenceOption = False
+
+    @property
+    def wanted(self) -> str | None:
+        asked = [one.name for one in fields(self) if getattr(self, one.name)]
+        if len(asked) > 1:
+            raise UsageError(f"{' and '.join(f'--{name}' for name in asked)} exclude each other")
+        return asked[0] if asked else None
+
+
 def show(
     session: Session,
     model: of.OptionalModelArgument = None,
-    template: of.TemplateOption = False,
     architectures: of.ArchitecturesOption = False,
+    *,
+    parts: Parts,
 ) -> None:
     """Tell what a model is, where its files lie, and which variant it is and why.
 
@@ -56,20 +76,32 @@ def show(
       unillm show ./my-finetune
       unillm show --architectures
     """
-    if architectures == (model is not None):
+    part = parts.wanted
+    if architectures == (model is not None) or (architectures and part):
         raise UsageError("name a model to show, or say --architectures")
     if model is None:
         _tell_architectures(session)
         return
+    if part is not None:
+        session.output.answer(_part(Installed.of(session).settings, model, part))
+        return
     shown = find_shown(Installed.of(session), model)
-    if template:
-        session.output.answer(shown.template or "")
-    elif session.json:
+    if session.json:
         session.output.data(shown.data)
     else:
         _tell(session, shown)
     if shown.fault:
         raise shown.fault
+
+
+def _part(settings: RegistrySettings, model: str, part: str) -> str:
+    """That of what Ollama's clients are shown."""
+    from ...runtime.server.catalogue import Catalogue as Served  # late: it brings what reads templates
+    from ...runtime.server.ollama.describing import show as described
+
+    served = {model: model} if ModelRef.parse(model).is_path else {}
+    text: str = getattr(described(Served(settings, served), model, verbose=False), part)
+    return text
 
 
 def _tell_architectures(session: Session) -> None:

@@ -88,6 +88,21 @@ def test_what_a_model_can_is_told_in_ollamas_words(environ: dict[str, str], tmp_
     ]
 
 
+def test_a_part_of_a_model_is_printed_alone(environ: dict[str, str], tmp_path: Path) -> None:
+    recipe = tmp_path / "Modelfile"
+    recipe.write_text(
+        f"FROM {talking_model(tmp_path / 'plain')}\nSYSTEM Be brief\nPARAMETER temperature 0.5\nLICENSE MIT\n"
+    )
+    assert run("create", "brief", "-f", str(recipe), environ=environ).code == 0
+    assert show(environ, "brief", "--system").out == "Be brief\n"
+    assert show(environ, "brief", "--license").out == "MIT\n"
+    assert show(environ, "brief", "--parameters").out.split() == ["temperature", "0.5"]
+    assert "PARAMETER temperature 0.5" in show(environ, "brief", "--modelfile").out
+    assert show(environ, str(tmp_path / "plain"), "--template").out == show(environ, "brief", "--template").out != ""
+    assert show(environ, "brief", "--system", "--license").code == 2
+    assert show(environ, "llama3:8b", "--system").code == 3
+
+
 def test_the_architectures_are_a_table(environ: dict[str, str]) -> None:
     ran = show(environ, "--architectures")
     assert ran.code == 0
