@@ -16,15 +16,19 @@ from ..contract import AttentionSpec, Batch, PagedView, Weight
 from ..quantized import INT8, PUBLISHED, TILED, QuantizedTensor
 from . import gpu, reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
-from .operands import Matrices, Norm, Rotation
+from .mixers import leaving, paces, unit
+from .operands import GatedNorm, Matrices, Norm, Pace, Rotation, Skip
 from .reference_matrix import Step
 from .scans import causal_conv, gated_scan, matrix_scan, previous, selective_scan, weighted_mean
 from .table import COMPILED, DENSE, Entry, Table, kind_of, place_of
 
 __all__ = [
+    "GatedNorm",
     "Matrices",
     "Norm",
+    "Pace",
     "Rotation",
+    "Skip",
     "Step",
     "attention",
     "causal_conv",
@@ -33,14 +37,17 @@ __all__ = [
     "gated_scan",
     "gelu_mul",
     "layer_norm",
+    "leaving",
     "linear",
     "matrix_scan",
+    "paces",
     "previous",
     "rms_norm",
     "rotate",
     "selective_scan",
     "silu_mul",
     "turns",
+    "unit",
     "weighted_mean",
 ]
 

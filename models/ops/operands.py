@@ -43,6 +43,43 @@ class Norm:
     eps: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Pace:
+    """How a projection's numbers become paces: softplus(number + slowness), bounded; a state decays by `decay` times
+    that. All fp32 [columns], or None: 0, and nobody asks.
+    """
+
+    slowness: Tensor | None = None
+    decay: Tensor | None = None
+    shortest: float = 0.0
+    longest: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Skip:
+    """What goes past a scan: `values` [tokens, columns], each head's times its number of `through` [heads]. In fp32."""
+
+    values: Tensor
+    through: Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GatedNorm:
+    """A root-mean-square norm over each of `groups` of columns, after its input is gated or before. `weight` is of all
+    columns, or of one group for each of them.
+    """
+
+    weight: Tensor
+    eps: float
+    groups: int
+    gate_first: bool
+
+
 def in_rows(x: Tensor) -> Tensor:
     """`x`, or a copy, in which the numbers of the last dimension lie together."""
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def heads_together(x: Tensor) -> Tensor:
+    """`x` [tokens, heads, size], or a copy, in which the numbers of a token lie together."""
+    return x if x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()

@@ -27,9 +27,11 @@ _NARROW: Final = 16  # of tokens whose numbers of a key decay each at a pace of 
 class Step:
     """What happens to a state [heads, width, size] with each of some tokens.
 
-    state = state * exp(decay) + (state a) b^T + v k^T, without the middle where there is no a; read as state q, before
-    the token or after. All fp32: q, k, a, b [tokens, heads, size], v [tokens, heads, width], decay [tokens, heads, size
-    or 1], at most 0.
+    state = state * exp(decay) + (state a) b^T + taken v k^T, without the middle where there is no a; read as state q,
+    before the token or after. `replaces`: v is first less what k finds in the decayed state, and there is no a.
+    All fp32: q, k, a, b [tokens, heads, size], v [tokens, heads, width], decay [tokens, heads, size or 1], at most 0;
+    taken [tokens, heads], None: 1. Of q and k there may be fewer, each for several heads side by side, or, `tiled`,
+    one for each head and then again.
     """
 
     q: Tensor
@@ -39,14 +41,39 @@ class Step:
     a: Tensor | None = None
     b: Tensor | None = None
     reads_before: bool = False
+    taken: Tensor | None = None
+    replaces: bool = False
+    tiled: bool = False
 
     def of(self, tokens: slice) -> "Step":
         a, b = None if self.a is None else self.a[tokens], None if self.b is None else self.b[tokens]
         return Step(self.q[tokens], self.k[tokens], self.v[tokens], self.decay[tokens], a, b, self.reads_before)
 
+    def spelled_out(self) -> "Step":
+        """The same of q, k, v, decay, a and b alone, each of all heads."""
+        q, k = self._of_all(self.q), self._of_all(self.k)
+        v = self.v if self.taken is None else self.v * self.taken[..., None]
+        if not self.replaces:
+            return Step(q, k, v, self.decay, self.a, self.b, self.reads_before)
+        found = k * self.decay.exp()
+        return Step(
+            q, k, v, self.decay, -found, k if self.taken is None else k * self.taken[..., None], self.reads_before
+        )
+
+    def _of_all(self, shared: Tensor) -> Tensor:
+        tokens, count, size = shared.shape
+        times = self.v.shape[1] // count
+        if times == 1:
+            return shared
+        if self.tiled:
+            return shared.repeat(1, times, 1)
+        return shared[:, :, None].expand(tokens, count, times, size).flatten(1, 2)
+
 
 def matrix_scan(step: Step, name: str, cache: StateView, batch: Batch) -> Tensor:
-    """What each token reads, [tokens, heads, width]. The state `name` is [heads, width, size]."""
+    """What each token reads, [tokens, heads, width], of steps that are spelled out. The state `name` is [heads, width,
+    size].
+    """
     parts = []
     for sequences, tokens in runs_of(batch.queries):
         state, run = cache.read(name, sequences), step.of(tokens)

@@ -41,22 +41,19 @@ def causal_conv(
     cache: StateView,
     batch: Batch,
 ) -> Tensor:
-    """Each channel of x [tokens, channels] over its last inputs: weight [channels, taps], oldest first; silu after it.
+    """Each channel of x [tokens, channels] over its last inputs: weight [taps, channels], oldest first; silu after it.
 
-    The state `name` [channels, taps - 1] holds the inputs before, oldest first.
+    The state `name` [taps - 1, channels] holds the inputs before, oldest first.
     """
-    parts = []
+    parts, x = [], x.float()
     for sequences, tokens in runs_of(batch.queries):
-        past = cache.read(name, sequences).to(x.dtype)
-        fresh = x[tokens]
+        past, fresh = cache.read(name, sequences), x[tokens]
         one_each = len(fresh) == len(past)
-        inputs = torch.cat(
-            (past, fresh[:, :, None] if one_each else fresh.T[None]), -1
-        )  # [sequences, channels, inputs]
-        cache.write(name, sequences, inputs[:, :, inputs.shape[2] - past.shape[2] :])
-        seen = inputs.unfold(2, weight.shape[1], 1)  # [sequences, channels, tokens, taps]
-        mixed = (seen * weight[:, None]).sum(-1)
-        parts.append(mixed[:, :, 0] if one_each else mixed[0].T)
+        inputs = torch.cat((past, fresh[:, None] if one_each else fresh[None]), 1)  # [sequences, inputs, channels]
+        cache.write(name, sequences, inputs[:, inputs.shape[1] - past.shape[1] :])
+        seen = inputs.unfold(1, len(weight), 1)  # [sequences, tokens, channels, taps]
+        mixed = (seen * weight.T).sum(-1)
+        parts.append(mixed[:, 0] if one_each else mixed[0])
     out = joined(parts)
     out = out if bias is None else out + bias
     return F.silu(out) if silu else out

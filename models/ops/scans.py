@@ -42,7 +42,8 @@ def _run(table: Table[_Run], x: Tensor, *operands: Any, kernels: Kernels | None)
 
 def matrix_scan(step: Step, *, name: str, cache: StateView, batch: Batch, kernels: Kernels | None = None) -> Tensor:
     """What each token reads, [tokens, heads, width]. The state `name` is [heads, width, size]."""
-    return _run(_MATRIX_SCAN, step.q, step, name, cache, batch, kernels=kernels)
+    step = step if place_of(step.v, kernels) == COMPILED else step.spelled_out()
+    return _run(_MATRIX_SCAN, step.v, step, name, cache, batch, kernels=kernels)
 
 
 def selective_scan(
@@ -76,9 +77,9 @@ def causal_conv(
     silu: bool = True,
     kernels: Kernels | None = None,
 ) -> Tensor:
-    """Each channel of x [tokens, channels] over its last inputs: weight [channels, taps], oldest first; silu after it.
+    """Each channel of x [tokens, channels] over its last inputs: weight [taps, channels], oldest first; silu after it.
 
-    The state `name` [channels, taps - 1] holds the inputs before, oldest first. In fp32.
+    The state `name` [taps - 1, channels] holds the inputs before, oldest first. In fp32, whatever x is.
     """
     return _run(_CAUSAL_CONV, x, x, weight, bias, silu, name, cache, batch, kernels=kernels)
 

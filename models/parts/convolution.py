@@ -14,7 +14,7 @@ MOST_TAPS: Final = 64
 
 
 class ShortConvolution(nn.Module):
-    """`weight` is [channels, taps] fp32, the oldest input first; the inputs before are the state "inputs"."""
+    """`weight` is [taps, channels] fp32, the oldest input first; the inputs before are the state "inputs"."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, kernels: Kernels | None, *, silu: bool = True) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class ShortConvolution(nn.Module):
     def forward(self, x: Tensor, batch: Batch, cache: StateView) -> Tensor:
         """Of x [tokens, channels], in fp32."""
         return ops.causal_conv(
-            x.float(),
+            x,
             self.weight,
             self.bias,
             name="inputs",
@@ -34,7 +34,7 @@ class ShortConvolution(nn.Module):
         )
 
     def state(self) -> StateTensor:
-        return StateTensor((self.weight.shape[0], self.weight.shape[1] - 1))
+        return StateTensor((len(self.weight) - 1, self.weight.shape[1]))
 
     def own_weights(self) -> Iterator[Weight]:
         yield self.weight
@@ -47,7 +47,7 @@ class ShortConvolution(nn.Module):
         `bias=None`: if the file has one.
         """
         between = () if place.in_gguf else (1,)
-        weight = (place / "weight").numbers(channels, *between, taps).flatten(1)
+        weight = (place / "weight").numbers(channels, *between, taps).flatten(1).T.contiguous()
         biased = (place / "bias").exists() if bias is None else bias
         bias_of = (place / "bias").vector(channels) if biased else None
         return cls(weight, bias_of, place.place.kernels, silu=silu)

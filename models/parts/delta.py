@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
@@ -93,9 +92,13 @@ class DeltaNet(nn.Module):
         self.sizes, self.kernels = sizes, place.place.kernels
         self.entrance = Entrance(place, sizes)
         self.conv = ShortConvolution.load(place / "conv1d", 2 * sizes.keys + sizes.values, sizes.taps, bias=False)
-        self.decay = decay_of(place / "A_log", sizes.value_heads)
-        self.slowness = (place / "dt_bias").vector(sizes.value_heads)
-        self.norm = ops.Norm((place / "norm" / "weight").vector(sizes.value), sizes.eps)
+        self.pace = ops.Pace(
+            (place / "dt_bias").vector(sizes.value_heads), decay_of(place / "A_log", sizes.value_heads)
+        )
+        weight = (place / "norm" / "weight").vector(sizes.value)
+        self.norm = ops.GatedNorm(weight, sizes.eps, sizes.value_heads, gate_first=False)
+        lengths = torch.tensor([sizes.key**-0.5, 1.0]).repeat_interleave(sizes.key_heads)
+        self.lengths = lengths.to(place.place.device)
         self.leave = Linear.load((place / "out_proj",), sizes.values, (sizes.hidden,))
 
     def forward(
@@ -104,39 +107,25 @@ class DeltaNet(nn.Module):
         """With `onto`, added to that, which may be overwritten."""
         sizes = self.sizes
         mixed, gate, taken, fading = self.entrance(x)
-        queries, keys, values = self.conv(mixed, batch, cache).split((sizes.keys, sizes.keys, sizes.values), -1)
-        queries, keys = self._of_values(_unit(queries, sizes)) * sizes.key**-0.5, self._of_values(_unit(keys, sizes))
-        decay = (self.decay * F.softplus(fading + self.slowness))[..., None]
-        taken = taken.sigmoid()[..., None]
+        both, values = self.conv(mixed, batch, cache).split((2 * sizes.keys, sizes.values), -1)
+        both = ops.unit(both.view(len(x), -1, sizes.key), self.lengths, _LEAST, self.kernels)
+        _, decays = ops.paces(fading, self.pace, self.kernels)
         step = ops.Step(
-            q=queries,
-            k=keys,
-            v=values.reshape(len(x), -1, sizes.value) * taken,
-            decay=decay,
-            a=-keys,
-            b=keys * taken * decay.exp(),
+            q=both[:, : sizes.key_heads],
+            k=both[:, sizes.key_heads :],
+            v=values.view(len(x), -1, sizes.value),
+            decay=decays[..., None],
+            taken=taken.sigmoid(),
+            replaces=True,
+            tiled=sizes.tiled,
         )
         out = ops.matrix_scan(step, name="state", cache=cache, batch=batch, kernels=self.kernels)
-        out = ops.rms_norm(out, self.norm)
-        done: Tensor = self.leave((out.flatten(1) * F.silu(gate.float())).to(x.dtype), onto)
+        done: Tensor = self.leave(ops.leaving(out, gate, norm=self.norm, kernels=self.kernels), onto)
         return done
-
-    def _of_values(self, heads: Tensor) -> Tensor:
-        """For each head of values the one of keys that it shares."""
-        share = self.sizes.share
-        if self.sizes.tiled:
-            return heads.repeat(1, share, 1)
-        return heads[:, :, None].expand(-1, -1, share, -1).flatten(1, 2)
 
     def cache_layer(self) -> StateLayer:
         state = StateTensor((self.sizes.value_heads, self.sizes.value, self.sizes.key))
         return StateLayer({"inputs": self.conv.state(), "state": state})
 
     def own_weights(self) -> Iterator[Weight]:
-        yield from (self.decay, self.slowness, self.norm.weight)
-
-
-def _unit(flat: Tensor, sizes: DeltaSizes) -> Tensor:
-    """Heads of keys, each of length 1."""
-    heads = flat.reshape(len(flat), sizes.key_heads, sizes.key)
-    return heads * torch.rsqrt(heads.square().sum(-1, keepdim=True) + _LEAST)
+        yield from (part for part in (self.pace.decay, self.pace.slowness, self.norm.weight) if part is not None)

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
@@ -58,13 +57,12 @@ class MambaMixer(nn.Module):
         steps, b, c = torch.split_with_sizes(self.choose(mixed.to(x.dtype)), self.narrow, -1)
         if self.norms is not None:
             steps, b, c = (ops.rms_norm(part, norm) for part, norm in zip((steps, b, c), self.norms, strict=True))
-        paces = F.softplus(self.step(steps).float())
+        paces, _ = ops.paces(self.step(steps), ops.Pace(), self.kernels)
         b, c, kernels = b.float(), c.float(), self.kernels
         out = ops.selective_scan(
             mixed, paces, self.decay, b, c, name="state", cache=cache, batch=batch, kernels=kernels
         )
-        out = (out + self.through * mixed) * F.silu(gate.float())
-        done: Tensor = self.leave(out.to(x.dtype), onto)
+        done: Tensor = self.leave(ops.leaving(out, gate, ops.Skip(mixed, self.through), kernels=kernels), onto)
         return done
 
     def cache_layer(self) -> StateLayer:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import ops
@@ -60,9 +59,13 @@ class Mamba2Mixer(nn.Module):
         self.enter = Linear.load((place / "in_proj",), sizes.hidden, (sum(sizes.parts),), bias=sizes.bias)
         self.conv = ShortConvolution.load(place / "conv1d", mixed, sizes.taps, bias=sizes.conv_bias)
         single = (sizes.heads, 1) if place.in_gguf else (sizes.heads,)
-        self.decay = decay_of(place / "A_log", *single).flatten()
         self.through = (place / "D").numbers(*single).flatten()
-        self.slowness = (place / "dt_bias").vector(sizes.heads)
+        self.pace = ops.Pace(
+            (place / "dt_bias").vector(sizes.heads),
+            decay_of(place / "A_log", *single).flatten(),
+            sizes.shortest,
+            sizes.longest,
+        )
         self.norm = None if sizes.norms == "never" else _norm(place / "norm" / "weight", sizes)
         self.leave = Linear.load((place / "out_proj",), sizes.inner, (sizes.hidden,), bias=sizes.out_bias)
 
@@ -74,45 +77,31 @@ class Mamba2Mixer(nn.Module):
         entered = self.enter(x) if self.factors is None else self.enter(x) * self.factors
         gate, mixed, steps = torch.split_with_sizes(entered, [parts[0], sum(parts[1:4]), parts[4]], -1)
         values, keys, queries = torch.split_with_sizes(self.conv(mixed, batch, cache), parts[1:4], -1)
-        values = values.reshape(len(x), sizes.heads, sizes.head)
-        paces = F.softplus(steps.float() + self.slowness).clamp(sizes.shortest, sizes.longest)[..., None]
+        paces, decays = ops.paces(steps, self.pace, self.kernels)
         step = ops.Step(
-            q=self._of_heads(queries), k=self._of_heads(keys), v=values * paces, decay=paces * self.decay[:, None]
+            q=queries.view(len(x), sizes.groups, -1),
+            k=keys.view(len(x), sizes.groups, -1),
+            v=values.view(len(x), sizes.heads, -1),
+            decay=decays[..., None],
+            taken=paces,
         )
         out = ops.matrix_scan(step, name="state", cache=cache, batch=batch, kernels=self.kernels)
-        out = out + self.through[:, None] * values
-        done: Tensor = self.leave(self._gated(out.flatten(1), gate.float()).to(x.dtype), onto)
+        out = ops.leaving(out, gate, ops.Skip(values, self.through), self.norm, self.kernels)
+        done: Tensor = self.leave(out, onto)
         return done
-
-    def _of_heads(self, shared: Tensor) -> Tensor:
-        """What groups of heads share, for each: [tokens, heads, state]."""
-        groups = shared.reshape(len(shared), self.sizes.groups, 1, self.sizes.state)
-        return groups.expand(-1, -1, self.sizes.heads // self.sizes.groups, -1).flatten(1, 2)
-
-    def _gated(self, out: Tensor, gate: Tensor) -> Tensor:
-        if self.norm is None:
-            return out * F.silu(gate)
-        if self.sizes.norms == "before":
-            return self._normed(out, self.norm) * F.silu(gate)
-        return self._normed(out * F.silu(gate), self.norm)
-
-    def _normed(self, out: Tensor, norm: ops.Norm) -> Tensor:
-        """By groups."""
-        groups = out.view(len(out), self.sizes.groups, -1)
-        return ops.rms_norm(groups, norm).flatten(1)
 
     def cache_layer(self) -> StateLayer:
         state = StateTensor((self.sizes.heads, self.sizes.head, self.sizes.state))
         return StateLayer({"inputs": self.conv.state(), "state": state})
 
     def own_weights(self) -> Iterator[Weight]:
-        yield from (self.decay, self.through, self.slowness)
+        yield from (part for part in (self.pace.decay, self.through, self.pace.slowness) if part is not None)
         if self.norm is not None:
             yield self.norm.weight
 
 
-def _norm(place: Checkpoint, sizes: Mamba2Sizes) -> ops.Norm:
-    """The weight [groups, numbers], as a GGUF has it."""
+def _norm(place: Checkpoint, sizes: Mamba2Sizes) -> ops.GatedNorm:
+    """The weight, of which a GGUF has each group's apart."""
     grouped = (sizes.groups, sizes.inner // sizes.groups)
-    weight = place.numbers(*grouped) if place.in_gguf else place.vector(sizes.inner).view(grouped)
-    return ops.Norm(weight, sizes.eps)
+    weight = place.numbers(*grouped).flatten() if place.in_gguf else place.vector(sizes.inner)
+    return ops.GatedNorm(weight, sizes.eps, sizes.groups, gate_first=sizes.norms == "after")

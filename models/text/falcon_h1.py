@@ -4,7 +4,7 @@ out of it is multiplied by constants, which a GGUF has in its weights.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -97,12 +97,19 @@ class SideBySide(nn.Module):
         cache: tuple[PagedView, StateView],
         onto: Tensor | None = None,
     ) -> Tensor:
-        """With `onto`, added to that."""
+        """With `onto`, added to that, which may be overwritten."""
         times = self.times
-        attended = self.attention(x * times.attention_in, rotation, batch, cache[0]) * times.attention_out
-        carried = self.mixer(x * times.ssm_in, rotation, batch, cache[1]) * times.ssm_out
-        both: Tensor = attended + carried
-        return both if onto is None else onto + both
+        for mixer, view, first, last in (
+            (self.attention, cache[0], times.attention_in, times.attention_out),
+            (self.mixer, cache[1], times.ssm_in, times.ssm_out),
+        ):
+            given = x if first == 1.0 else x * first
+            if last == 1.0:
+                onto = mixer(given, rotation, batch, view, onto)
+            else:
+                branch = mixer(given, rotation, batch, view) * last
+                onto = branch if onto is None else onto + branch
+        return cast(Tensor, onto)
 
 
 class ScaledMLP(nn.Module):

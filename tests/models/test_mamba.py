@@ -41,25 +41,26 @@ def test_a_scan_is_the_recurrence_token_by_token() -> None:
 
 
 def test_a_convolution_sees_what_came_before_its_chunk() -> None:
-    batch, view = batch_of(StateTensor((CHANNELS, TAPS - 1)))
-    x, weight, bias = torch.randn(sum(COUNTS), CHANNELS), torch.randn(CHANNELS, TAPS), torch.randn(CHANNELS)
+    batch, view = batch_of(StateTensor((TAPS - 1, CHANNELS)))
+    x, weight, bias = torch.randn(sum(COUNTS), CHANNELS), torch.randn(TAPS, CHANNELS), torch.randn(CHANNELS)
     past = [before(view, row) for row in range(len(COUNTS))]
     out = ops.causal_conv(x, weight, bias, name="kept", cache=view, batch=batch)
     for row, (count, start) in enumerate(zip(COUNTS, batch.starts.tolist(), strict=False)):
-        inputs = torch.cat((past[row], x[start : start + count].T.double()), 1)
-        wanted = torch.nn.functional.conv1d(inputs[None], weight.double()[:, None], bias.double(), groups=CHANNELS)[0].T
+        inputs = torch.cat((past[row], x[start : start + count].double()))
+        kernel = weight.T.double()[:, None]
+        wanted = torch.nn.functional.conv1d(inputs.T[None], kernel, bias.double(), groups=CHANNELS)[0].T
         torch.testing.assert_close(
             out[start : start + count].double(), torch.nn.functional.silu(wanted), rtol=1e-5, atol=1e-5
         )
-        torch.testing.assert_close(view.tensors["kept"][row + len(COUNTS)].double(), inputs[:, 1 - TAPS :])
+        torch.testing.assert_close(view.tensors["kept"][row + len(COUNTS)].double(), inputs[1 - TAPS :])
 
 
 def test_a_step_leaves_what_it_read_as_it_was() -> None:
-    batch, view = batch_of(StateTensor((CHANNELS, TAPS - 1)))
+    batch, view = batch_of(StateTensor((TAPS - 1, CHANNELS)))
     kept = view.tensors["kept"][: len(COUNTS)].clone()
     for _ in range(2):
         ops.causal_conv(
-            torch.ones(sum(COUNTS), CHANNELS), torch.ones(CHANNELS, TAPS), None, name="kept", cache=view, batch=batch
+            torch.ones(sum(COUNTS), CHANNELS), torch.ones(TAPS, CHANNELS), None, name="kept", cache=view, batch=batch
         )
         assert torch.equal(view.tensors["kept"][1 : len(COUNTS)], kept[1:])
 
@@ -160,7 +161,7 @@ def no_conv_bias(mixer: MambaMixer) -> None:
 
 
 def other_order(mixer: MambaMixer) -> None:
-    mixer.conv.weight = mixer.conv.weight.flip(1)
+    mixer.conv.weight = mixer.conv.weight.flip(0)
 
 
 @pytest.mark.parametrize("break_", [no_skip, slower, no_conv_bias, other_order])

@@ -181,10 +181,13 @@ struct Kernels {
   long (*dots)(long rounds);
   void (*scan_matrix)(const unillm_matrix_scan& scan, long sequence, long head, long row, float* memory);
   void (*scan_channels)(const unillm_selective_scan& scan, long sequence, long channel, float* memory);
-  void (*convolve)(const unillm_convolution& convolution, long sequence, long channel, float* memory);
+  void (*convolve)(const unillm_convolution& convolution, long sequence, long channel);
   void (*carry)(const unillm_carrying& carrying, long sequence, long channel);
   void (*fade)(const unillm_fading& fading, long sequence, long channel);
   void (*average)(const unillm_averaging& averaging, long sequence, long channel);
+  void (*pace)(const unillm_pacing& pacing, long token);
+  void (*make_unit)(const unillm_unit& unit, long token, long head);
+  void (*leave)(const unillm_leaving& leaving, long token, long group, float* memory);
 };
 
 // Null where this build or this machine has not got the instructions.

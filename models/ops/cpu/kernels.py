@@ -15,7 +15,7 @@ from torch import Tensor
 from ...contract import AttentionSpec, Batch, PagedView
 from ...quantized import FILE, TILE_ROWS, TILED, QuantizedTensor
 from .. import reference
-from ..operands import Norm, Rotation, in_rows
+from ..operands import Norm, Rotation, heads_together, in_rows
 from . import library as c
 from .scans import Scans
 from .tape import NotRecordable
@@ -277,7 +277,7 @@ class Kernels(Scans):
         if (q_norm is None) != (k_norm is None) or (q_norm and k_norm and q_norm.eps != k_norm.eps):
             q, k = (x if norm is None else reference.rms_norm(x, norm) for x, norm in ((q, q_norm), (k, k_norm)))
             q_norm = k_norm = None
-        q, k, v = (_heads(x) for x in (q, k, v))
+        q, k, v = (heads_together(x) for x in (q, k, v))
         self._rotate_and_store(q, k, v, (q_norm, k_norm), rotation, cache)
         return self._attend(q, spec, cache, batch)
 
@@ -371,11 +371,6 @@ class Kernels(Scans):
     def _packed_bytes(self, weight: QuantizedTensor) -> int:
         kind = _KINDS.get(weight.kind)
         return 0 if kind is None else int(self._library.unillm_packed_bytes(kind, *weight.shape[-2:]))
-
-
-def _heads(x: Tensor) -> Tensor:
-    """x [tokens, heads, head_dim] as the kernels take it: a token's numbers lie together."""
-    return x if x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
 
 
 def _scales(cache: PagedView) -> tuple[tuple[int | None, int | None], Any]:

@@ -245,6 +245,9 @@ _SIGNATURES = {
     "unillm_carry": (None, (c_void_p, ctypes.POINTER(scans.Carrying))),
     "unillm_fade": (None, (c_void_p, ctypes.POINTER(scans.Fading))),
     "unillm_average": (None, (c_void_p, ctypes.POINTER(scans.Averaging))),
+    "unillm_pace": (None, (c_void_p, ctypes.POINTER(scans.Pacing))),
+    "unillm_make_unit": (None, (c_void_p, ctypes.POINTER(scans.Unit))),
+    "unillm_leave": (None, (c_void_p, ctypes.POINTER(scans.Leaving))),
     "unillm_replay": (None, (c_void_p, c_void_p, c_int64, c_void_p)),
 }
 

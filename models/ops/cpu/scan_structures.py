@@ -1,6 +1,6 @@
 """What the compiled library takes for recurrent layers, field by field as `unillm_scans.h` has it. Knows no tensors."""
 
-from ctypes import Structure, c_int32, c_int64, c_void_p
+from ctypes import Structure, c_float, c_int32, c_int64, c_void_p
 
 
 class States(Structure):
@@ -18,9 +18,9 @@ class States(Structure):
 
 
 class Heads(Structure):
-    """Vectors of each token and head."""
+    """Vectors of each token and head, which several heads may share."""
 
-    _fields_ = (("data", c_void_p), ("token_stride", c_int64), ("head_stride", c_int64))
+    _fields_ = (("data", c_void_p), *((name, c_int64) for name in ("token_stride", "head_stride", "share", "count")))
 
 
 class MatrixScan(Structure):
@@ -28,11 +28,10 @@ class MatrixScan(Structure):
 
     _fields_ = (
         ("states", States),
-        *((name, Heads) for name in ("q", "k", "v", "decay", "a", "b")),
+        *((name, Heads) for name in ("q", "k", "v", "decay", "a", "b", "taken")),
         ("out", c_void_p),
         *((name, c_int64) for name in ("tokens", "heads", "width", "size")),
-        ("paces", c_int32),
-        ("reads_before", c_int32),
+        *((name, c_int32) for name in ("paces", "reads_before", "replaces")),
     )
 
 
@@ -56,6 +55,7 @@ class Convolution(Structure):
         ("states", States),
         *((name, c_void_p) for name in ("x", "weight", "bias", "out")),
         *((name, c_int64) for name in ("x_stride", "tokens", "channels", "taps")),
+        ("kind", c_int32),
         ("silu", c_int32),
     )
 
@@ -89,4 +89,40 @@ class Averaging(Structure):
         ("states", States),
         *((name, c_void_p) for name in ("k", "v", "decay", "bonus", "out")),
         *((name, c_int64) for name in ("k_stride", "v_stride", "tokens", "channels")),
+    )
+
+
+class Pacing(Structure):
+    """How far each head goes with a token."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("steps", "slowness", "decay", "paces", "decays")),
+        *((name, c_int64) for name in ("step_stride", "tokens", "columns")),
+        ("kind", c_int32),
+        ("shortest", c_float),
+        ("longest", c_float),
+    )
+
+
+class Unit(Structure):
+    """Vectors of length 1, each head's times a factor."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("x", "factors", "out")),
+        *((name, c_int64) for name in ("x_stride", "tokens", "heads", "size")),
+        ("epsilon", c_float),
+    )
+
+
+class Leaving(Structure):
+    """What was skipped is added, and the sum gated and normed."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("x", "skipped", "through", "gate", "weight", "out")),
+        *((name, c_int64) for name in ("skipped_stride", "gate_stride", "tokens", "columns", "head")),
+        ("group", c_int64),
+        ("weight_stride", c_int64),
+        ("kind", c_int32),
+        ("gate_first", c_int32),
+        ("epsilon", c_float),
     )

@@ -47,9 +47,9 @@ void unillm_convolve(unillm_context* context, const unillm_convolution* convolut
   const std::lock_guard<std::mutex> lock(context->mutex);
   const long taps = static_cast<long>(convolution->taps);
   unillm::for_blocks(*context, convolution->states, static_cast<long>(convolution->tokens),
-                     unillm::blocks_of(convolution->channels), 16 * taps, 48 * taps,
-                     [&](long sequence, long block, float* memory) {
-                       context->kernels.convolve(*convolution, sequence, block * 16, memory);
+                     unillm::blocks_of(convolution->channels), 16 * taps, 0,
+                     [&](long sequence, long block, float*) {
+                       context->kernels.convolve(*convolution, sequence, block * 16);
                      });
 }
 
@@ -70,4 +70,27 @@ void unillm_average(unillm_context* context, const unillm_averaging* averaging) 
   unillm::for_blocks(
       *context, averaging->states, static_cast<long>(averaging->tokens), unillm::blocks_of(averaging->channels), 256, 0,
       [&](long sequence, long block, float*) { context->kernels.average(*averaging, sequence, block * 16); });
+}
+
+void unillm_pace(unillm_context* context, const unillm_pacing* pacing) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  unillm::for_rows(*context, static_cast<long>(pacing->tokens), 8 * static_cast<long>(pacing->columns),
+                   [&](long token, int) { context->kernels.pace(*pacing, token); });
+}
+
+void unillm_make_unit(unillm_context* context, const unillm_unit* unit) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  const long heads = static_cast<long>(unit->heads);
+  unillm::for_rows(*context, static_cast<long>(unit->tokens) * heads, static_cast<long>(unit->size),
+                   [&](long row, int) { context->kernels.make_unit(*unit, row / heads, row % heads); });
+}
+
+void unillm_leave(unillm_context* context, const unillm_leaving* leaving) {
+  const std::lock_guard<std::mutex> lock(context->mutex);
+  const long group = static_cast<long>(leaving->group), groups = static_cast<long>(leaving->columns) / group;
+  const size_t bytes = static_cast<size_t>(group + 16) * sizeof(float);
+  unillm::for_rows(*context, static_cast<long>(leaving->tokens) * groups, 4 * group, [&](long row, int thread) {
+    uint8_t* memory = context->thread_memory[static_cast<size_t>(thread)].at_least(bytes);
+    context->kernels.leave(*leaving, row / groups, row % groups, reinterpret_cast<float*>(memory));
+  });
 }

@@ -45,6 +45,27 @@ def test_a_matrix_decays_forgets_and_remembers(paces: int, forgets: bool, reads_
         close(after, state, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("tiled", [False, True], ids=["side by side", "tiled"])
+def test_what_a_shared_key_finds_gives_way_to_the_value(tiled: bool) -> None:
+    """Of heads 0 to 5, keys 0 to 2 serve two each."""
+    batch, view = batch_of(StateTensor((2 * HEADS, WIDTH, SIZE)))
+    q, k = (torch.nn.functional.normalize(torch.randn(TOTAL, HEADS, SIZE), dim=-1) for _ in range(2))
+    v, taken = torch.randn(TOTAL, 2 * HEADS, WIDTH), torch.rand(TOTAL, 2 * HEADS)
+    decay = -(torch.randn(TOTAL, 2 * HEADS, 1) * 2).exp()
+    states = [before(view, row) for row in range(len(COUNTS))]
+    step = ops.Step(q, k, v, decay, taken=taken, replaces=True, tiled=tiled)
+    out = ops.matrix_scan(step, name="kept", cache=view, batch=batch)
+    serving = [0, 1, 2, 0, 1, 2] if tiled else [0, 0, 1, 1, 2, 2]
+    queries, keys = q[:, serving].double(), k[:, serving].double()
+    for state, (tokens, after) in zip(states, sequences(view), strict=True):
+        for t in tokens:
+            state = state * decay[t, :, None].double().exp()
+            found = (state @ keys[t, ..., None])[..., 0]
+            state = state + ((v[t] - found) * taken[t, :, None])[..., None] * keys[t, :, None]
+            close(out[t].double(), (state @ queries[t, ..., None])[..., 0], rtol=1e-4, atol=1e-4)
+        close(after, state, rtol=1e-4, atol=1e-4)
+
+
 def test_a_number_for_each_channel_fades_and_grows() -> None:
     batch, view = batch_of(StateTensor((CHANNELS,)))
     factors, terms = torch.rand(TOTAL, CHANNELS), torch.randn(TOTAL, CHANNELS)

@@ -14,6 +14,7 @@
 #include "dense.h"
 #include "limits.h"
 #include "scans.h"
+#include "mixers.h"
 
 namespace unillm::UNILLM_ISA {
 
@@ -108,17 +109,18 @@ void scan_matrix(const unillm_matrix_scan& scan, long sequence, long head, long 
 void scan_channels(const unillm_selective_scan& scan, long sequence, long channel, float* memory) {
   scan_channels_from(scan, sequence, channel, memory);
 }
-void convolve(const unillm_convolution& call, long sequence, long channel, float* memory) {
-  convolve_from(call, sequence, channel, memory);
-}
+void convolve(const unillm_convolution& call, long sequence, long channel) { convolve_from(call, sequence, channel); }
 void carry(const unillm_carrying& call, long sequence, long channel) { carry_from(call, sequence, channel); }
 void fade(const unillm_fading& call, long sequence, long channel) { fade_from(call, sequence, channel); }
 void average(const unillm_averaging& call, long sequence, long channel) { average_from(call, sequence, channel); }
+void pace(const unillm_pacing& call, long token) { pace_token(call, token); }
+void make_unit(const unillm_unit& call, long token, long head) { make_unit_of(call, token, head); }
+void leave(const unillm_leaving& call, long token, long group, float* memory) { leave_group(call, token, group, memory); }
 
 constexpr Kernels table(const char* name) {
   return {name,   form,   quantize, spread, multiply, multiply_exact, dense_kind, convert, multiply_dense,
           attend, normalize, gate,  rotate, embed,    largest,        read,       dots,
-          scan_matrix, scan_channels, convolve, carry, fade, average};
+          scan_matrix, scan_channels, convolve, carry, fade, average, pace, make_unit, leave};
 }
 
 }  // namespace unillm::UNILLM_ISA

@@ -23,6 +23,21 @@ inline Floats hyperbolic_tangent(Floats a) {
   return subtract(broadcast(1.0f), divide(broadcast(2.0f), add(power, broadcast(1.0f))));
 }
 
+// ln(1 + e^a): with s = e^-|a| / (2 + e^-|a|), at most 1/3, the logarithm is 2 artanh(s).
+inline Floats softplus(Floats a) {
+  const Floats power = exponential(subtract(zero(), absolute(a)));
+  const Floats s = divide(power, add(power, broadcast(2.0f))), square = multiply(s, s);
+  Floats sum = broadcast(2.0f / 15.0f);
+  sum = multiply_add(sum, square, broadcast(2.0f / 13.0f));
+  sum = multiply_add(sum, square, broadcast(2.0f / 11.0f));
+  sum = multiply_add(sum, square, broadcast(2.0f / 9.0f));
+  sum = multiply_add(sum, square, broadcast(2.0f / 7.0f));
+  sum = multiply_add(sum, square, broadcast(2.0f / 5.0f));
+  sum = multiply_add(sum, square, broadcast(2.0f / 3.0f));
+  sum = multiply_add(sum, square, broadcast(2.0f));
+  return multiply_add(sum, s, larger(a, zero()));
+}
+
 inline Floats sigmoid(Floats a) {
   return divide(broadcast(1.0f), add(broadcast(1.0f), exponential(subtract(zero(), a))));
 }

@@ -42,7 +42,7 @@ inline void enter_state(const float* rows, long stride, int lanes, long size, fl
 }
 
 inline const float* of_head(const unillm_heads& heads, long token, long head) {
-  return heads.data + token * heads.token_stride + head * heads.head_stride;
+  return heads.data + token * heads.token_stride + head / heads.share % heads.count * heads.head_stride;
 }
 
 // Four sums, so that none waits for the one before.
@@ -59,20 +59,30 @@ inline Floats summed(long size, TAKE take) {
 
 struct MatrixToken {
   const float *q, *k, *a, *b, *factors;
-  Floats v, factor;
+  Floats v, factor, taken;
 };
 
-template <bool PACED, bool FORGETS, bool BEFORE>
+// What else happens to a state: nothing, it forgets along a direction, or what a key finds gives way to the value.
+enum Middle { ADDS, FORGETS, REPLACES };
+
+template <bool PACED, Middle MIDDLE, bool BEFORE>
 inline Floats matrix_token(const MatrixToken& token, float* state, long size) {
-  Floats known = zero();
-  if (FORGETS) {
+  Floats known = zero(), value = multiply(token.v, token.taken);
+  if (MIDDLE == FORGETS) {
     known = summed(size, [&](long j, Floats sum) { return multiply_add(load(state + j * 16), broadcast(token.a[j]), sum); });
+  }
+  const auto factor = [&](long j) { return PACED ? broadcast(token.factors[j]) : token.factor; };
+  if (MIDDLE == REPLACES) {
+    known = summed(size, [&](long j, Floats sum) {
+      return multiply_add(multiply(load(state + j * 16), factor(j)), broadcast(token.k[j]), sum);
+    });
+    value = multiply(subtract(token.v, known), token.taken);
   }
   return summed(size, [&](long j, Floats sum) {
     const Floats before = load(state + j * 16);
-    Floats after = multiply(before, PACED ? broadcast(token.factors[j]) : token.factor);
-    if (FORGETS) after = multiply_add(known, broadcast(token.b[j]), after);
-    after = multiply_add(token.v, broadcast(token.k[j]), after);
+    Floats after = multiply(before, factor(j));
+    if (MIDDLE == FORGETS) after = multiply_add(known, broadcast(token.b[j]), after);
+    after = multiply_add(value, broadcast(token.k[j]), after);
     store(state + j * 16, after);
     return multiply_add(BEFORE ? before : after, broadcast(token.q[j]), sum);
   });
@@ -81,10 +91,11 @@ inline Floats matrix_token(const MatrixToken& token, float* state, long size) {
 // Two tokens of a plain scan in one pass over the state.
 inline void matrix_two_tokens(const MatrixToken& first, const MatrixToken& second, float* state, long size, Floats* out) {
   Floats sums[4] = {zero(), zero(), zero(), zero()};
+  const Floats value = multiply(first.v, first.taken), next = multiply(second.v, second.taken);
   const auto take = [&](long j, Floats& early, Floats& late) {
-    Floats number = multiply_add(first.v, broadcast(first.k[j]), multiply(load(state + j * 16), first.factor));
+    Floats number = multiply_add(value, broadcast(first.k[j]), multiply(load(state + j * 16), first.factor));
     early = multiply_add(number, broadcast(first.q[j]), early);
-    number = multiply_add(second.v, broadcast(second.k[j]), multiply(number, second.factor));
+    number = multiply_add(next, broadcast(second.k[j]), multiply(number, second.factor));
     late = multiply_add(number, broadcast(second.q[j]), late);
     store(state + j * 16, number);
   };
@@ -103,6 +114,7 @@ inline MatrixToken matrix_token_at(const unillm_matrix_scan& scan, long token, l
   found.q = of_head(scan.q, token, head), found.k = of_head(scan.k, token, head);
   found.v = load_lanes(of_head(scan.v, token, head) + row, lanes);
   if (scan.a.data) found.a = of_head(scan.a, token, head), found.b = of_head(scan.b, token, head);
+  found.taken = broadcast(scan.taken.data ? *of_head(scan.taken, token, head) : 1.0f);
   const float* decay = of_head(scan.decay, token, head);
   found.factors = factors;
   if (scan.paces == 1) found.factor = exponential(broadcast(*decay));
@@ -122,23 +134,25 @@ struct MatrixRows {
 };
 
 // A token alone: rows as they lie, so that none has to be turned.
-template <bool PACED, bool FORGETS, bool BEFORE>
+template <bool PACED, Middle MIDDLE, bool BEFORE>
 inline void matrix_rows(const MatrixToken& token, const float* v, const MatrixRows& rows) {
   for (int i = 0; i < rows.count; ++i) {
     const float* from = rows.before ? rows.before + i * rows.size : nullptr;
     const auto number = [&](long j, int lanes) { return from ? load_lanes(from + j, lanes) : zero(); };
-    Floats known = zero(), sum = zero();
-    for (long j = 0; FORGETS && j < rows.size; j += 16) {
+    const auto factor = [&](long j) { return PACED ? load(token.factors + j) : token.factor; };
+    Floats known = zero(), sum = zero(), value = broadcast(v[i]);
+    for (long j = 0; MIDDLE != ADDS && j < rows.size; j += 16) {
       const int lanes = at_most_sixteen(rows.size - j);
-      known = multiply_add(number(j, lanes), load_lanes(token.a + j, lanes), known);
+      const Floats found = MIDDLE == FORGETS ? number(j, lanes) : multiply(number(j, lanes), factor(j));
+      known = multiply_add(found, load_lanes((MIDDLE == FORGETS ? token.a : token.k) + j, lanes), known);
     }
-    if (FORGETS) known = broadcast(sum_lanes(known));
-    const Floats value = broadcast(v[i]);
+    if (MIDDLE != ADDS) known = broadcast(sum_lanes(known));
+    value = multiply(MIDDLE == REPLACES ? subtract(value, known) : value, token.taken);
     for (long j = 0; j < rows.size; j += 16) {
       const int lanes = at_most_sixteen(rows.size - j);
       const Floats before = number(j, lanes);
-      Floats after = multiply(before, PACED ? load(token.factors + j) : token.factor);
-      if (FORGETS) after = multiply_add(known, load_lanes(token.b + j, lanes), after);
+      Floats after = multiply(before, factor(j));
+      if (MIDDLE == FORGETS) after = multiply_add(known, load_lanes(token.b + j, lanes), after);
       after = multiply_add(value, load_lanes(token.k + j, lanes), after);
       store_lanes(rows.after + i * rows.size + j, after, lanes);
       sum = multiply_add(BEFORE ? before : after, load_lanes(token.q + j, lanes), sum);
@@ -152,18 +166,21 @@ struct MatrixSteps {
   void (*rows)(const MatrixToken& token, const float* v, const MatrixRows& rows);
 };
 
-template <bool PACED, bool FORGETS, bool BEFORE>
+template <bool PACED, Middle MIDDLE, bool BEFORE>
 constexpr MatrixSteps matrix_steps_of() {
-  return {matrix_token<PACED, FORGETS, BEFORE>, matrix_rows<PACED, FORGETS, BEFORE>};
+  return {matrix_token<PACED, MIDDLE, BEFORE>, matrix_rows<PACED, MIDDLE, BEFORE>};
 }
 
 inline MatrixSteps matrix_steps(const unillm_matrix_scan& scan) {
-  constexpr MatrixSteps steps[2][2][2] = {
-      {{matrix_steps_of<false, false, false>(), matrix_steps_of<false, false, true>()},
-       {matrix_steps_of<false, true, false>(), matrix_steps_of<false, true, true>()}},
-      {{matrix_steps_of<true, false, false>(), matrix_steps_of<true, false, true>()},
-       {matrix_steps_of<true, true, false>(), matrix_steps_of<true, true, true>()}}};
-  return steps[scan.paces != 1][scan.a.data != nullptr][scan.reads_before != 0];
+  constexpr MatrixSteps steps[2][3][2] = {
+      {{matrix_steps_of<false, ADDS, false>(), matrix_steps_of<false, ADDS, true>()},
+       {matrix_steps_of<false, FORGETS, false>(), matrix_steps_of<false, FORGETS, true>()},
+       {matrix_steps_of<false, REPLACES, false>(), matrix_steps_of<false, REPLACES, true>()}},
+      {{matrix_steps_of<true, ADDS, false>(), matrix_steps_of<true, ADDS, true>()},
+       {matrix_steps_of<true, FORGETS, false>(), matrix_steps_of<true, FORGETS, true>()},
+       {matrix_steps_of<true, REPLACES, false>(), matrix_steps_of<true, REPLACES, true>()}}};
+  const Middle middle = scan.replaces ? REPLACES : scan.a.data ? FORGETS : ADDS;
+  return steps[scan.paces != 1][middle][scan.reads_before != 0];
 }
 
 // `memory`: for size columns of sixteen, and as many factors.
@@ -182,7 +199,7 @@ inline void scan_rows(const unillm_matrix_scan& scan, long sequence, long head, 
     return steps.rows(matrix_token_at(scan, first, head, row, lanes, factors), of_head(scan.v, first, head) + row, rows);
   }
   enter_state(before, scan.size, lanes, scan.size, memory);
-  const bool plain = scan.paces == 1 && !scan.a.data && !scan.reads_before;
+  const bool plain = scan.paces == 1 && !scan.a.data && !scan.replaces && !scan.reads_before;
   const auto write = [&](long token, Floats sum) { store_lanes(out + token * scan.heads * scan.width, sum, lanes); };
   long token = first;
   for (; plain && token + 2 <= last; token += 2) {
@@ -198,15 +215,39 @@ inline void scan_rows(const unillm_matrix_scan& scan, long sequence, long head, 
   leave_rows(memory, scan.size, lanes, scan.size, after);
 }
 
+// A token alone: the numbers of a channel as they lie.
+inline void scan_channel_rows(const unillm_selective_scan& scan, long token, const float* before, float* after, long channel,
+                              int lanes) {
+  const float *b = scan.b + token * scan.b_stride, *c = scan.c + token * scan.c_stride;
+  for (long i = channel; i < channel + lanes; ++i) {
+    const float pace = scan.steps[token * scan.step_stride + i];
+    const Floats step = broadcast(pace), taken = broadcast(pace * scan.x[token * scan.x_stride + i]);
+    Floats sum = zero();
+    for (long j = 0; j < scan.size; j += 16) {
+      const int width = at_most_sixteen(scan.size - j);
+      const long place = i * scan.size + j;
+      const Floats factor = exponential(multiply(step, load_lanes(scan.decay + place, width)));
+      const Floats kept = before ? multiply(factor, load_lanes(before + place, width)) : zero();
+      const Floats number = multiply_add(taken, load_lanes(b + j, width), kept);
+      store_lanes(after + place, number, width);
+      sum = multiply_add(number, load_lanes(c + j, width), sum);
+    }
+    scan.out[token * scan.channels + i] = sum_lanes(sum);
+  }
+}
+
 // `memory`: for size columns of sixteen, twice.
 inline void scan_channels_from(const unillm_selective_scan& scan, long sequence, long channel, float* memory) {
   const int lanes = at_most_sixteen(scan.channels - channel);
-  const long offset = channel * scan.size;
+  const long offset = channel * scan.size, first = scan.states.starts[sequence];
   const float* before = source_of(scan.states, sequence);
+  if (first + 1 == scan.states.starts[sequence + 1]) {
+    return scan_channel_rows(scan, first, before, target_of(scan.states, sequence), channel, lanes);
+  }
   float* decay = memory + scan.size * 16;
   enter_state(before ? before + offset : nullptr, scan.size, lanes, scan.size, memory);
   enter_rows(scan.decay + offset, scan.size, lanes, scan.size, decay);
-  for (long token = scan.states.starts[sequence]; token < scan.states.starts[sequence + 1]; ++token) {
+  for (long token = first; token < scan.states.starts[sequence + 1]; ++token) {
     const Floats step = load_lanes(scan.steps + token * scan.step_stride + channel, lanes);
     const Floats taken = multiply(step, load_lanes(scan.x + token * scan.x_stride + channel, lanes));
     const float* b = scan.b + token * scan.b_stride;
@@ -222,28 +263,28 @@ inline void scan_channels_from(const unillm_selective_scan& scan, long sequence,
   leave_rows(memory, scan.size, lanes, scan.size, target_of(scan.states, sequence) + offset);
 }
 
-// `memory`: for taps columns of sixteen, three times.
-inline void convolve_from(const unillm_convolution& call, long sequence, long channel, float* memory) {
-  const int lanes = at_most_sixteen(call.channels - channel);
+inline void convolve_from(const unillm_convolution& call, long sequence, long channel) {
+  const int lanes = at_most_sixteen(call.channels - channel), bytes = number_bytes(call.kind);
   const long past = call.taps - 1, first = call.states.starts[sequence];
   const long count = call.states.starts[sequence + 1] - first;
   const float* before = source_of(call.states, sequence);
-  float *weight = memory + call.taps * 16, *after = weight + call.taps * 16;
-  enter_state(before ? before + channel * past : nullptr, past, lanes, past, memory);
-  enter_rows(call.weight + channel * call.taps, call.taps, lanes, call.taps, weight);
+  const char* x = static_cast<const char*>(call.x) + first * call.x_stride * bytes;
   const Floats bias = call.bias ? load_lanes(call.bias + channel, lanes) : zero();
   const auto input = [&](long number) {  // `past` of them lie before the first token
-    if (number < past) return load(memory + number * 16);
-    return load_lanes(call.x + (first + number - past) * call.x_stride + channel, lanes);
+    if (number >= past) return load_at(x + (number - past) * call.x_stride * bytes, call.kind, channel, call.channels);
+    return before ? load_lanes(before + number * call.channels + channel, lanes) : zero();
   };
   for (long token = 0; token < count; ++token) {
     Floats sum = bias;
-    for (long tap = 0; tap < call.taps; ++tap) sum = multiply_add(input(token + tap), load(weight + tap * 16), sum);
+    for (long tap = 0; tap < call.taps; ++tap) {
+      sum = multiply_add(input(token + tap), load_lanes(call.weight + tap * call.channels + channel, lanes), sum);
+    }
     if (call.silu) sum = multiply(sum, sigmoid(sum));
     store_lanes(call.out + (first + token) * call.channels + channel, sum, lanes);
   }
-  for (long tap = 0; tap < past; ++tap) store(after + tap * 16, input(count + tap));
-  leave_rows(after, past, lanes, past, target_of(call.states, sequence) + channel * past);
+  // Source and target may be one: what is read lies behind what is written.
+  float* after = target_of(call.states, sequence) + channel;
+  for (long tap = 0; tap < past; ++tap) store_lanes(after + tap * call.channels, input(count + tap), lanes);
 }
 
 inline void carry_from(const unillm_carrying& call, long sequence, long channel) {

@@ -55,6 +55,26 @@ def test_a_matrix(kernels: Kernels, paced: bool, forgets: bool, reads_before: bo
 
 
 @machine.each_set
+@pytest.mark.parametrize("replaces", [False, True], ids=["adds", "replaces"])
+@pytest.mark.parametrize("tiled", [False, True], ids=["side by side", "tiled"])
+@pytest.mark.parametrize("paced", [False, True], ids=["one pace", "a pace each"])
+def test_a_matrix_of_heads_that_share_keys(kernels: Kernels, paced: bool, tiled: bool, replaces: bool) -> None:
+    for width, size in zip(CHANNELS, SIZES, strict=True):
+        both = torch.nn.functional.normalize(torch.randn(TOTAL, 4, size), dim=-1)
+        v, taken = torch.randn(TOTAL, 6, width), torch.rand(TOTAL, 6)
+        decay = -(torch.randn(TOTAL, 6, size if paced else 1) * 2).exp()
+        step = ops.Step(both[:, :2], both[:, 2:], v, decay, taken=taken, replaces=replaces, tiled=tiled)
+        agree(kernels, (6, width, size), partial(ops.matrix_scan, step), 2e-4)
+
+
+@machine.each_set
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_a_convolution_of_what_was_projected(kernels: Kernels, dtype: torch.dtype) -> None:
+    x, weight = torch.randn(TOTAL, 37).to(dtype), torch.randn(4, 37)
+    agree(kernels, (3, 37), partial(ops.causal_conv, x, weight, None))
+
+
+@machine.each_set
 def test_numbers_of_each_channel(kernels: Kernels) -> None:
     for channels, size in zip(CHANNELS, SIZES, strict=True):
         x, steps = torch.randn(TOTAL, channels + 3)[:, 3:], torch.rand(TOTAL, channels) * 4
@@ -66,9 +86,9 @@ def test_numbers_of_each_channel(kernels: Kernels) -> None:
 @machine.each_set
 def test_a_convolution(kernels: Kernels) -> None:
     for channels, taps, silu, biased in product(CHANNELS, (2, 3, 4, 9, 64), (False, True), (False, True)):
-        x, weight = torch.randn(TOTAL, 2 * channels)[:, channels:], torch.randn(channels, taps)
+        x, weight = torch.randn(TOTAL, 2 * channels)[:, channels:], torch.randn(taps, channels)
         bias = torch.randn(channels) if biased else None
-        agree(kernels, (channels, taps - 1), partial(ops.causal_conv, x, weight, bias, silu=silu))
+        agree(kernels, (taps - 1, channels), partial(ops.causal_conv, x, weight, bias, silu=silu))
 
 
 @machine.each_set
