@@ -49,6 +49,7 @@ complete -c unillm -n '__fish_seen_subcommand_from generate' -l debug -d 'Show w
 complete -c unillm -n '__fish_seen_subcommand_from generate' -l help -s h -d 'Show the help and exit.'
 
 complete -c unillm -n 'not __fish_seen_subcommand_from generate shell run history models list ls serve ps stop pin unpin search pull show rm cp create quantize export import lock sync prune verify config doctor bench bench-compare bench-serve' -a shell -d 'Talk with a model.'
+complete -c unillm -n '__fish_seen_subcommand_from shell' -l model -s m -x -a '(unillm complete models 2>/dev/null)' -d 'The model: a name, hf.co/org/repo, org/repo, a folder or a weight file.'
 complete -c unillm -n '__fish_seen_subcommand_from shell' -l continue -d 'Go on with the last conversation.'
 complete -c unillm -n '__fish_seen_subcommand_from shell' -l resume -r -d 'Go on with this conversation; unillm history lists them.'
 complete -c unillm -n '__fish_seen_subcommand_from shell' -l system -s s -r -d 'The system message before it.'

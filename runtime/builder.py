@@ -64,6 +64,9 @@ class EngineBuilder(Generic[Made]):
     def draft(self, draft: str | Path | ModelFiles) -> Self:
         return replace(self, options=replace(self.options, draft=draft))
 
+    def attention_backend(self, names: str) -> Self:
+        return replace(self, options=replace(self.options, attention_backend=names))
+
     def faults(self, *faults: Fault) -> Self:
         return replace(self, options=replace(self.options, faults=faults))
 

@@ -104,6 +104,7 @@ class Engine:
         exact: bool = False,
         quantize: str | None = None,
         draft: str | Path | ModelFiles = "ngram",
+        attention_backend: str = "auto",
         faults: Sequence[Fault] = (),
         options: EngineOptions | None = None,
         listener: Listener | None = None,
@@ -124,6 +125,7 @@ class Engine:
             exact=exact,
             quantize=quantize,
             draft=draft,
+            attention_backend=attention_backend,
             faults=tuple(faults),
         )
         if options is not None and given != EngineOptions():

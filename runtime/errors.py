@@ -64,6 +64,15 @@ class DeviceNotFound(RuntimeFault):
         self.hint = f"choose {' or '.join(present)}, or auto"
 
 
+class BackendRefused(RuntimeFault):
+    """An attention backend that was chosen cannot attend here."""
+
+    def __init__(self, name: str, phase: str, reason: str, hint: str = "choose another, or auto") -> None:
+        super().__init__(f"{name} cannot attend {phase}: {reason}")
+        self.name, self.phase, self.reason = name, phase, reason
+        self.hint = hint
+
+
 class NotEnoughMemory(RuntimeFault):
     """Something does not fit into the memory that is left; said before it is tried."""
 

@@ -90,10 +90,13 @@ def _kernels() -> Finding:
 
 
 def _gpu_kernels() -> Finding:
+    from ..models.ops.backends import MODULES, missing
     from ..models.ops.gpu import INSTALLED
 
     if INSTALLED:
-        return Finding("triton", "ok", "attention, norms and gates are Triton's kernels on this GPU")
+        beside = [name for name in MODULES if name != "triton" and missing(name) is None]
+        told = f"; {' and '.join(beside)} can attend, by --attention-backend" if beside else ""
+        return Finding("triton", "ok", f"attention, norms, gates and choices are Triton's kernels on this GPU{told}")
     return Finding(
         "triton", "warn", "it is not installed: plain torch computes on this GPU, slower", "pip install triton"
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.contract import Batch, Model, PagedView, StateLayer, StateView
+from ..models.ops.backends import Phases
 from .kv.lease import Lease
 from .kv.pool import KVPool
 from .kv.states import StatePool
@@ -53,9 +54,17 @@ class Runner:
     """Runs `model` over the pages of `pool`, for up to `sequences` sequences of up to `context` tokens at once."""
 
     def __init__(
-        self, model: Model, pool: KVPool, *, sequences: int, context: int, states: StatePool | None = None
+        self,
+        model: Model,
+        pool: KVPool,
+        *,
+        sequences: int,
+        context: int,
+        states: StatePool | None = None,
+        attention: Phases | None = None,
     ) -> None:
-        """`states` are those of the model's recurrent layers, where it has such."""
+        """`states` are those of the model's recurrent layers, where it has such; `attention` is what somebody chose."""
+        self.attention = attention
         self.model = model
         self.pool = pool
         self.states = states
@@ -136,7 +145,7 @@ class Runner:
         starts, shown, flat = _sent(send, _from_zero(ends), lengths, tables.reshape(-1), dtype=np.int32)
         paged = self.views(flat.view(tables.shape).unbind(), others[: len(slots)])
         views = paged if self.states is None else self._with_states(paged, self.states, others[len(slots) :])
-        batch = Batch(ids, places, rows, tuple(queries), tuple(contexts), starts, shown, views)
+        batch = Batch(ids, places, rows, tuple(queries), tuple(contexts), starts, shown, views, self.attention)
         return batch, others[len(wide) - 3 :]
 
     def _with_states(self, paged: Many[PagedView], states: StatePool, rows: list[Tensor]) -> list[Any]:

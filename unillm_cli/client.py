@@ -50,6 +50,7 @@ def open_engine(session: Session, settings: Settings) -> Iterator[Opened]:
         context=settings.context or files.parameters.get("context"),
         kv_dtype=settings.kv_dtype,
         prefix_cache=settings.prefix_cache,
+        attention_backend=settings.attention_backend,
         faults=read_faults(settings.faults or ""),
     ).with_batch(settings.max_batch_tokens, settings.max_running)
     with PullReport(session.output) as listener:

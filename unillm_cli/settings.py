@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import platformdirs
 
 from ..registry.amounts import read_rate
+from ..runtime.attention import AUTO, read_backends
 from ..runtime.errors import InvalidParameter
 from ..runtime.faults import read_faults
 from .errors import SettingsError
@@ -41,6 +42,14 @@ def _switch(value: str) -> bool:
 def _faults(value: str) -> str:
     try:
         read_faults(value)
+    except InvalidParameter as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _backends(value: str) -> str:
+    try:
+        read_backends(value)
     except InvalidParameter as error:
         raise ValueError(str(error)) from error
     return value
@@ -77,6 +86,7 @@ KEYS: Mapping[str, Key] = {
     "context": Key("UNILLM_CONTEXT", _whole, "the longest prompt and answer together, in tokens"),
     "kv_dtype": Key("UNILLM_KV_DTYPE", _kept_in, "what keys and values are kept in: auto, fp32, fp16, bf16, int8, fp8"),
     "prefix_cache": Key("UNILLM_PREFIX_CACHE", _sharing, "how prompts share what they begin with: radix, hash, off"),
+    "attention_backend": Key("UNILLM_ATTENTION_BACKEND", _backends, "what attends, for prompts and for single tokens"),
     "max_batch_tokens": Key("UNILLM_MAX_BATCH_TOKENS", _whole, "the most tokens that are computed at once"),
     "max_running": Key("UNILLM_MAX_RUNNING", _whole, "the most requests that are answered at once"),
     "limit_rate": Key("UNILLM_LIMIT_RATE", read_rate, "the most bytes a second that downloads take, as in 5M"),
@@ -108,6 +118,7 @@ class Settings:
     context: int | None
     kv_dtype: KVDtype
     prefix_cache: PrefixCache
+    attention_backend: str
     max_batch_tokens: int | None
     max_running: int | None
     limit_rate: int | None
@@ -127,6 +138,7 @@ class Settings:
         values |= {
             "kv_dtype": "auto",
             "prefix_cache": "radix",
+            "attention_backend": AUTO,
             "faults": None,
             "max_batch_tokens": None,
             "max_running": None,

@@ -83,7 +83,12 @@ def _throughput_options(settings: Settings) -> "EngineOptions":
     from ...runtime.options import EngineOptions
 
     options = EngineOptions(
-        device=settings.device, dtype=settings.dtype, kv_dtype=settings.kv_dtype, context=2048, draft="off"
+        device=settings.device,
+        dtype=settings.dtype,
+        kv_dtype=settings.kv_dtype,
+        attention_backend=settings.attention_backend,
+        context=2048,
+        draft="off",
     )
     return options.with_batch(settings.max_batch_tokens or 8192, settings.max_running or 256)
 

@@ -138,6 +138,7 @@ def engine_options(settings: Settings) -> dict[str, Any]:
         "context": settings.context,
         "kv_dtype": settings.kv_dtype,
         "prefix_cache": settings.prefix_cache,
+        "attention_backend": settings.attention_backend,
         "exact": settings.exact,
         "quantize": settings.quantize,
         "draft": settings.draft,

@@ -4,7 +4,7 @@ Whoever attends, what comes before is the same: queries and keys are normed and 
 pages. Where nobody chose, nothing here is asked: `ops.attention` takes what its device has.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Final, Protocol
@@ -39,7 +39,7 @@ class Backend(Protocol):
         ...
 
 
-BACKENDS: Final[Mapping[str, Callable[[], Backend]]] = {
+BACKENDS: Final[Mapping[str, type[Backend]]] = {
     "eager": Eager,
     "sdpa": Sdpa,
     "triton": Triton,
