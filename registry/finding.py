@@ -27,4 +27,6 @@ def not_installed(text: str, shelf: Shelf, settings: RegistrySettings) -> NotIns
 
 def near_names(text: str, shelf: Shelf, settings: RegistrySettings) -> list[str]:
     """Names of models that are here, or in the catalogue, which the user may have meant."""
-    return Catalogue.read(settings.aliases).near(text, tuple(entry.name.removesuffix(":latest") for entry in shelf.entries()))
+    return Catalogue.read(settings.aliases).near(
+        text, tuple(entry.name.removesuffix(":latest") for entry in shelf.entries())
+    )

@@ -1,5 +1,6 @@
 """Whether the hub answers at all, found out within seconds: its own library would try for half a minute."""
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Thread
@@ -51,8 +52,13 @@ def _ask(endpoint: str, seconds: float) -> str | None:
     try:
         get_session().head(endpoint, timeout=seconds, follow_redirects=False)
     except (http_error(), OSError) as error:
-        return str(error) or type(error).__name__
+        return told(error)
     return None
+
+
+def told(error: Exception) -> str:
+    """Why a connection failed, without the number that the system has for it."""
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or type(error).__name__
 
 
 def http_error() -> type[Exception]:

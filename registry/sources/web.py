@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..digests import CHUNK
 from ..errors import MalformedAnswer, OfflineMode, RedirectRefused, SourceUnreachable
-from .reach import http_error
+from .reach import http_error, told
 from .redirects import MOST, STATUSES, redirected, without_secrets
 
 _GZIP_OR_DEFLATE = zlib.MAX_WBITS | 32
@@ -41,7 +41,7 @@ def stream(name: str, place: str, address: str, headers: Mapping[str, str], seco
     except OfflineModeIsEnabled as error:
         raise OfflineMode(name) from error
     except http_error() as error:
-        raise SourceUnreachable(place, str(error) or type(error).__name__) from error
+        raise SourceUnreachable(place, told(error)) from error
 
 
 def _followed(place: str, address: str, headers: Mapping[str, str], seconds: float, stack: ExitStack) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from unillm.registry.errors import SourceUnreachable
 from unillm.registry.pull import plan
 from unillm.registry.settings import RegistrySettings
+from unillm.registry.sources.reach import told
 
 
 class Stalling(ThreadingHTTPServer):
@@ -57,3 +58,8 @@ def test_a_hub_that_lists_nothing_in_time_is_out_of_reach_for_every_offer(
     with pytest.raises(SourceUnreachable, match="timed out"):
         plan("org/repo", patient)
     assert len(stalling.asked) == 1
+
+
+def test_why_a_connection_failed_is_told_without_the_systems_number_for_it() -> None:
+    assert told(OSError("[Errno -2] Name or service not known")) == "Name or service not known"
+    assert told(TimeoutError()) == "TimeoutError"

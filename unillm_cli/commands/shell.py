@@ -1,13 +1,15 @@
 """`unillm shell`: talk with a model."""
 
 from .. import options as of
+from ..errors import UsageError
 from ..groups import LoadingHere, Sampling, Thinking, Where
 from ..session import Session
 
 
 def shell(
     session: Session,
-    model: of.OptionalModelArgument = None,
+    name: of.OptionalModelArgument = None,
+    model: of.ModelOption = None,
     continue_: of.ContinueOption = False,
     resume: of.ResumeOption = None,
     system: of.SystemOption = None,
@@ -36,10 +38,12 @@ def shell(
       unillm shell qwen3:0.6b --system "Answer in French"
       unillm shell --continue
     """
+    if name is not None and model is not None:
+        raise UsageError("the model is named twice", "name it with --model, or as the command's word")
     from ..shell.loop import Wanted, open_shell  # late: help need not wait for all that a shell has
 
     wanted = Wanted(
-        model=model,
+        model=name or model,
         system=system,
         parameters=sampling.given(),
         own=loading.flags(),

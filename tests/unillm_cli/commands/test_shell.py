@@ -47,6 +47,14 @@ def test_every_line_is_a_question_and_the_answers_are_on_standard_output(shell: 
     assert [len(asked) for asked in engine.asked if isinstance(asked, list)] == [1, 3]
 
 
+def test_the_model_may_be_named_as_in_generate(shell: Shell, engine: FakeEngine) -> None:
+    for flags in (("--model", "other:1b"), ("other:1b",)):
+        assert shell("Why?", flags=flags).code == 0
+        assert engine.settings is not None
+        assert engine.settings.model == "other:1b"
+    assert shell("Why?", flags=("other:1b", "-m", "other:1b")).code == 2
+
+
 @pytest.mark.usefixtures("engine")
 def test_a_wrong_word_is_told_and_the_shell_goes_on(shell: Shell) -> None:
     ran = shell("/cler", "/set nothing", "/set parameter temprature 1", "/set parameter temperature x", "/show x", "Hi")
