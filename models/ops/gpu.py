@@ -1,27 +1,31 @@
 """What serves on a GPU: Triton's kernels where they are installed, run, and a call fits them; else plain torch.
 
-Which calls fit is said here, and each reason why one does not is told once, in the log. Triton is imported with the
-first call: it takes its time, and whoever computes on a CPU has no use for it.
+Which calls fit is said here, and each reason why one does not is told once, in the log. Until a kernel is compiled,
+plain torch serves its calls, too. Triton is imported with the first call: it takes its time, and whoever computes on a
+CPU has no use for it.
 """
 
 import logging
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final, ParamSpec
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..contract import AttentionSpec, Batch, PagedView
-from . import reference, reference_attention
+from . import reference, reference_attention, reference_sampling
+from .compiling import NotCompiled, at_once, backlog
 from .operands import Choosing, Norm, Rotation, in_rows
 
 INSTALLED: Final = find_spec("triton") is not None
 NUMBERS: Final = (torch.float32, torch.float16, torch.bfloat16)
 PAGES: Final = (*NUMBERS, torch.int8, torch.float8_e4m3fn)
 WIDEST_HEAD: Final = 256  # beyond, a tile of keys and one of values do not fit beside each other
+
+Operands = ParamSpec("Operands")
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -46,6 +50,23 @@ def dense_linear(
     return out
 
 
+def _or_plain(plain: Callable[..., Tensor]) -> Callable[[Callable[Operands, Tensor]], Callable[Operands, Tensor]]:
+    """Let `plain` serve the calls whose kernels are not there yet. These find all as it was."""
+
+    def over(kernels: Callable[Operands, Tensor]) -> Callable[Operands, Tensor]:
+        @wraps(kernels)
+        def served(*operands: Operands.args, **named: Operands.kwargs) -> Tensor:
+            try:
+                return kernels(*operands, **named)
+            except NotCompiled:
+                return plain(*operands, **named)
+
+        return served
+
+    return over
+
+
+@_or_plain(reference.rms_norm)
 def rms_norm(x: Tensor, norm: Norm, onto: Tensor | None = None) -> Tensor:
     """Of x [rows, columns]; added to `onto`."""
     same = onto is None or onto.dtype == x.dtype
@@ -56,6 +77,7 @@ def rms_norm(x: Tensor, norm: Norm, onto: Tensor | None = None) -> Tensor:
     return rows.rms_norm(in_rows(x), norm, None if onto is None else in_rows(onto))
 
 
+@_or_plain(reference.silu_mul)
 def silu_mul(gate_up: Tensor) -> Tensor:
     """silu(gate) * up, of [rows, gate and up side by side]."""
     if gate_up.dim() != 2 or not runs(gate_up.device):
@@ -65,6 +87,7 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     return rows.gated(in_rows(gate_up))
 
 
+@_or_plain(reference.gelu_mul)
 def gelu_mul(gate_up: Tensor) -> Tensor:
     """gelu(gate) * up by tanh, of [rows, gate and up side by side]."""
     if gate_up.dim() != 2 or not runs(gate_up.device):
@@ -94,6 +117,7 @@ def attention(
     return attend(prepared(q, k, v, q_norm, k_norm, rotation, cache), spec, cache, batch)
 
 
+@_or_plain(reference_attention.prepared)
 def prepared(
     q: Tensor,
     k: Tensor,
@@ -113,6 +137,7 @@ def prepared(
     return q
 
 
+@_or_plain(reference_attention.attend)
 def attend(q: Tensor, spec: AttentionSpec, cache: PagedView, batch: Batch) -> Tensor:
     """What queries find that are prepared, in pages where all is stored."""
     from .triton import decode, prefill
@@ -140,7 +165,23 @@ def choose(scores: Tensor, choosing: Choosing, chosen: Tensor, best: Tensor) -> 
     """
     from .triton import sampling
 
-    sampling.choose(in_rows(scores), choosing, chosen, best)
+    try:
+        sampling.choose(in_rows(scores), choosing, chosen, best)
+    except NotCompiled:
+        reference_sampling.choose(scores, choosing, chosen, best)
+
+
+def scan(plain: Callable[..., Tensor], *operands: Any) -> Tensor:
+    """What a scan of plain torch computes, by the kernel of its name. `operands` end with the state view and batch."""
+    if not runs(operands[-2].sources.device):
+        return plain(*operands)
+    from .triton import matrix, scans
+
+    kernel: Callable[..., Tensor] = getattr(matrix if plain.__name__ == "matrix_scan" else scans, plain.__name__)
+    try:
+        return kernel(*operands)
+    except NotCompiled:
+        return plain(*operands)
 
 
 def serves(q: Tensor, cache: PagedView) -> bool:
@@ -156,13 +197,19 @@ def misfit(head_dim: int, pages: torch.dtype) -> str | None:
     return None if pages in PAGES else f"pages of {pages}"
 
 
+def missed() -> int:
+    """How many launches have found their kernel still on its way, in this process."""
+    return backlog().missed
+
+
 @cache
 def runs(device: torch.device) -> bool:
     """Whether Triton can make a kernel for it and run that: it wants a C compiler and a driver that it knows."""
     from .triton import rows
 
     try:
-        rows.gated(torch.ones(1, 32, device=device)).cpu()
+        with at_once():
+            rows.gated(torch.ones(1, 32, device=device)).cpu()
     except Exception as error:  # a door: what others' compilers fail of has many names
         _LOG.warning("plain torch serves %s, not our kernels: Triton makes none that runs there: %s", device, error)
         return False

@@ -268,15 +268,23 @@ class Decodes:
             graph.replay()
             self.replayed += 1
         elif key not in self._seen or self.refused is not None or not self._record(key):
+            missed = gpu.missed()
             self._compute(key, contexts)
-            self._seen.add(key)
+            if gpu.missed() == missed:
+                self._seen.add(key)
 
     def _record(self, key: Key) -> bool:
+        """Whether the step was computed, while it was recorded."""
+        missed = gpu.missed()
         try:
             self._graphs[key] = self._recorder.record(lambda: self._compute(key, Unread((1,) * key.rows)))
         except NotRecordable as why:
-            self.refused = str(why)
+            if gpu.missed() == missed:
+                self.refused = str(why)
             return False
+        if gpu.missed() != missed:  # computed it was, but by what served in a kernel's place
+            del self._graphs[key]
+            return True
         self.recorded += 1
         if len(self._graphs) > MOST_KEPT:
             self._graphs.popitem(last=False)
@@ -298,6 +306,7 @@ class Decodes:
             starts=self._starts[: rows + 1],
             lengths=self._lengths[:rows],
             cache=self._runner.views(tables.unbind(), slots.unbind()),
+            attention=self._runner.attention,
         )
         scores = self._runner.scores(batch)
         if scores is None:

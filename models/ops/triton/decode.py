@@ -18,6 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...contract import AttentionSpec, Batch, PagedView
+from .later import compiled_later
 from .launch import Sizes, processors, scales_of
 from .paged import attend_span, first_seen, shared_out
 from .tuning import RUN, decode_cut
@@ -25,6 +26,7 @@ from .tuning import RUN, decode_cut
 _PROGRAMS_EACH: Final = 4  # of a processor: so many tiles are on their way at once
 
 
+@compiled_later
 @triton.jit
 def _runs_kernel(
     q,
@@ -126,6 +128,7 @@ def _runs_kernel(
             tl.store(sums + 2 * place + 1, total, mask=real)
 
 
+@compiled_later
 @triton.jit
 def _sum_kernel(
     starts,

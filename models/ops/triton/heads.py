@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...contract import PagedView
 from ..operands import Norm, Rotation
+from .later import compiled_later
 from .launch import scales_of
 
 _WIDEST_8_BITS: tl.constexpr = tl.constexpr(448.0)  # of e4m3
@@ -144,6 +145,7 @@ def _store(
     )  # fmt: skip
 
 
+@compiled_later
 @triton.jit
 def _prepare_kernel(
     q,

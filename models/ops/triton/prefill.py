@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ...contract import AttentionSpec, Batch, PagedView
+from .later import compiled_later
 from .launch import Sizes, scales_of
 from .paged import attend_span, first_seen, shared_out
 from .tuning import prefill_cut
@@ -34,6 +35,7 @@ def owner_of(block, starts, sequences, BLOCK: tl.constexpr):
     return low
 
 
+@compiled_later
 @triton.jit
 def _blocks_kernel(
     q,

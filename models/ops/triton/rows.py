@@ -11,6 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..operands import Norm
+from .later import compiled_later
 
 Gate: TypeAlias = Literal["silu", "gelu_tanh"]
 
@@ -30,6 +31,7 @@ def _write(wide, squares, weight, onto, out, columns, eps, offsets, inside, ADDE
     tl.store(out + offsets, scaled.to(out.dtype.element_ty), mask=inside)
 
 
+@compiled_later
 @triton.jit
 def _norm_kernel(
     x,
@@ -65,6 +67,7 @@ def _norm_kernel(
             _write(wide, squares, weight, onto, out, columns, eps, start + offsets, inside, ADDED)
 
 
+@compiled_later
 @triton.jit
 def _gate_kernel(gate_up, out, columns, step, out_step, GATE: tl.constexpr, TILE: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
