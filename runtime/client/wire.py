@@ -53,6 +53,7 @@ class ShownModel(msgspec.Struct):
     """
 
     license: str = ""
+    modelfile: str = ""
     parameters: str = ""
     template: str = ""
     system: str = ""

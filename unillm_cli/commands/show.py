@@ -83,7 +83,7 @@ def show(
         _tell_architectures(session)
         return
     if part is not None:
-        session.output.answer(_part(Installed.of(session).settings, model, part))
+        session.output.answer(find_part(Installed.of(session).settings, model, part))
         return
     shown = find_shown(Installed.of(session), model)
     if session.json:
@@ -94,8 +94,8 @@ def show(
         raise shown.fault
 
 
-def _part(settings: RegistrySettings, model: str, part: str) -> str:
-    """That of what Ollama's clients are shown."""
+def find_part(settings: RegistrySettings, model: str, part: str) -> str:
+    """The template, modelfile, parameters, system or license of what Ollama's clients are shown."""
     from ...runtime.server.catalogue import Catalogue as Served  # late: it brings what reads templates
     from ...runtime.server.ollama.describing import show as described
 

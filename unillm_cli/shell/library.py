@@ -10,7 +10,7 @@ from ...registry.create import create
 from ...registry.files import Message
 from ...registry.modelfile import Modelfile
 from ..commands.complete import known_names
-from ..commands.show import find_shown
+from ..commands.show import find_part, find_shown
 from ..installed import Installed
 from ..pulling import PullReport
 from ..session import Session
@@ -34,6 +34,13 @@ class Card:
 
 def card(session: Session, speaker: Speaker | None, model: str) -> Card:
     return _card_there(speaker, model) if isinstance(speaker, There) else _card_here(session, model)
+
+
+def modelfile(session: Session, speaker: Speaker, model: str) -> str:
+    """A recipe for the same model."""
+    if isinstance(speaker, There):
+        return speaker.client.show(model).modelfile
+    return find_part(Installed.of(session).settings, model, "modelfile")
 
 
 def rows(session: Session, speaker: Speaker | None) -> list[list[str]]:

@@ -210,6 +210,9 @@ _SHOWN: Mapping[str, Callable[[Talk], None]] = {
     "parameters": _show_parameters,
     "system": _show_system,
     "template": lambda talk: talk.output.line(_card(talk).template or "the model has no chat template"),
+    "modelfile": lambda talk: talk.output.line(
+        library.modelfile(talk.session, talk.speaker(), talk.conversation.model)
+    ),
     "license": lambda talk: talk.output.line(_card(talk).licence or "the model states no licence"),
 }
 

@@ -99,12 +99,13 @@ def test_the_shell_talks_by_a_server_as_alone(served: Serving, tmp_path: Path) -
 def test_what_was_said_is_saved_as_a_model_also_where_the_model_is_served_from_a_path(
     served: Serving, tmp_path: Path
 ) -> None:
-    lines = "/system Be brief\n/save mine\n/load mine\n/show system\n"
+    lines = "/system Be brief\n/save mine\n/load mine\n/show system\n/show modelfile\n"
     places = {"UNILLM_STATE": str(tmp_path / "state"), "UNILLM_HOME": str(tmp_path)}
     there = run("shell", served.model, "--host", served.url, stdin=lines, environ=places)
     alone = run("shell", str(served.folder), "--local", stdin=lines, environ=places)
     assert (there.code, alone.code) == (Exit.OK, Exit.OK), there.err + alone.err
-    assert (there.out, alone.out) == ("Be brief\n", "Be brief\n")
+    assert there.out.splitlines()[:3] == ["Be brief", "# Made by unillm, from what is installed", "FROM mine"]
+    assert there.out == alone.out
     run("stop", "mine", "--host", served.url)
 
 
