@@ -64,13 +64,14 @@ void unillm_attend(unillm_context* context, const unillm_attention* attention) {
   const unillm::Split split = unillm::split_of(*attention);
   const std::vector<unillm::QueryBlock> blocks = unillm::blocks_of(*attention, split);
   const size_t bytes = static_cast<size_t>(unillm::attention_scratch_bytes(call.head_dim));
-  const long each = static_cast<long>(call.kv_heads) * split.parts();
-  auto work = [&](long item, int thread) {
+  const long each = static_cast<long>(call.kv_heads) * split.parts(), items = static_cast<long>(blocks.size()) * each;
+  const auto block_of = [&](long item) {
     const int head = static_cast<int>(item % each);
-    const unillm::QueryBlock block = unillm::with_heads(blocks[static_cast<size_t>(item / each)], split,
-                                                        head / split.parts(), head % split.parts());
-    float* scratch = reinterpret_cast<float*>(context->thread_memory[static_cast<size_t>(thread)].at_least(bytes));
-    context->kernels.attend(call, block, scratch);
+    return unillm::with_heads(blocks[static_cast<size_t>(item / each)], split, head / split.parts(), head % split.parts());
   };
-  context->pool.run(static_cast<long>(blocks.size()) * each, work);
+  auto work = [&](long item, int thread) {
+    float* scratch = reinterpret_cast<float*>(context->thread_memory[static_cast<size_t>(thread)].at_least(bytes));
+    context->kernels.attend(call, block_of(item), block_of(std::min(item + 1, items - 1)), scratch);
+  };
+  context->pool.run(items, work);
 }

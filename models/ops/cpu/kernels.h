@@ -171,7 +171,7 @@ struct Kernels {
   void (*convert)(const NumberRows& x, int kind, long first, long last, long stride, void* to);
   void (*multiply_dense)(int weight_kind, int x_kind, const DenseProduct& product, long first_tile, long last_tile,
                          float* sums);
-  void (*attend)(const AttentionCall& call, const QueryBlock& block, float* scratch);
+  void (*attend)(const AttentionCall& call, const QueryBlock& block, const QueryBlock& next, float* scratch);
   void (*normalize)(const NormCall& call, long row);
   void (*gate)(const GateCall& call, long row);
   void (*rotate)(const RotateCall& call, long token, float* head);

@@ -9,6 +9,7 @@
 #include "tiles.h"
 #include "exact.h"
 #include "functions.h"
+#include "attention_tiles.h"
 #include "attention.h"
 #include "fused.h"
 #include "dense.h"
@@ -85,11 +86,11 @@ void multiply_dense(int weight_kind, int x_kind, const DenseProduct& product, lo
   multiply_dense_kind(weight_kind, x_kind, product, first_tile, last_tile, sums);
 }
 
-void attend(const AttentionCall& call, const QueryBlock& block, float* scratch) {
+void attend(const AttentionCall& call, const QueryBlock& block, const QueryBlock& next, float* scratch) {
 #if defined(UNILLM_BFLOAT)
-  if (call.cache_kind == UNILLM_BF16 && !call.exact) return attend_block<Paired>(call, block, scratch);
+  if (call.cache_kind == UNILLM_BF16 && !call.exact) return attend_block<Paired>(call, block, next, scratch);
 #endif
-  attend_block<Single>(call, block, scratch);
+  attend_block<Single>(call, block, next, scratch);
 }
 
 void embed(int kind, const TileProduct& weight, long row, float* scratch, float* out) {

@@ -2,251 +2,15 @@
 //
 // Keys are taken in tiles of 32 that begin at multiples of 32 of the sequence, with an online softmax: the order of every
 // sum depends on the positions alone, so that a token's result is the same bits whether it comes in a prompt, in a chunk of
-// one, or by itself, and whatever else is in the batch. A tile is laid out once (keys by dimension, values by token) and
-// then used by every query of the block: the heads that share a key head, times its tokens.
+// one, or by itself, and whatever else is in the batch. Of many queries, a tile is laid out once (keys by dimension, values
+// by token) and then used by all: the heads that share a key head, times the block's tokens. Few take it as it is loaded.
 //
 // A cache of 8-bit integers is read as the whole numbers that it holds: a key's scale multiplies its scores, a value's its
 // weight, a number a token where the tile would have cost one a dimension.
-//
-// `Single` computes in fp32. `Paired` keeps two bfloat16 in a word and sums both products in fp32.
 
 namespace unillm::UNILLM_ISA {
 
-constexpr int tile_keys = 32;
-constexpr float lowest = -1e30f;  // below every score, and still a number
-
-inline long words_of(long dims, int pack) { return (dims + 16 * pack - 1) / (16 * pack) * 16; }
-
-// The memory of one block, in words of 32 bits; see attention_scratch_bytes.
-template <class MATH>
-struct AttentionBlock {
-  const AttentionCall& call;
-  long words, width;      // of one head's row: words of a key, numbers of a value (padded to 16)
-  float* keys;            // [words][32]
-  float* values;          // [32 / pack][width]
-  float* queries;         // [rows][words]
-  float* scores;          // [rows][32]
-  float* outputs;         // [rows][width]
-  float* totals;          // [rows][16]
-  float* largest;         // [rows]
-  float* correction;      // [rows]
-  float* zeros;           // [width]
-  float* key_scales;      // [32]: of a tile, where the cache has them
-  float* value_scales;    // [32]
-
-  AttentionBlock(const AttentionCall& from, float* memory)
-      : call(from), words(words_of(from.head_dim, MATH::pack)), width(words_of(from.head_dim, 1)) {
-    keys = memory;
-    values = keys + words * tile_keys;
-    queries = values + tile_keys / MATH::pack * width;
-    scores = queries + most_query_rows * words;
-    outputs = scores + most_query_rows * tile_keys;
-    totals = outputs + most_query_rows * width;
-    largest = totals + most_query_rows * 16;
-    correction = largest + most_query_rows;
-    zeros = correction + most_query_rows;
-    key_scales = zeros + width;
-    value_scales = key_scales + tile_keys;
-  }
-};
-
-// Sixteen numbers of a row from `dim` on, zeros behind the last of `dims`.
-template <int KIND>
-inline Floats load_dims(const void* row, long dim, long dims) {
-  if (dim + 16 <= dims) return load_numbers(row, KIND, dim);
-  return dim < dims ? load_first_numbers(row, KIND, dim, static_cast<int>(dims - dim)) : zero();
-}
-
-// Calls `use` with the kind of numbers as a constant.
-template <class USE>
-inline void with_kind(int kind, USE use) {
-  if (kind == UNILLM_F32) return use(std::integral_constant<int, UNILLM_F32>());
-  if (kind == UNILLM_F16) return use(std::integral_constant<int, UNILLM_F16>());
-  if (kind == UNILLM_I8) return use(std::integral_constant<int, UNILLM_I8>());
-  use(std::integral_constant<int, UNILLM_BF16>());
-}
-
-inline const void* number_at(const void* base, int kind, long index) {
-  return static_cast<const char*>(base) + index * number_bytes(kind);
-}
-
-// The rows of 16 tokens of this key head in the cache. Tokens outside `first` to `last` are zeros: their pages may be
-// anyone's.
-template <class MATH>
-inline void find_rows(const AttentionBlock<MATH>& memory, const QueryBlock& block, const void* base,
-                      const CacheStrides& strides, long token, long first, long last, const void** rows) {
-  const AttentionCall& call = memory.call;
-  const long bytes = number_bytes(call.cache_kind);
-  const char* head = static_cast<const char*>(base) + block.kv_head * strides.head * bytes;
-  const int32_t* page = block.table + token / call.page_size;
-  long place = token % call.page_size;
-  for (int i = 0; i < 16; ++i, ++token) {
-    const bool seen = token >= first && token < last;
-    rows[i] = seen ? head + (*page * strides.page + place * strides.token) * bytes : static_cast<const void*>(memory.zeros);
-    if (++place == call.page_size) place = 0, ++page;
-  }
-}
-
-// The scales of a tile of a cache of I8. Those of tokens outside are zeros, like their rows.
-template <class MATH>
-inline void find_scales(AttentionBlock<MATH>& memory, const QueryBlock& block, long token, long first, long last) {
-  const AttentionCall& call = memory.call;
-  const CacheStrides& strides = call.scale_strides;
-  for (int i = 0; i < tile_keys; ++i, ++token) {
-    memory.key_scales[i] = memory.value_scales[i] = 0.0f;
-    if (token < first || token >= last) continue;
-    const long page = block.table[token / call.page_size];
-    const long index = page * strides.page + token % call.page_size * strides.token + block.kv_head * strides.head;
-    memory.key_scales[i] = call.key_scales[index];
-    memory.value_scales[i] = call.value_scales[index];
-  }
-}
-
-// The rows of a tile, and those of the next: pages lie anywhere, and nothing else tells the machine which come next. Each
-// step of laying out a tile asks for as much of the next one.
-struct TileRows {
-  const void* keys[tile_keys];
-  const void* values[tile_keys];
-  const void* next_keys[tile_keys];
-  const void* next_values[tile_keys];
-
-  template <class MATH>
-  void find_next(const AttentionBlock<MATH>& memory, const QueryBlock& block, long token, long first, long last) {
-    const AttentionCall& call = memory.call;
-    for (int half = 0; half < tile_keys; half += 16) {
-      find_rows(memory, block, call.keys, call.key_strides, token + half, first, last, next_keys + half);
-      find_rows(memory, block, call.values, call.value_strides, token + half, first, last, next_values + half);
-    }
-  }
-
-  void advance() {
-    std::memcpy(keys, next_keys, sizeof keys);
-    std::memcpy(values, next_values, sizeof values);
-  }
-
-  // A part of half of the keys, row after row.
-  void prefetch_keys(int half, long part, long parts, long bytes) const {
-    for (long i = 16 * part / parts; i < 16 * (part + 1) / parts; ++i) {
-      for (long offset = 0; offset < bytes; offset += 64) prefetch(static_cast<const char*>(next_keys[half + i]) + offset);
-    }
-  }
-
-  void prefetch_values(int i, long bytes) const {
-    for (long offset = 0; offset < bytes; offset += 64) {
-      prefetch(static_cast<const char*>(next_values[i]) + offset);
-      prefetch(static_cast<const char*>(next_values[16 + i]) + offset);
-    }
-  }
-};
-
-// fp32 throughout.
-struct Single {
-  static constexpr int pack = 1;  // numbers in a word
-  using Memory = AttentionBlock<Single>;
-
-  static Floats add_product(Floats sum, Floats a, Floats b) { return multiply_add(a, b, sum); }
-
-  static void lay_out_keys(Memory& memory, const TileRows& tile, int half) {
-    const void* const* rows = tile.keys + half;
-    with_kind(memory.call.cache_kind, [&](auto kind) {
-      for (long dim = 0; dim < memory.words; dim += 16) {
-        tile.prefetch_keys(half, dim / 16, memory.words / 16, memory.call.head_dim * number_bytes(kind));
-        Floats square[16];
-        for (int i = 0; i < 16; ++i) square[i] = load_dims<decltype(kind)::value>(rows[i], dim, memory.call.head_dim);
-        transpose(square);
-        for (int i = 0; i < 16; ++i) store(memory.keys + (dim + i) * tile_keys + half, square[i]);
-      }
-    });
-  }
-
-  static void lay_out_values(Memory& memory, const TileRows& tile) {
-    const void* const* low = tile.values;
-    const void* const* high = tile.values + 16;
-    with_kind(memory.call.cache_kind, [&](auto kind) {
-      for (int i = 0; i < 16; ++i) {
-        float* first = memory.values + i * memory.width;
-        float* second = first + 16 * memory.width;
-        tile.prefetch_values(i, memory.call.head_dim * number_bytes(kind));
-        for (long dim = 0; dim < memory.width; dim += 16) {
-          store(first + dim, load_dims<decltype(kind)::value>(low[i], dim, memory.call.head_dim));
-          store(second + dim, load_dims<decltype(kind)::value>(high[i], dim, memory.call.head_dim));
-        }
-      }
-    });
-  }
-
-  static void lay_out_query(Memory& memory, int row, const void* query) {
-    with_kind(memory.call.query_kind, [&](auto kind) {
-      for (long dim = 0; dim < memory.words; dim += 16) {
-        const Floats numbers = load_dims<decltype(kind)::value>(query, dim, memory.call.head_dim);
-        store(memory.queries + row * memory.words + dim, numbers);
-      }
-    });
-  }
-
-  static void store_weights(float* to, Floats low, Floats high) {
-    store(to, low);
-    store(to + 16, high);
-  }
-};
-
-#if defined(UNILLM_BFLOAT)
-// Two bfloat16 a word, both products summed in fp32: for a cache of bfloat16. Queries and weights are rounded to it.
-struct Paired {
-  static constexpr int pack = 2;
-  using Memory = AttentionBlock<Paired>;
-
-  static Floats add_product(Floats sum, Floats a, Floats b) { return add_pairs(sum, a, b); }
-
-  // Sixteen words, two neighbouring dimensions each.
-  static Floats load_words(const void* row, long word, long dims) {
-    const long dim = 2 * word;
-    const uint16_t* from = static_cast<const uint16_t*>(row) + dim;
-    if (dim + 32 <= dims) return as_floats(load_ints(from));
-    alignas(64) uint16_t padded[32] = {};
-    if (dim < dims) std::memcpy(padded, from, static_cast<size_t>(dims - dim) * 2);
-    return as_floats(load_ints(padded));
-  }
-
-  static void lay_out_keys(Memory& memory, const TileRows& tile, int half) {
-    const void* const* rows = tile.keys + half;
-    for (long word = 0; word < memory.words; word += 16) {
-      tile.prefetch_keys(half, word / 16, memory.words / 16, memory.call.head_dim * 2);
-      Floats square[16];
-      for (int i = 0; i < 16; ++i) square[i] = load_words(rows[i], word, memory.call.head_dim);
-      transpose(square);
-      for (int i = 0; i < 16; ++i) store(memory.keys + (word + i) * tile_keys + half, square[i]);
-    }
-  }
-
-  // Token i and token 16 + i share a word.
-  static void lay_out_values(Memory& memory, const TileRows& tile) {
-    const void* const* low = tile.values;
-    const void* const* high = tile.values + 16;
-    for (int i = 0; i < 16; ++i) {
-      tile.prefetch_values(i, memory.call.head_dim * 2);
-      for (long dim = 0; dim < memory.width; dim += 16) {
-        const Ints first = as_ints(load_dims<UNILLM_BF16>(low[i], dim, memory.call.head_dim));
-        const Ints second = as_ints(load_dims<UNILLM_BF16>(high[i], dim, memory.call.head_dim));
-        store_ints(memory.values + i * memory.width + dim, bits_or(shift_right(first, 16), second));
-      }
-    }
-  }
-
-  static void lay_out_query(Memory& memory, int row, const void* query) {
-    uint16_t* to = reinterpret_cast<uint16_t*>(memory.queries + row * memory.words);
-    with_kind(memory.call.query_kind, [&](auto kind) {
-      for (long dim = 0; dim < 2 * memory.words; dim += 16) {
-        store_numbers(to + dim, UNILLM_BF16, 0, load_dims<decltype(kind)::value>(query, dim, memory.call.head_dim));
-      }
-    });
-  }
-
-  static void store_weights(float* to, Floats low, Floats high) {
-    store_ints(to, bits_or(round_to_bfloat(low), shift_left(round_to_bfloat(high), 16)));
-  }
-};
-#endif
+constexpr int few_query_rows = 4;
 
 // ROWS rows times VECTORS vectors of 16 columns, summed over `depth` words: out = out * factor + left * right.
 template <class MATH, int ROWS, int VECTORS>
@@ -335,43 +99,84 @@ inline Floats finish_scores(const AttentionCall& call, Floats scores, int head, 
   return scores;
 }
 
-// One row's scores become weights; its largest score, its total and what corrects the tiles before are kept.
+// A row's scores as the softmax takes them; their largest is returned.
 template <class MATH>
-inline void soften_row(AttentionBlock<MATH>& memory, const QueryBlock& block, int row, long tile, long last) {
+inline float finish_row(AttentionBlock<MATH>& memory, const QueryBlock& block, int row, long tile, long last, bool whole) {
   const AttentionCall& call = memory.call;
-  const int head = block.head + row % block.heads;
-  const long position = block.position + row / block.heads;
+  const bool plain = whole && !call.alibi;  // then it matters to no score whose it is
+  const int head = plain ? 0 : block.head + row % block.heads;
+  const long position = plain ? 0 : block.position + row / block.heads;
   float* scores = memory.scores + row * tile_keys;
-  const bool whole = tile + tile_keys <= last && (!call.causal || tile + tile_keys <= position + 1) &&
-                     (call.window <= 0 || tile > position - call.window);
   Floats halves[2];
   for (int i = 0; i < 2; ++i) {
     Floats products = load(scores + 16 * i);
     if (call.key_scales) products = multiply(products, load(memory.key_scales + 16 * i));
     halves[i] = finish_scores(call, products, head, position, tile + 16 * i);
     if (!whole) halves[i] = mask_scores(call, halves[i], position, tile + 16 * i, last);
+    store(scores + 16 * i, halves[i]);
   }
-  const float before = memory.largest[row], here = largest_lane(larger(halves[0], halves[1]));
-  const float now = here > before ? here : before;
-  for (Floats& half : halves) half = exponential(subtract(half, broadcast(now)));
-  const Floats correction = now == before ? broadcast(1.0f) : exponential(broadcast(before - now));
-  float* total = memory.totals + row * 16;
-  store(total, multiply_add(load(total), correction, add(halves[0], halves[1])));
-  if (call.value_scales) {
-    for (int i = 0; i < 2; ++i) halves[i] = multiply(halves[i], load(memory.value_scales + 16 * i));
+  return largest_lane(larger(halves[0], halves[1]));
+}
+
+// The scores of all rows become weights; their largest scores, their totals and what corrects the tiles before are kept.
+template <class MATH>
+inline void soften(AttentionBlock<MATH>& memory, const QueryBlock& block, long tile, long last) {
+  const AttentionCall& call = memory.call;
+  const long newest = block.position + (block.rows - 1) / block.heads;
+  const bool whole = tile + tile_keys <= last && (!call.causal || tile + tile_keys <= block.position + 1) &&
+                     (call.window <= 0 || tile > newest - call.window);
+  for (int row = 0; row < block.rows; ++row) {
+    memory.correction[row] = finish_row(memory, block, row, tile, last, whole);
   }
-  MATH::store_weights(scores, halves[0], halves[1]);
-  memory.largest[row] = now;
-  memory.correction[row] = first_lane(correction);
+  for (int row = 0; row < block.rows; row += 16) {
+    const Floats before = load(memory.largest + row), now = larger(load(memory.correction + row), before);
+    store(memory.correction + row, exponential(subtract(before, now)));
+    store(memory.largest + row, now);
+  }
+  for (int row = 0; row < block.rows; ++row) {
+    const Floats now = broadcast(memory.largest[row]);
+    float* scores = memory.scores + row * tile_keys;
+    float* total = memory.totals + row * 16;
+    Floats low = exponential(subtract(load(scores), now)), high = exponential(subtract(load(scores + 16), now));
+    store(total, multiply_add(load(total), broadcast(memory.correction[row]), add(low, high)));
+    if (call.value_scales) {
+      low = multiply(low, load(memory.value_scales));
+      high = multiply(high, load(memory.value_scales + 16));
+    }
+    MATH::store_weights(scores, low, high);
+  }
+}
+
+template <class MATH>
+inline void lay_out_keys(AttentionBlock<MATH>& memory, const TileRows& tile, int half) {
+  for (long word = 0; word < memory.words; word += 16) {
+    Floats square[16];
+    MATH::load_keys(memory, tile, half, word, square);
+    transpose(square);
+    for (int i = 0; i < 16; ++i) store(memory.keys + (word + i) * tile_keys + half, square[i]);
+  }
+}
+
+template <class MATH>
+inline void lay_out_values(AttentionBlock<MATH>& memory, const TileRows& tile) {
+  for (int i = 0; i < tile_keys / MATH::pack; ++i) {
+    float* values = memory.values + i * memory.width;
+    for (long dim = 0; dim < memory.width; dim += 32) {
+      Floats both[2];
+      MATH::load_values(memory, tile, i, dim, both);
+      store(values + dim, both[0]);
+      if (dim + 16 < memory.width) store(values + dim + 16, both[1]);
+    }
+  }
 }
 
 template <class MATH>
 inline void add_tile(AttentionBlock<MATH>& memory, const QueryBlock& block, const TileRows& rows, long tile, long last) {
-  for (int half = 0; half < tile_keys; half += 16) MATH::lay_out_keys(memory, rows, half);
-  MATH::lay_out_values(memory, rows);
+  for (int half = 0; half < tile_keys; half += 16) lay_out_keys(memory, rows, half);
+  lay_out_values(memory, rows);
   multiply_columns<MATH, 2>(block.rows, memory.queries, memory.words, memory.keys, tile_keys, memory.words, memory.scores,
                             tile_keys, nullptr);
-  for (int row = 0; row < block.rows; ++row) soften_row(memory, block, row, tile, last);
+  soften(memory, block, tile, last);
   long column = 0;
   for (; column + 64 <= memory.width; column += 64) {
     multiply_columns<MATH, 4>(block.rows, memory.scores, tile_keys, memory.values + column, memory.width,
@@ -381,6 +186,71 @@ inline void add_tile(AttentionBlock<MATH>& memory, const QueryBlock& block, cons
     multiply_columns<MATH, 1>(block.rows, memory.scores, tile_keys, memory.values + column, memory.width,
                               tile_keys / MATH::pack, memory.outputs + column, memory.width, memory.correction);
   }
+}
+
+// The scores of a few rows with half of a tile, the sums of `multiply_small`.
+template <class MATH, int ROWS>
+inline void score_few(AttentionBlock<MATH>& memory, const TileRows& tile) {
+  Floats sum[2][ROWS];
+  for (Floats(&half)[ROWS] : sum) {
+    for (Floats& one : half) one = zero();
+  }
+  for (long word = 0; word < memory.words; word += 16) {
+    for (int half = 0; half < 2; ++half) {
+      Floats square[16];
+      MATH::load_keys(memory, tile, 16 * half, word, square);
+      transpose(square);
+      for (int i = 0; i < 16; ++i) {
+        for (int row = 0; row < ROWS; ++row) {
+          const Floats query = broadcast(memory.queries[row * memory.words + word + i]);
+          sum[half][row] = MATH::add_product(sum[half][row], square[i], query);
+        }
+      }
+    }
+  }
+  for (int row = 0; row < ROWS; ++row) {
+    for (int half = 0; half < 2; ++half) store(memory.scores + row * tile_keys + 16 * half, sum[half][row]);
+  }
+}
+
+// Thirty-two columns of a few rows' outputs.
+template <class MATH, int ROWS>
+inline void add_few_values(AttentionBlock<MATH>& memory, const TileRows& tile, long dim) {
+  const int parts = dim + 16 < memory.width ? 2 : 1;
+  Floats sum[ROWS][2] = {};
+  for (int row = 0; row < ROWS; ++row) {
+    const Floats factor = broadcast(memory.correction[row]);
+    for (int part = 0; part < parts; ++part) {
+      sum[row][part] = multiply(load(memory.outputs + row * memory.width + dim + 16 * part), factor);
+    }
+  }
+  for (int i = 0; i < tile_keys / MATH::pack; ++i) {
+    Floats both[2];
+    MATH::load_values(memory, tile, i, dim, both);
+    for (int row = 0; row < ROWS; ++row) {
+      const Floats weight = broadcast(memory.scores[row * tile_keys + i]);
+      for (int part = 0; part < 2; ++part) sum[row][part] = MATH::add_product(sum[row][part], both[part], weight);
+    }
+  }
+  for (int row = 0; row < ROWS; ++row) {
+    for (int part = 0; part < parts; ++part) store(memory.outputs + row * memory.width + dim + 16 * part, sum[row][part]);
+  }
+}
+
+template <class MATH, int ROWS>
+inline void add_tile_to_few(AttentionBlock<MATH>& memory, const QueryBlock& block, const TileRows& rows, long tile, long last) {
+  score_few<MATH, ROWS>(memory, rows);
+  soften(memory, block, tile, last);
+  for (long dim = 0; dim < memory.width; dim += 32) add_few_values<MATH, ROWS>(memory, rows, dim);
+}
+
+template <class MATH>
+inline void add_tile_to_rows(AttentionBlock<MATH>& memory, const QueryBlock& block, const TileRows& rows, long tile, long last) {
+  if (block.rows > few_query_rows) return add_tile(memory, block, rows, tile, last);
+  if (block.rows == 4) return add_tile_to_few<MATH, 4>(memory, block, rows, tile, last);
+  if (block.rows == 3) return add_tile_to_few<MATH, 3>(memory, block, rows, tile, last);
+  if (block.rows == 2) return add_tile_to_few<MATH, 2>(memory, block, rows, tile, last);
+  add_tile_to_few<MATH, 1>(memory, block, rows, tile, last);
 }
 
 inline void store_dims(void* row, int kind, long dim, long dims, Floats numbers) {
@@ -412,8 +282,9 @@ inline void write_outputs(const AttentionBlock<MATH>& memory, const QueryBlock& 
   }
 }
 
+// `next` is the block that this thread will most likely take then.
 template <class MATH>
-inline void attend_block(const AttentionCall& call, const QueryBlock& block, float* scratch) {
+inline void attend_block(const AttentionCall& call, const QueryBlock& block, const QueryBlock& next, float* scratch) {
   AttentionBlock<MATH> memory(call, scratch);
   for (long dim = 0; dim < memory.width; dim += 16) store(memory.zeros + dim, zero());
   for (int row = 0; row < block.rows; ++row) {
@@ -424,16 +295,18 @@ inline void attend_block(const AttentionCall& call, const QueryBlock& block, flo
     store(memory.totals + row * 16, zero());
     for (long dim = 0; dim < memory.width; dim += 16) store(memory.outputs + row * memory.width + dim, zero());
   }
-  const long last = call.causal ? block.position + block.rows / block.heads : block.context;
-  const long begin = call.window > 0 ? block.position - call.window + 1 : 0, first = begin > 0 ? begin : 0;
-  const long begins = first / tile_keys * tile_keys;
+  const SeenKeys keys(call, block), then(call, next);
   TileRows rows;
-  rows.find_next(memory, block, begins, first, last);
-  for (long tile = begins; tile < last; tile += tile_keys) {
+  rows.find_next(memory, block, keys.begin, keys);
+  for (long tile = keys.begin; tile < keys.last; tile += tile_keys) {
     rows.advance();
-    rows.find_next(memory, block, tile + tile_keys, first, last);
-    if (call.key_scales) find_scales(memory, block, tile, first, last);
-    add_tile(memory, block, rows, tile, last);
+    if (tile + tile_keys < keys.last) {
+      rows.find_next(memory, block, tile + tile_keys, keys);
+    } else {
+      rows.find_next(memory, next, then.begin, then);
+    }
+    if (call.key_scales) find_scales(memory, block, tile, keys);
+    add_tile_to_rows(memory, block, rows, tile, keys.last);
   }
   write_outputs(memory, block);
 }

@@ -72,6 +72,13 @@ inline Ints dot_wide(Ints sum, Ints weights, Ints activations) {
 inline Floats add_pairs(Floats sum, Floats a, Floats b) {
   return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
 }
+// Lane i of the result is 16 bits of each, number i of the first or of the last sixteen; `a` below `b`.
+alignas(64) constexpr uint16_t paired_words[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                   8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+inline Ints pair_first_words(Ints a, Ints b) { return _mm512_permutex2var_epi16(a, load_ints(paired_words), b); }
+inline Ints pair_last_words(Ints a, Ints b) {
+  return _mm512_permutex2var_epi16(a, _mm512_add_epi16(load_ints(paired_words), _mm512_set1_epi16(16)), b);
+}
 #endif
 inline Floats load(const float* from) { return _mm512_loadu_ps(from); }
 inline void store(float* to, Floats a) { _mm512_storeu_ps(to, a); }
