@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..contract import Batch, StateView
-from . import reference_matrix, reference_scan
+from . import gpu, reference_matrix, reference_scan
 from .cpu.kernels import Kernels
 from .reference_matrix import Step
 from .table import COMPILED, Entry, Table, place_of
@@ -19,9 +19,18 @@ _SINGLE: Final = frozenset({str(torch.float32)})  # what states are kept in
 _Run = Any
 
 
+_TRITON: Final = frozenset({"cuda"} if gpu.INSTALLED else ())
+
+
 def _table(compiled: _Run, plain: _Run) -> Table[_Run]:
     """By the numbers of the state."""
-    return Table((Entry(compiled, _SINGLE, _HERE), Entry(lambda _, *operands: plain(*operands))))
+    return Table(
+        (
+            Entry(compiled, _SINGLE, _HERE),
+            Entry(lambda _, *operands: gpu.scan(plain, *operands), _SINGLE, _TRITON),
+            Entry(lambda _, *operands: plain(*operands)),
+        )
+    )
 
 
 _MATRIX_SCAN: Final = _table(Kernels.matrix_scan, reference_matrix.matrix_scan)

@@ -17,6 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..operands import Choosing
+from .later import compiled_later
 
 _TILE: Final = 1024
 _PIVOTS: tl.constexpr = tl.constexpr(8)
@@ -89,6 +90,7 @@ def _likeliest(best, tokens):
     return tl.min(tl.where(best == tl.max(best, 0), tokens, 0x7FFFFFFF), 0)
 
 
+@compiled_later
 @triton.jit
 def _choose_kernel(
     scores, temperature, top_p, min_p, top_k, seeds, places, chosen, best_scores, columns, step, TILE: tl.constexpr

@@ -20,11 +20,13 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver, jit
 
-from unillm.models.contract import AttentionSpec
+from unillm.models.contract import AttentionSpec, StateTensor
 from unillm.models.ops import gpu
 from unillm.models.ops.operands import Choosing, Norm, Rotation
-from unillm.models.ops.triton import rows
+from unillm.models.ops.reference_matrix import Step
+from unillm.models.ops.triton import matrix, rows, scans
 from unillm.tests.gpu.pages import paged
+from unillm.tests.models.states import COUNTS, batch_of
 
 _HEADS, _KV_HEADS = 16, 8
 _ASSEMBLER = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
@@ -56,6 +58,7 @@ def compiled() -> Iterator[Any]:
     driver.set_active(Absent())
     with torch.inference_mode():
         _launch()
+        _launch_scans()
     return iter(found.values())
 
 
@@ -82,6 +85,26 @@ def _launch() -> None:
     count, few = torch.zeros(4, dtype=torch.int64), torch.zeros(4, dtype=torch.float64)
     for scores in (torch.zeros(4, 151936), torch.zeros(4, 151936, dtype=torch.bfloat16)):
         gpu.choose(scores, Choosing(few, few, few, count, count, count.int()), count, torch.zeros(4))
+
+
+def _launch_scans() -> None:
+    """Of a Mamba, a Mamba 2, a gated delta net and an RWKV 7, and what else recurrent layers ask for."""
+    count, channels, heads = sum(COUNTS), 1000, 8
+    x, few, pace = torch.zeros(count, channels), torch.zeros(count, 16), torch.zeros(channels)
+    batch, view = batch_of(StateTensor((channels,)))
+    scans.gated_scan(x, x, "kept", view, batch)
+    scans.previous(x.bfloat16(), "kept", view, batch)
+    batch, view = batch_of(StateTensor((3, channels)))
+    scans.weighted_mean(x, x, pace, pace, "kept", view, batch)
+    scans.causal_conv(x.bfloat16(), torch.zeros(4, channels), pace, True, "kept", view, batch)
+    batch, view = batch_of(StateTensor((channels, 16)))
+    scans.selective_scan(x, x, torch.zeros(channels, 16), few, few, "kept", view, batch)
+    for width, size, paces, forgets in ((64, 128, 1, False), (128, 128, 1, True), (64, 64, 64, True)):
+        q, v = torch.zeros(count, heads, size), torch.zeros(count, heads, width)
+        beside = q if forgets else None
+        step = Step(q, q, v, torch.zeros(count, heads, paces), beside, beside)
+        batch, view = batch_of(StateTensor((heads, width, size)))
+        matrix.matrix_scan(step, "kept", view, batch)
 
 
 def needs(kernel: Any) -> dict[str, Any]:

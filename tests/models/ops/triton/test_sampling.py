@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unillm.models.ops import gpu
+from unillm.models.ops import gpu, reference_sampling
 from unillm.models.ops.operands import Choosing
 from unillm.runtime.params import SamplingParams
 from unillm.runtime.sampler import Chooser, Row, Sample, sample
@@ -104,6 +104,34 @@ def test_a_row_draws_the_same_alone_and_in_company() -> None:
     odds = (how.temperature, how.top_p, how.min_p, how.top_k, how.seeds, how.places)
     alone = Choosing(*(one[2:3] for one in odds))
     assert choose(scores[2:3], alone).tolist() == together[2:3].tolist()
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        {"min_p": 0.05},
+        *[
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ({}, {"top_k": 9}, {"top_p": 0.7}, {"top_k": 20, "top_p": 0.6, "min_p": 0.02})
+        ],
+    ],
+    ids=str,
+)
+def test_plain_torch_chooses_the_same_by_the_same_noise(filters: dict[str, float]) -> None:
+    scores, how = torch.randn(6, VOCABULARY) * 3, choosing(6, 1.2, **filters)
+    how.temperature[4] = 0.0
+    scores[5, 3], scores[2, 7:9] = torch.nan, 20.0
+    chosen, best = torch.empty(6, dtype=torch.int64), torch.empty(6)
+    reference_sampling.choose(scores, how, chosen, best)
+    got = chosen_and_best(scores, how)
+    assert got[0].tolist() == chosen.tolist()
+    torch.testing.assert_close(got[1], best, equal_nan=True)
+
+
+def test_the_noise_is_made_of_philoxs_numbers() -> None:
+    """Of Random123's known answers, which have a counter of four words, those whose upper two are 0."""
+    word = reference_sampling.philox(torch.tensor([0]), torch.tensor([0]), torch.tensor([0]))
+    assert word.item() == 0x6627E8D5
 
 
 def test_seeds_and_places_make_other_choices() -> None:
