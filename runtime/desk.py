@@ -14,6 +14,7 @@ from .errors import EngineClosed
 from .request import Asker
 from .results import Progress
 from .sampler import Chooser
+from .sleeping import Sleeper
 from .wheel import Outcome, Wheel
 
 Entry: TypeAlias = tuple[Asker, Chooser | None]
@@ -23,8 +24,9 @@ Seen = TypeVar("Seen")
 class Desk:
     """Keeps who asked for which sequence. `name` is the model's, for the error of a closed desk."""
 
-    def __init__(self, wheel: Wheel, name: str) -> None:
+    def __init__(self, wheel: Wheel, name: str, sleeper: Sleeper) -> None:
         self._wheel = wheel
+        self._sleeper = sleeper
         self._name = name
         self._gate = Condition()
         self._turner: int | None = None
@@ -38,6 +40,7 @@ class Desk:
         with self._gate:
             if self._closed:
                 raise EngineClosed(self._name)
+            self._sleeper.wake()
             if not self._has_work:
                 self._moved = monotonic()
             self._inbox.extend(entries)
@@ -53,12 +56,7 @@ class Desk:
     def drive(self, until: Callable[[], bool]) -> None:
         """Turn, or let others turn, until `until()`."""
         with self._gate:
-            self._settle()
-            while not until() and self._has_work:
-                if self._turner is not None:
-                    self._gate.wait()
-                else:
-                    self._turn_outside()
+            self._turn_until(until)
 
     def step(self) -> bool:
         """Turn once; False when there was nothing to turn for."""
@@ -69,15 +67,30 @@ class Desk:
             self._turn_outside()
             return True
 
-    def look(self, at: Callable[[Wheel], Seen]) -> Seen:
-        """What `at` sees while nobody turns."""
+    def look(self, at: Callable[[Wheel], Seen], *, wakes: bool = True) -> Seen:
+        """What `at` sees while nobody turns. Where that needs no model, it need not wake it."""
         with self._gate:
             self._wait_for_turner()
+            if wakes:
+                self._sleeper.wake()
             return at(self._wheel)
+
+    def sleep(self) -> None:
+        """Do all that was asked for; then sleep until something is."""
+        with self._gate:
+            self._turn_until(lambda: False)
+            self._wait_for_turner()
+            if self._closed:
+                raise EngineClosed(self._name)
+            self._sleeper.sleep()
 
     def progress(self) -> Progress:
         """Without any lock, so that it can be asked for while a turn hangs."""
         return Progress(self._has_work, self._moved)
+
+    @property
+    def is_asleep(self) -> bool:
+        return self._sleeper.is_asleep
 
     @property
     def _has_work(self) -> bool:
@@ -89,6 +102,14 @@ class Desk:
             self._closed = True
             if self._turner != get_ident():  # a signal handler may close in the midst of its own thread's turn
                 self._wait_for_turner()
+
+    def _turn_until(self, until: Callable[[], bool]) -> None:
+        self._settle()
+        while not until() and self._has_work:
+            if self._turner is not None:
+                self._gate.wait()
+            else:
+                self._turn_outside()
 
     def _wait_for_turner(self) -> None:
         """Until nobody turns, and what was asked for is done."""

@@ -7,7 +7,7 @@ The engine is the face of what stands behind it: the intake makes requests of pr
 computes and chooses, the scheduler says what runs when.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ from .params import SamplingParams
 from .prompts import Prompt, Prompts, is_single
 from .request import Request
 from .results import Completion, Progress, Stats, Update
+from .sleeping import Sleeper
 from .stream import Stream
 from .text.answers.hearing import Hearing
 from .text.answers.tools import Tools
@@ -49,6 +50,7 @@ class Engine:
 
     `kernels` is the instruction set of the CPU kernels that compute; None where plain torch does. `draft` is a smaller
     model of the same vocabulary, which guesses ahead of this one. `system` and `messages` begin every conversation.
+    `again` read the weights once more, the model's and the draft's: then it can sleep.
     """
 
     def __init__(
@@ -64,12 +66,13 @@ class Engine:
         draft: Model | None = None,
         system: str | None = None,
         messages: Sequence[SaidBefore] = (),
+        again: Sequence[Callable[[], Model]] = (),
     ) -> None:
         chosen = options or EngineOptions()
         if chosen.draft_model is not None and draft is None:
             raise InvalidParameter("draft", chosen.draft, "'ngram' or 'off', or loaded: Engine.load, or `draft` here")
         wheel, context = assemble(model, chosen, draft)
-        desk = Desk(wheel, name)
+        desk = Desk(wheel, name, Sleeper(wheel, name, again))
         if ends is None:
             ends = tokenizer.eos_ids if tokenizer is not None else ()
         vocabulary = model.config.vocabulary
@@ -133,6 +136,7 @@ class Engine:
         chosen = options or given
         parts = load_parts(model, chosen, listener)
         chosen = replace(chosen, context=chosen.context or parts.context)
+        draft_parts = load_draft(parts, chosen, listener)
         return cls(
             parts.model,
             parts.tokenizer,
@@ -141,9 +145,10 @@ class Engine:
             defaults=parts.defaults,
             ends=parts.ends,
             options=chosen,
-            draft=load_draft(parts, chosen, listener),
+            draft=None if draft_parts is None else draft_parts.model,
             system=parts.system,
             messages=parts.messages,
+            again=[one.again for one in (parts, draft_parts) if one is not None and one.again is not None],
         )
 
     @classmethod
@@ -343,7 +348,22 @@ class Engine:
         return updates
 
     def stats(self) -> Stats:
-        return self._desk().look(lambda wheel: wheel.stats(self.context))
+        """Asleep too, which this does not change."""
+        return self._desk().look(lambda wheel: wheel.stats(self.context), wakes=False)
+
+    def sleep(self) -> None:
+        """Part with the weights, and with the cache but for a first part of it. What was handed in is answered first;
+        what comes next wakes it. `CannotSleep` where it was not loaded from files.
+        """
+        self._desk().sleep()
+
+    def wake(self) -> None:
+        """Have the weights back before somebody asks, if it sleeps. Raises what loading them raises, and sleeps on."""
+        self._desk().look(lambda _: None)
+
+    @property
+    def is_asleep(self) -> bool:
+        return self._desk().is_asleep
 
     def progress(self) -> Progress:
         """Whether work waits and when the last of it was done. It takes no lock: a turn that hangs does not hold it."""
@@ -351,7 +371,7 @@ class Engine:
 
     def check(self) -> None:
         """Raise `AssertionError` unless every page of the cache is accounted for."""
-        self._desk().look(lambda wheel: wheel.scheduler.check())
+        self._desk().look(lambda wheel: wheel.scheduler.check(), wakes=False)
 
     def close(self) -> None:
         """Abort what runs, and let the model and the cache go."""

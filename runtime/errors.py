@@ -135,6 +135,15 @@ class DraftMismatch(RuntimeFault):
         self.hint = "choose a smaller model of the same family"
 
 
+class CannotSleep(RuntimeFault):
+    """An engine was to part with weights that nobody could read again."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(f"{model} cannot sleep: it was not loaded from files, so that nothing could wake it")
+        self.model = model
+        self.hint = "load it by its name or its folder, and a draft model too; or close it"
+
+
 class UnknownRequest(RuntimeFault):
     """An id that no request has which is still under way, or whose updates are still to be read."""
 

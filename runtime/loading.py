@@ -1,10 +1,12 @@
 """From a name or a folder to the parts of an engine: the model on its device, its tokenizer, template and defaults."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..models.contract import Model, Placement
 from ..models.ops.cpu.kernels import Kernels
@@ -19,6 +21,7 @@ from .text.defaults import end_token_ids, generation_defaults
 from .text.template import ChatTemplate
 from .text.tokenizer import Tokenizer, load_tokenizer
 from .weights.load import build_model, open_weights
+from .weights.sized import SizedLoader
 
 _SAFER = "safetensors hold no program at all: prefer them where the model has them"
 
@@ -27,7 +30,8 @@ _SAFER = "safetensors hold no program at all: prefer them where the model has th
 class Parts:
     """What an engine is made of, loaded. `tokenizer` and `template` are None where the files hold none.
 
-    `context`, `system` and `messages` are what the model's own recipe (its Modelfile) says of them.
+    `context`, `system` and `messages` are what the model's own recipe (its Modelfile) says of them. `again` reads the
+    same weights once more.
     """
 
     name: str
@@ -39,18 +43,17 @@ class Parts:
     context: int | None = None
     system: str | None = None
     messages: tuple[Message, ...] = ()
+    again: Callable[[], Model] | None = None
 
 
 def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener: Listener | None) -> Parts:
     """Find the files, fetching them where they are missing, and load what is in them."""
     device = find_device(options.device)
     files = model if isinstance(model, ModelFiles) else _locate(model, listener)
-    kernels = Kernels.open(use_threads(options.threads), exact=options.exact) if device.type == "cpu" else None
     if files.format == "pytorch" and listener:
         listener(Notice(f"{files.name}: its weights are a pickle, read with torch's restricted unpickler; {_SAFER}"))
     weights = open_weights(files)
-    stored = None if options.quantize else weights.stored_dtype
-    place = Placement(device, choose_dtype(options.dtype, stored, device), kernels=kernels)
+    place = _place(weights, options, device)
     tokenizer = load_tokenizer(files)
     if tokenizer is not None and tokenizer.note and listener:
         listener(Notice(f"{files.name}: {tokenizer.note}"))
@@ -65,6 +68,7 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
         context=files.parameters.get("context"),
         system=files.system,
         messages=files.messages,
+        again=lambda: _again(files, options, device),
     )
     if parts.model.note and listener:
         listener(Notice(f"{files.name}: {parts.model.note}"))
@@ -72,7 +76,21 @@ def load_parts(model: str | Path | ModelFiles, options: EngineOptions, listener:
     return parts
 
 
-def load_draft(parts: Parts, options: EngineOptions, listener: Listener | None) -> Model | None:
+def _place(weights: SizedLoader, options: EngineOptions, device: torch.device) -> Placement:
+    kernels = Kernels.open(use_threads(options.threads), exact=options.exact) if device.type == "cpu" else None
+    stored = None if options.quantize else weights.stored_dtype
+    return Placement(device, choose_dtype(options.dtype, stored, device), kernels=kernels)
+
+
+def _again(files: ModelFiles, options: EngineOptions, device: torch.device) -> Model:
+    """The weights once more, where nobody has touched their files."""
+    weights = open_weights(files)
+    model = build_model(weights, _place(weights, options, device), files.name, quantize=options.quantize)
+    files.check_unchanged()
+    return model
+
+
+def load_draft(parts: Parts, options: EngineOptions, listener: Listener | None) -> Parts | None:
     """The model that guesses ahead of that of `parts`, where `options` name one; `DraftMismatch` where it cannot."""
     if options.draft_model is None:
         return None
@@ -80,7 +98,7 @@ def load_draft(parts: Parts, options: EngineOptions, listener: Listener | None) 
     difference = vocabulary_difference(parts, draft)
     if difference is not None:
         raise DraftMismatch(draft.name, parts.name, difference)
-    return draft.model
+    return draft
 
 
 def vocabulary_difference(parts: Parts, draft: Parts) -> str | None:

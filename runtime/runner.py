@@ -76,6 +76,15 @@ class Runner:
         self._tables = np.zeros((len(groups), sequences, -(-context // self._page_size)), dtype=np.int32)
         self.replays = Replays(model, self._tables.shape[2])
 
+    def put_by(self) -> None:
+        """Part with the model, and with what was recorded of it: nothing runs before there is another."""
+        del self.model, self.replays
+
+    def take_up(self, model: Model) -> None:
+        """Go on with `model`, which has the weights of the one before."""
+        self.model = model
+        self.replays = Replays(model, self._tables.shape[2])
+
     def run(self, chunks: Many[Chunk]) -> Tensor | None:
         """Scores [wanted tokens, vocabulary] fp32, chunk by chunk; None when no chunk wants any."""
         recorded = self._again(chunks)

@@ -54,6 +54,10 @@ class Recorder(Protocol):
         """Have `work` done, and keep it. Raises `NotRecordable`."""
         ...
 
+    def forget(self) -> None:
+        """Nobody has any of its graphs any more."""
+        ...
+
 
 class CudaRecorder:
     """CUDA graphs, which share one pool of memory: none needs what another left but in tensors that stay."""
@@ -61,6 +65,9 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._last: torch.cuda.CUDAGraph | None = None
+
+    def forget(self) -> None:
+        self._last = None
 
     def record(self, work: Callable[[], None]) -> Graph:
         graph = torch.cuda.CUDAGraph()
@@ -149,6 +156,13 @@ class Decodes:
     def forget(self) -> None:
         """What is on the device is not what the next step goes on from."""
         self._last = None
+
+    def drop_records(self) -> None:
+        """Weights will lie elsewhere: every step is recorded anew."""
+        self.forget()
+        self._graphs.clear()
+        self._seen.clear()
+        self._recorder.forget()
 
     def _make_room(self, device: torch.device) -> None:
         most, (groups, _, width) = self._most, self._runner.table_shape

@@ -150,6 +150,9 @@ class TapeRecorder:
         tape.close()
         return _Taped(tape)
 
+    def forget(self) -> None:
+        """Nothing is shared between tapes."""
+
 
 class _Taped:
     def __init__(self, tape: Tape) -> None:
