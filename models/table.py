@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from .borrowed.names import EXTRA, NAMES, is_here, is_lent
+from .borrowed.names import EXTRA, NAMES, is_lent
 from .errors import UnknownArchitecture
 from .families import FAMILIES, Family
 
@@ -193,7 +193,7 @@ def is_known(architecture: str, format: "Format") -> bool:  # noqa: A002
     """Whether some class computes an architecture of a weight format, one of `transformers` where that is here."""
     if format == "gguf":
         return architecture in GGUF
-    return architecture in HF or (architecture in NAMES and is_here())
+    return architecture in HF or is_lent(architecture)
 
 
 def architecture_of(config: Mapping[str, Any]) -> str | None:
@@ -207,6 +207,16 @@ def architecture_of(config: Mapping[str, Any]) -> str | None:
     return _OF_TYPES.get(_plain(str(config.get("model_type")).removesuffix("_text")), architecture)
 
 
+def guess_of(config: Mapping[str, Any]) -> str | None:
+    """What to tell of a config.json whose class is known by its `model_type` alone; None of any other."""
+    named, found = config.get("architectures"), architecture_of(config)
+    named = named[0] if isinstance(named, list) and named else None
+    if found is None or found == named:
+        return None
+    said = "names no class" if named is None else f"names {named!r}, which is not known here"
+    return f"its config.json {said}: by its model_type, {config.get('model_type')!r}, it is computed as {found}"
+
+
 def _plain(name: str) -> str:
     """A name as classes and types of models share it: "Qwen2MoeForCausalLM" and "qwen2_moe" are both "qwen2moe"."""
     for end in (*_DECODERS, "ForConditionalGeneration"):
@@ -214,7 +224,10 @@ def _plain(name: str) -> str:
     return name.replace("_", "").replace("-", "").lower()
 
 
-_OF_TYPES: Final[Mapping[str, str]] = {_plain(name): name for name in HF}
+# Of several classes of one type the last that writes text alone.
+_OF_TYPES: Final[Mapping[str, str]] = {
+    _plain(name): name for name in sorted(HF, key=lambda name: name.endswith(_DECODERS))
+}
 
 
 def _family(home: str) -> str:

@@ -101,7 +101,7 @@ def _pytorch(where: str, names: Sequence[str]) -> Chosen | None:
 
 def _plain(where: str, names: Sequence[str], kind: Format, stem: str, suffix: str) -> Chosen | None:
     """One file called `stem`, or its numbered parts; else the only file, or set of parts, with that suffix."""
-    weights = [name for name in names if name.endswith(suffix) and "/" not in name and not _NOT_THE_MODEL.search(name)]
+    weights = _of_suffix(names, suffix)
     groups: dict[str, list[str]] = {}
     for name in weights:
         part = _PART.fullmatch(name)
@@ -113,6 +113,10 @@ def _plain(where: str, names: Sequence[str], kind: Format, stem: str, suffix: st
     taken = tuple(single) if single else _whole(where, parts)
     index = () if single else tuple(name for name in names if name == f"{stem}{suffix}.index.json")
     return Chosen(kind, taken, (*_beside(names, COMPANIONS | LICENCES), *index))
+
+
+def _of_suffix(names: Sequence[str], suffix: str) -> list[str]:
+    return [name for name in names if name.endswith(suffix) and "/" not in name and not _NOT_THE_MODEL.search(name)]
 
 
 def _gguf_groups(names: Iterable[str], pattern: str | None) -> list[tuple[str | None, list[str]]]:
@@ -172,4 +176,8 @@ def _beside(names: Sequence[str], wanted: frozenset[str]) -> tuple[str, ...]:
 def _nothing(where: str, names: Sequence[str], quant: str | None) -> NoWeights | VariantNotFound:
     if quant is not None and any(name.endswith((".safetensors", ".bin")) for name in names):
         return VariantNotFound(where, quant, ["the original weights only"])
+    several = sorted(name for suffix in (".safetensors", ".bin", ".pth") for name in _of_suffix(names, suffix))
+    if quant is None and len(several) > 1:
+        shown = f"{several[0]} and {several[1]}"
+        return NoWeights(where, f"holds {len(several)} files of weights that are not one model's, {shown}: name one")
     return NoWeights(where, "holds no weights: no .safetensors, .gguf, pytorch_model*.bin or .pth")

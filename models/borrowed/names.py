@@ -4,11 +4,15 @@ These are decoders of text that are part of version 5 and pass the trial of a ti
 a later version adds is asked for by its name all the same.
 """
 
-from importlib import import_module
+import ast
+from functools import cache
 from importlib.util import find_spec
-from typing import Any, Final
+from pathlib import Path
+from typing import Final, TypeGuard
 
 EXTRA: Final = "unillm-cli[transformers]"
+_LIST: Final = Path("models", "auto", "modeling_auto.py")
+_LISTED: Final = "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"
 
 NAMES: Final = frozenset(
     {
@@ -83,11 +87,25 @@ def is_here() -> bool:
 
 
 def is_lent(architecture: str) -> bool:
-    """Whether `transformers` is here and computes it. Only what is not in the list has it imported."""
+    """Whether `transformers` is here and computes it."""
     return is_here() and (architecture in NAMES or architecture in _theirs())
 
 
+@cache
 def _theirs() -> frozenset[str]:
-    """Every class that the installed version has for text that goes on."""
-    names: Any = import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return frozenset(name for each in names.values() for name in ((each,) if isinstance(each, str) else each))
+    """Every class that the installed version has for text that goes on, as its source lists them: to import that takes
+    seconds, and torch.
+    """
+    spec = find_spec("transformers")
+    homes = [] if spec is None else [Path(home) / _LIST for home in spec.submodule_search_locations or ()]
+    sources = [home.read_text("utf-8") for home in homes if home.is_file()]
+    listed = [node.value for source in sources for node in ast.parse(source).body if _is_list(node)]
+    pairs = [ast.literal_eval(each.args[0]) for each in listed if isinstance(each, ast.Call)]
+    names = [names for each in pairs for _, names in each]
+    return frozenset(name for each in names for name in ((each,) if isinstance(each, str) else each))
+
+
+def _is_list(node: ast.stmt) -> TypeGuard[ast.Assign]:
+    if not isinstance(node, ast.Assign):
+        return False
+    return any(isinstance(target, ast.Name) and target.id == _LISTED for target in node.targets)

@@ -20,6 +20,7 @@ from ..quantized import QuantizedTensor
 Shape: TypeAlias = tuple[int | None, ...]
 
 _LISTED: Final = 6
+_FEW: Final = 1 << 20  # numbers of a stand-in that may take memory
 
 
 @dataclass(slots=True)
@@ -29,6 +30,15 @@ class _Findings:
     taken: set[str] = field(default_factory=set)
     missing: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
+
+    def misses(self, name: str) -> None:
+        """Once, though several weights are looked for in it."""
+        if name not in self.missing:
+            self.missing.append(name)
+
+    def mistakes(self, said: str) -> None:
+        if said not in self.misshapen:
+            self.misshapen.append(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +84,14 @@ class Checkpoint:
         """
         self.findings.taken.add(self.name)
         if not self.exists():
-            self.findings.missing.append(self.name)
-            return _stand_in(shape, part)
+            self.findings.misses(self.name)
+            return _stand_in(shape, part, self.place.device)
         weight = self.loader.load_tensor(self.name)
         stored = shape[::-1] if self.turned and isinstance(weight, Tensor) else shape
         if not _fits(tuple(weight.shape), stored):
             wanted = [size or "any" for size in stored]
-            self.findings.misshapen.append(f"{self.name} is {list(weight.shape)} where {wanted} belongs")
-            return _stand_in(shape, part)
+            self.findings.mistakes(f"{self.name} is {list(weight.shape)} where {wanted} belongs")
+            return _stand_in(shape, part, self.place.device)
         if self.turned and isinstance(weight, Tensor) and len(shape) > 1:
             weight = _cut(weight.T, part).contiguous()
             return self._placed(weight)
@@ -107,6 +117,8 @@ class Checkpoint:
         there = len(self.loader.load_tensor(self.name).shape) if self.in_gguf and self.exists() else len(shape)
         left_out = max(0, len(shape) - there)
         stored = self.as_stored().matrix(shape[left_out:] if set(shape[:left_out]) == {1} else shape)
+        if stored.device.type == "meta" and prod(shape) <= _FEW:
+            return torch.zeros(shape, device=self.place.device)
         found = stored.float() if isinstance(stored, Tensor) else stored.dequantize(torch.float32)
         return found.reshape(shape) if left_out and found.numel() == prod(shape) else found
 
@@ -158,10 +170,13 @@ def _fits(shape: tuple[int, ...], wanted: Shape) -> bool:
     return len(shape) == len(wanted) and all(w is None or size == w for size, w in zip(shape, wanted, strict=True))
 
 
-def _stand_in(shape: Shape, part: Part | None) -> Tensor:
+def _stand_in(shape: Shape, part: Part | None, device: torch.device) -> Tensor:
+    """Vectors are computed with as others are loaded, so that theirs is one number seen as many."""
     sizes = [1 if size is None else size for size in shape]
     if part is not None:
         sizes[part.dim] = part.stop - part.start
+    if sum(size > 1 for size in sizes) < 2:
+        return torch.zeros((), device=device).expand(sizes)
     return torch.empty(sizes, device="meta")
 
 

@@ -170,11 +170,12 @@ def _stacked(
     place: Checkpoint, fused: tuple[Checkpoint, Checkpoint], count: int, hidden: int, intermediate: int
 ) -> tuple[list[ops.Matrices], ops.Matrices] | None:
     """All experts in one tensor of each projection, gate and up apart or one above the other; None: there is none."""
-    gate, up, down = (place / f"{name}_proj" / "weight" for name in ("gate", "up", "down"))
-    both = None if gate.exists() else fused[0]
-    if both is not None and not both.exists():
-        return None
-    down = down if both is None else fused[1]
+    apart = [place / f"{name}_proj" / "weight" for name in ("gate", "up", "down")]
+    (gate, up, down), both = apart, None
+    if not any(each.exists() for each in apart):
+        both, down = fused
+        if not both.exists() and not down.exists():
+            return None
     share = share_of(intermediate, down)
     out = down.matrix((count, hidden, intermediate), _along(2, share))
     if both is None:
@@ -190,7 +191,7 @@ def _unstacked(
 ) -> tuple[list[ops.Matrices], ops.Matrices] | None:
     """Of stacks that other tools have packed each expert's are read by themselves; None: there are none."""
     both, down = ([each / expert for expert in range(count)] for each in fused)
-    if not both[0].exists():
+    if not both[0].exists() and not down[0].exists():
         return None
     share = share_of(intermediate, down[0])
     start, stop = share or (0, intermediate)

@@ -47,9 +47,9 @@ class GraniteMoE(Mixing, Granite):
     @classmethod
     def moe(cls, place: Checkpoint, config: Any, mixture: Mixture) -> MoE:
         home, at = cls.home_of(place)
-        names = ("experts.gate_up_proj", "experts.down_proj")
-        if (home / "input_linear" / "weight").exists():
-            names = ("input_linear.weight", "output_linear.weight")
+        names = ("input_linear.weight", "output_linear.weight")
+        if (home / "experts.gate_up_proj").exists():
+            names = ("experts.gate_up_proj", "experts.down_proj")
         experts = Experts.load(
             home / "experts",
             mixture.routing.experts,

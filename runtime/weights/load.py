@@ -12,7 +12,7 @@ import torch
 from ...models.contract import Format, Model, Placement
 from ...models.errors import ModelError
 from ...models.published.methods import read_method
-from ...models.table import find
+from ...models.table import find, guess_of
 from ...registry.files import ModelFiles
 from ..device import available_memory
 from ..errors import InvalidParameter, NotEnoughMemory
@@ -85,7 +85,10 @@ def _build(weights: SizedLoader, place: Placement, name: str, quantize: str | No
         needed = needed * _MOST_BITS // (8 * weights.stored_dtype.itemsize)
     # Packed copies take what they take in the file, whose pages go as each is made.
     check_fits(needed, place.device, name)
-    return family.load(weights, config, place)
+    model = family.load(weights, config, place)
+    if about.format != "gguf" and model.note is None:
+        model.note = guess_of(about.config)
+    return model
 
 
 def check_fits(needed: int, device: torch.device, name: str) -> None:

@@ -1,16 +1,22 @@
 """A checkpoint whose tensors are not those of its architecture is refused, with all that is wrong with it."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from unillm.models.errors import ConfigError, WeightsError
 from unillm.runtime.weights.load import load_model
 from unillm.tests.models import zoo
+from unillm.tests.models.cases import CASES, Case
 from unillm.tests.models.gguf_files import write_gguf
 from unillm.tests.models.tensors import Tensors, load, tensors
 from unillm.tests.models.zoo import PLACE
+
+SPARE = (".bias", "lm_head.weight", "head.weight")  # what a family may do without
+OR_APART = ("in_proj_ba.weight", "in_proj_qkvz.weight")  # the halves of these are what is missing
 
 
 @pytest.fixture
@@ -26,6 +32,35 @@ def test_missing_tensors_are_listed_all_at_once(weights: Tensors) -> None:
         load(weights)
     assert caught.value.missing == gone
     assert all(name in str(caught.value) for name in gone)
+
+
+# Of each kind of layer one, in which a few tensors are missing; every kind of tensor in the full matrix.
+TEN = (
+    *("gpt2", "falcon-40b", "mixtral", "deepseek-v3", "mamba2", "granite4", "qwen3.5", "gpt-oss", "rwkv4", "arctic"),
+    *("recurrent-gemma", "llama4", "rwkv7"),
+)
+ALL = [
+    pytest.param(case, some, id=f"{case.name}{' some' if some else ''}", marks=() if some else pytest.mark.slow)
+    for case in CASES
+    for some in ((True, False) if case.name in TEN else (False,))
+]
+
+
+@pytest.mark.parametrize(("case", "some"), ALL)
+def test_whatever_is_missing_is_named_and_so_is_what_should_not_be_there(
+    case: Case, some: bool, tmp_path: Path
+) -> None:
+    files = case.save(tmp_path)
+    tensors = {name: one for name, one in load_file(files.weights[0]).items() if not name.endswith("inv_freq")}
+    kinds = {re.sub(r"\d+", "n", name): name for name in tensors}
+    taken = sorted(kinds.values())[:: max(1, len(kinds) // 4) if some else 1]
+    for gone in taken:
+        left = {name: tensor for name, tensor in tensors.items() if name != gone}
+        save_file({**left, "a.stranger": torch.ones(1)}, tmp_path / "model.safetensors")
+        with pytest.raises(WeightsError) as caught:
+            case.load(files, PLACE)
+        assert "a.stranger" in caught.value.surplus
+        assert caught.value.missing == [gone] or gone.endswith((*SPARE, *OR_APART)), gone
 
 
 def test_surplus_tensors_are_listed(weights: Tensors) -> None:

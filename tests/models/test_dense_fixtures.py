@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unillm.models.contract import Model, Placement
 from unillm.models.table import find
+from unillm.registry.files import ModelFiles
 from unillm.runtime.weights.load import open_weights
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
@@ -35,9 +36,13 @@ NAMES: Final = (
 
 
 def load(name: str, place: Placement = PLACE, **changes: Any) -> Model:
+    return load_files(name, zoo.files_in(FIXTURES / name, "model.safetensors"), place, **changes)
+
+
+def load_files(name: str, files: ModelFiles, place: Placement, **changes: Any) -> Model:
     """A fixture's vocabulary is too small to tell Baichuan's versions apart, so that is said here."""
-    weights = open_weights(zoo.files_in(FIXTURES / name, "model.safetensors"))
-    family = find(weights.metadata.architecture, "safetensors")
+    weights = open_weights(files)
+    family = find(weights.metadata.architecture, files.format)
     config = family.Config.from_hf(weights.metadata.config)
     if name.startswith("baichuan2"):
         changes["normed"] = True

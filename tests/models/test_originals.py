@@ -85,6 +85,15 @@ def test_its_answers_are_the_authors_too(tmp_path: Path) -> None:
         assert model.generate(ids, len(fresh)) == fresh
 
 
+@pytest.mark.parametrize("name", ["rwkv4", "rwkv6", "rwkv7"])
+def test_tensors_that_a_pth_file_lacks_are_listed(name: str, tmp_path: Path) -> None:
+    tensors = original(name)
+    gone = sorted(key for key in tensors if "blocks.1" in key)
+    with pytest.raises(WeightsError) as caught:
+        load_model(pth({key: one for key, one in tensors.items() if key not in gone[::3]}, tmp_path), PLACE)
+    assert len(caught.value.missing) == len(gone[::3])
+
+
 def test_an_rwkv_that_is_not_computed_is_told(tmp_path: Path) -> None:
     tensors = {name: one for name, one in original("rwkv6").items() if "time_maa" not in name}
     with pytest.raises(UnknownArchitecture, match="RWKV-5"):

@@ -76,6 +76,13 @@ def test_several_models_in_one_folder_are_nobodys_guess() -> None:
         choose_files("./dir", ["a-Q4_0.gguf", "b-Q4_0.gguf"], one_gguf=True)
 
 
+def test_neither_is_which_of_several_checkpoints_is_meant() -> None:
+    with pytest.raises(
+        NoWeights, match=r"holds 2 files of weights that are not one model's, RWKV-1\.pth and RWKV-2\.pth"
+    ):
+        choose_files("here", ["RWKV-2.pth", "RWKV-1.pth", "README.md"])
+
+
 def test_one_file_brings_its_parts_and_what_lies_beside_it() -> None:
     parts = ["m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"]
     chosen = choose_file("here", parts[1], [*ORIGINAL, *parts, "other.safetensors"])

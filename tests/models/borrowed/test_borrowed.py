@@ -223,3 +223,26 @@ def test_a_family_is_known_by_its_type_where_its_class_has_another_name() -> Non
     )
     assert named({"architectures": ["OwnForCausalLM"], "model_type": "own"}) == "OwnForCausalLM"
     assert named({}) is None
+
+
+def test_whoever_loads_a_family_known_by_its_type_is_told(tmp_path: Path) -> None:
+    row = zoo.BY_NAME["llama2"]
+    files = zoo.save(zoo.reference(row), tmp_path)
+    assert load_model(files, PLACE).note is None
+    config = tmp_path / "config.json"
+    told = json.loads(config.read_text())
+    for named, said in (["ZephyrForCausalLM"], "names 'ZephyrForCausalLM', which"), (None, "names no class"):
+        config.write_text(json.dumps({**told, "architectures": named}))
+        note = load_model(files, PLACE).note or ""
+        assert said in note
+        assert "model_type, 'llama', it is computed as LlamaForCausalLM" in note
+
+
+def test_what_is_known_is_found_and_nothing_else() -> None:
+    for name in ("AriaTextForCausalLM", "BertForMaskedLM", "HeliumForCausalLM", "LlamaForCausalLM", "NoneForCausalLM"):
+        try:
+            table.find(name, "safetensors")
+        except UnknownArchitecture:
+            assert not table.is_known(name, "safetensors")
+        else:
+            assert table.is_known(name, "safetensors")
