@@ -1,4 +1,4 @@
-"""A token for each row of scores in plain torch, by the noise that the kernel makes: as `triton/sampling.py` computes it.
+"""A token for each row of scores in plain torch, by the kernel's noise: what `triton/sampling.py` computes.
 
 Both draw by Philox (Salmon et al., 2011), whose numbers follow from a key, the request's seed, and a counter, the token
 and its place. So a seed means one text, whoever computes; but for near ties, where the last bit of a logarithm decides.
@@ -59,8 +59,8 @@ def _noise(choosing: Choosing, columns: int) -> Tensor:
 
 def philox(seeds: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The first word of Philox 4x32 for a counter of two words, int64 all: whole numbers of 32 bits."""
-    counter = [part.expand(torch.broadcast_shapes(seeds.shape, low.shape)) & _WORD for part in (low, high)]
-    counter += [torch.zeros_like(counter[0])] * 2
+    zero = torch.zeros_like(seeds * low)
+    counter = [(zero + low) & _WORD, (zero + high) & _WORD, zero, zero]
     keys = [seeds & _WORD, (seeds >> 32) & _WORD]
     for _ in range(_ROUNDS):
         first, third = (_product(_FACTORS[i], counter[2 * i]) for i in range(2))

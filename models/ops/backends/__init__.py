@@ -7,7 +7,7 @@ pages. Where nobody chose, nothing here is asked: `ops.attention` takes what its
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -25,10 +25,7 @@ __all__ = ["BACKENDS", "MODULES", "Backend", "Phases", "missing"]
 class Backend(Protocol):
     """One way to attend. It may keep what it worked out for a batch until the next one comes."""
 
-    @property
-    def page_grain(self) -> int:
-        """What a page's tokens must be a multiple of."""
-        ...
+    page_grain: ClassVar[int]  # what a page's tokens must be a multiple of
 
     def refuses(self, spec: AttentionSpec, head_dim: int, pages: torch.dtype, place: torch.device) -> str | None:
         """Why it cannot attend so, in words; None: it can."""

@@ -4,7 +4,7 @@ Written to its documentation and checked against a stand-in for it; nobody has r
 """
 
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ _WIDEST_HEAD: Final = 256
 class FlashAttention:
     """Sequences of one token go in one call; others one by one, for they are not equally long."""
 
-    page_grain: Final = 256
+    page_grain: ClassVar[int] = 256
 
     def __init__(self) -> None:
         self._module: Any = import_module("flash_attn")

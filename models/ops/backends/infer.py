@@ -7,7 +7,7 @@ are not recorded.
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ _LARGE_GROUP: Final = 4  # beyond so many heads that ask one, tensor cores are w
 class FlashInfer:
     """Plans are kept until another batch comes."""
 
-    page_grain: Final = 1
+    page_grain: ClassVar[int] = 1
 
     def __init__(self) -> None:
         self._module: Any = import_module("flashinfer")

@@ -1,6 +1,6 @@
 """The backends that are there wherever torch is, and our own kernels."""
 
-from typing import Final
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from .. import gpu, reference_attention
 class Eager:
     """Every product and every share spelled out, in fp32: what others are compared with."""
 
-    page_grain: Final = 1
+    page_grain: ClassVar[int] = 1
 
     def refuses(self, spec: AttentionSpec, head_dim: int, pages: torch.dtype, place: torch.device) -> None:
         return None
@@ -24,7 +24,7 @@ class Eager:
 class Sdpa:
     """Torch's own attention over pages that are gathered; what it has no word for is spelled out."""
 
-    page_grain: Final = 1
+    page_grain: ClassVar[int] = 1
 
     def refuses(self, spec: AttentionSpec, head_dim: int, pages: torch.dtype, place: torch.device) -> None:
         return None
@@ -36,7 +36,7 @@ class Sdpa:
 class Triton:
     """Our kernels, which read pages where they lie."""
 
-    page_grain: Final = 1
+    page_grain: ClassVar[int] = 1
 
     def refuses(self, spec: AttentionSpec, head_dim: int, pages: torch.dtype, place: torch.device) -> str | None:
         if place.type != "cuda" or not gpu.runs(place):

@@ -282,4 +282,4 @@ def states_of(name: str, cache: StateView, batch: Batch) -> tuple[Tensor | int, 
 
 
 def _grid(batch: Batch, channels: int, block: int) -> tuple[int, int]:
-    return len(batch.queries), triton.cdiv(channels, block)
+    return len(batch.queries), -(-channels // block)

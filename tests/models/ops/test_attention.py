@@ -218,7 +218,7 @@ def opened_kernels() -> Kernels:
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["plain torch", "kernels"])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8, torch.float8_e4m3fn], ids=str)
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_every_dtype_of_pages_is_computed_with_as_it_is_stored(
     spec: AttentionSpec, dtype: torch.dtype, compiled: bool
@@ -242,6 +242,18 @@ def test_integers_are_within_half_a_step_of_what_was_stored(compiled: bool) -> N
         steps = scales.flatten(0, 1)[slots]
         torch.testing.assert_close(steps, new.abs().amax(-1) / 127)
         assert ((pages.flatten(0, 1)[slots] * steps[..., None] - new).abs() <= steps[..., None] * 0.5001).all()
+
+
+def test_floats_of_eight_bits_are_within_half_a_step_and_never_overflow() -> None:
+    case = Case(((40, 40), (1, 9)))
+    narrow(case, torch.float8_e4m3fn)
+    case.tokens[1][:, HEADS:] *= 1e4
+    case.run(SPECS["plain"])
+    _, k, v = case._new()
+    slots = case.view.slots
+    for new, pages in ((k, case.view.keys), (v, case.view.values)):
+        kept, wanted = pages.flatten(0, 1)[slots].float(), new.clamp(-448, 448)
+        assert ((kept - wanted).abs() <= wanted.abs() / 16 + 2.0**-10).all()  # three bits behind the first
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["plain torch", "kernels"])

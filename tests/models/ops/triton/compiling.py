@@ -2,6 +2,7 @@
 
 A process of its own: tests interpret kernels, and one process can do only one of both. Lines are JSON.
 """
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 
 import json
 import os
@@ -24,8 +25,9 @@ from unillm.models.contract import AttentionSpec, StateTensor
 from unillm.models.ops import gpu
 from unillm.models.ops.operands import Choosing, Norm, Rotation
 from unillm.models.ops.reference_matrix import Step
-from unillm.models.ops.triton import matrix, rows, scans
+from unillm.models.ops.triton import matrix, rows, scans, weights
 from unillm.tests.gpu.pages import paged
+from unillm.tests.gpu.weights import packed_weights
 from unillm.tests.models.states import COUNTS, batch_of
 
 _HEADS, _KV_HEADS = 16, 8
@@ -59,6 +61,7 @@ def compiled() -> Iterator[Any]:
     with torch.inference_mode():
         _launch()
         _launch_scans()
+        _launch_products()
     return iter(found.values())
 
 
@@ -105,6 +108,21 @@ def _launch_scans() -> None:
         step = Step(q, q, v, torch.zeros(count, heads, paces), beside, beside)
         batch, view = batch_of(StateTensor((heads, width, size)))
         matrix.matrix_scan(step, "kept", view, batch)
+
+
+def _launch_products() -> None:
+    """Of every kind of weight with few rows and with many, and of each class of their number with two kinds."""
+    for name, weight in packed_weights(2048, 1024, torch.device("cpu")).items():
+        one = weights.Matrix.of(weight)
+        for count in (1, 4, 16, 32, 64, 256) if name in ("Q4_K", "Q8_0") else (1, 256):
+            x, out = torch.zeros(count, 1024, dtype=torch.bfloat16), torch.zeros(count, 2048, dtype=torch.bfloat16)
+            weights.multiply(x, one, out, out[0], None)
+        weights.take_rows(one, torch.zeros(3, dtype=torch.int64), torch.zeros(3, 1024, dtype=torch.bfloat16))
+    some = weights.Matrix.of(torch.zeros(4, 2048, 1024, dtype=torch.bfloat16))
+    for dtype in gpu.NUMBERS:
+        for count in (1, 8):
+            x, chosen = torch.zeros(count, 1024, dtype=dtype), torch.zeros(count, 2, dtype=torch.int64)
+            weights.multiply_chosen(x, some, chosen, torch.zeros(2 * count, 2048, dtype=dtype))
 
 
 def needs(kernel: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -21,7 +22,7 @@ close = torch.testing.assert_close
 def both(plain: Callable[..., Tensor], state: StateTensor, *operands: Any) -> tuple[Tensor, Tensor]:
     """What the kernel and plain torch make of the same, states included."""
     outs = []
-    for run in (lambda *given: gpu.scan(plain, *given), plain):
+    for run in (partial(gpu.scan, plain), plain):
         batch, view = batch_of(state)
         view.tensors["kept"][1 : len(COUNTS)].abs_()  # sums of weights are above 0
         out = run(*operands, "kept", view, batch)

@@ -9,7 +9,7 @@ import torch
 
 from unillm.models import ops
 from unillm.models.contract import AttentionSpec
-from unillm.models.ops import gpu, reference
+from unillm.models.ops import gpu, reference, scans
 from unillm.models.ops.table import Table
 from unillm.tests.models.ops.test_attention import DIM, HEADS, KV_HEADS, SPECS, Case
 
@@ -22,9 +22,11 @@ def served(table: Table[Any], kind: str) -> bool:
 
 
 def test_a_gpu_has_kernels_and_other_devices_plain_torch() -> None:
-    for table in (ops._RMS_NORM, ops._SILU_MUL, ops._ATTENTION):
+    for table in (ops._RMS_NORM, ops._SILU_MUL, ops._GELU_MUL, ops._ATTENTION):
         assert all(served(table, str(dtype)) for dtype in gpu.NUMBERS)
         assert not served(table, str(torch.float64))
+    for table in (scans._MATRIX_SCAN, scans._SELECTIVE_SCAN, scans._CAUSAL_CONV, scans._GATED_SCAN, scans._PREVIOUS):
+        assert served(table, str(torch.float32))
 
 
 def test_all_of_a_layers_attention_is_what_plain_torch_computes() -> None:
