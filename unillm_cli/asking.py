@@ -46,7 +46,7 @@ def _brought(session: Session, client: "Client", model: str, context: int | None
     except ServerRefused as error:
         if error.kind != "not_found":
             raise
-        _fetch(session, client, model, error)
+        _fetch(session, client, model)
     return _loaded(client, model, context)
 
 
@@ -56,12 +56,9 @@ def _loaded(client: "Client", model: str, context: int | None) -> Loaded:
     return Loaded(model, resident.context, perf_counter() - began)
 
 
-def _fetch(session: Session, client: "Client", model: str, missing: ServerRefused) -> None:
+def _fetch(session: Session, client: "Client", model: str) -> None:
     told = ""
-    try:
-        for status in client.pull(model):
-            if status.status != told:
-                told = status.status
-                session.output.say(f"{model}: {told}")
-    except ServerRefused as error:
-        raise (missing if error.kind == "not_found" else error) from None
+    for status in client.pull(model):
+        if status.status != told:
+            told = status.status
+            session.output.say(f"{model}: {told}")

@@ -28,6 +28,7 @@ _KINDS = {
     503: "unavailable",
     507: "no_disk",
 }
+_NOT_THERE = "pull model manifest: file does not exist: "  # what Ollama's clients look for, before the reason
 NOT_SENT = ("stop_token_ids", "prompt_logprobs")  # of `SamplingParams`: they are for who holds the tokens
 
 
@@ -71,6 +72,7 @@ class PullStatus(msgspec.Struct):
     completed: int | None = None
     error: str | None = None
     kind: str = "internal"
+    hint: str | None = None
 
 
 Think: TypeAlias = bool | Literal["low", "medium", "high"]
@@ -212,7 +214,7 @@ def read_status(line: str) -> PullStatus:
     """Raises `ServerRefused` where the pull has failed."""
     status = msgspec.json.decode(line, type=PullStatus)
     if status.error is not None:
-        raise ServerRefused(status.kind, status.error)
+        raise ServerRefused(status.kind, status.error.removeprefix(_NOT_THERE), status.hint)
     return status
 
 

@@ -101,8 +101,8 @@ def _of_registry(error: registry.RegistryError, files: ModelFiles | None) -> Fau
 def _kind_of(error: registry.RegistryError) -> FaultKind:
     """What one source says of a model weighs more than that others are out of reach."""
     if isinstance(error, registry.NotFetched):
-        kinds = [_kind_of(cause) for cause in error.causes]
-        return next((kind for kind in kinds if kind not in ("unreachable", "broken")), next(iter(kinds), "unreachable"))
+        kinds: list[FaultKind] = [_kind_of(cause) for cause in error.causes]
+        return min(kinds, key=lambda kind: kind in ("unreachable", "broken"))
     return next(_REGISTRY[one] for one in type(error).__mro__ if one in _REGISTRY)
 
 

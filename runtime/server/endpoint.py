@@ -80,4 +80,8 @@ def invalid(field_name: str | None, message: str, hint: str | None = None) -> Re
     return Refused(Fault("invalid", message, hint, field=field_name))
 
 
+def not_loaded(model: str) -> Fault:
+    return Fault("not_found", f"{model} is not loaded", "unillm ps lists what is", field="model")
+
+
 INTERNAL = Fault("internal", UNKNOWN)

@@ -16,7 +16,7 @@ from ..params import SamplingParams
 from ..text.answers.thoughts import wished
 from .app import json_response
 from .asked import naming, sampling
-from .endpoint import Endpoint, Server, invalid
+from .endpoint import Endpoint, Refused, Server, invalid, not_loaded
 from .known import THINKS_NOT, known_of
 from .limits import (
     Alternatives,
@@ -153,7 +153,7 @@ async def residents(server: Server, _body: None, _request: Request) -> Response:
 
 async def pin(server: Server, body: Pin, _request: Request) -> Response:
     if not await server.host.pin(body.model, body.pinned):
-        raise invalid("model", f"{body.model} is not loaded")
+        raise Refused(not_loaded(body.model))
     return json_response(body)
 
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ..hosting.asking import Fault, Health
 from .app import json_response
-from .endpoint import Endpoint, Server, invalid
+from .endpoint import Endpoint, Refused, Server, not_loaded
 from .exposition import exposed
 from .limits import Positive, Token
 
@@ -87,7 +87,7 @@ async def load(server: Server, body: Load, _request: Request) -> Response:
 
 async def unload(server: Server, body: Unload, _request: Request) -> Response:
     if not await server.host.unload(body.model):
-        raise invalid("model", f"{body.model} is not loaded")
+        raise Refused(not_loaded(body.model))
     return json_response({"model": body.model, "state": "leaving"})
 
 

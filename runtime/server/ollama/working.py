@@ -99,9 +99,15 @@ async def worked(
     async def body() -> AsyncIterator[bytes]:
         async with aclosing(_lines(work)) as told:
             async for one in told:
-                yield line({"error": failure(one), "kind": one.kind} if isinstance(one, Fault) else one)
+                yield line(_failed(one, failure) if isinstance(one, Fault) else one)
 
     return StreamingResponse(body(), media_type=NDJSON)
+
+
+def _failed(fault: Fault, failure: Callable[[Fault], str]) -> dict[str, str]:
+    """Ollama's word for it, and ours for who knows them."""
+    ours = {"kind": fault.kind, "hint": fault.hint}
+    return {"error": failure(fault), **{name: text for name, text in ours.items() if text is not None}}
 
 
 async def _ended(work: Work) -> Status | None:

@@ -154,7 +154,7 @@ def test_an_answer_that_breaks_off_says_why() -> None:
         (401, b'{"error": {"message": "a key", "type": "invalid_request_error"}}', "forbidden", "a key"),
         (400, b'{"error": {"message": "long", "type": "too_long"}}', "too_long", "long"),
         (404, b'{"error": "model \'x\' not found"}', "not_found", "model 'x' not found"),
-        (502, b"<html>", "internal", "the server answered with status 502"),
+        (502, b"<html>", "unreachable", "the server answered with status 502"),
     ],
 )
 def test_a_refusal_has_its_kind_and_its_words(status: int, body: bytes, kind: str, message: str) -> None:

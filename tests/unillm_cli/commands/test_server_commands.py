@@ -58,7 +58,15 @@ def pinned(at: tuple[str, ...]) -> dict[str, bool]:
 def test_a_model_that_a_server_does_not_have_is_an_error(served: Serving) -> None:
     ran = run("generate", "Hi", "-m", "no-such-model", "--host", served.url)
     assert ran.code == Exit.NOT_FOUND
-    assert "no-such-model" in ran.err
+    assert ran.err.startswith("error: no model is called no-such-model\nhint: ")
+    ran = run("generate", "Hi", "-m", "org/none", "--host", served.url)
+    assert (ran.code, "nothing is fetched in offline mode" in ran.err) == (Exit.NETWORK, True), ran.err
+
+
+def test_what_is_not_loaded_is_not_there_to_be_stopped(served: Serving) -> None:
+    for command in ("stop", "pin", "unpin"):
+        ran = run(command, "org/none", "--host", served.url)
+        assert (ran.code, ran.err.startswith("error: ")) == (Exit.NOT_FOUND, True)
 
 
 @pytest.mark.parametrize("command", [("stop", "x"), ("pin", "x"), ("unpin", "x"), ("ps",), ("generate", "Hi")])
