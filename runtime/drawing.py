@@ -42,6 +42,11 @@ class Odds(Protocol):
         ...
 
 
+def finest(device: torch.device) -> torch.dtype:
+    """What probabilities are added up in."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def weights_of(scores: Tensor, odds: Odds) -> Tensor:
     """Probabilities times some factor: the likeliest token of each row has 1, so that no temperature overflows."""
     heat = odds.temperatures.to(scores.dtype)[:, None]
@@ -100,7 +105,7 @@ def _typical(weights: Tensor, shares: Tensor) -> Tensor:
 
 def _surprise(weights: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities, and how far each token's surprise is from the mean surprise, the entropy of its row."""
-    exact = torch.float32 if weights.device.type == "mps" else torch.float64
+    exact = finest(weights.device)
     parts = weights.to(exact)
     parts = parts / _running_sums(parts)[:, -1:]
     logarithms = parts.clamp(min=torch.finfo(exact).tiny).log()
@@ -117,4 +122,4 @@ def _last_typical(nearest: Tensor, parts: Tensor, shares: Tensor) -> Tensor:
 
 def _running_sums(weights: Tensor) -> Tensor:
     """Added up in one order whatever the number of rows, and finely enough for a long tail of small weights."""
-    return weights.cumsum(-1, dtype=torch.float32 if weights.device.type == "mps" else torch.float64)
+    return weights.cumsum(-1, dtype=finest(weights.device))

@@ -61,7 +61,8 @@ def step_memory(model: Model, options: EngineOptions) -> int:
     Rows as wide as the widest matrix, and for those whose scores are wanted the whole vocabulary; a packed matrix that
     no kernel reads as it is, unpacked; with recorded steps what each of them keeps.
     """
-    itemsize, vocabulary = model.place.dtype.itemsize, model.config.vocabulary
+    vocabulary: int = model.config.vocabulary
+    itemsize = model.place.dtype.itemsize
     weights = list(model.weights())
     widest = max((_rows(weight) for weight in weights if _rows(weight) < vocabulary), default=0)
     unpacked = max((_count(weight) for weight in weights if not isinstance(weight, Tensor)), default=0) * 4

@@ -24,7 +24,17 @@ from torch import Tensor
 from ..models.ops import gpu
 from . import noise
 from .changes import Changes
-from .drawing import CANDIDATES, EVERY_TOKEN, FEW_CANDIDATES, WIDER, draw_among, draw_among_typical, pick, weights_of
+from .drawing import (
+    CANDIDATES,
+    EVERY_TOKEN,
+    FEW_CANDIDATES,
+    WIDER,
+    draw_among,
+    draw_among_typical,
+    finest,
+    pick,
+    weights_of,
+)
 from .errors import GrammarFailed, NonFiniteLogits
 from .grammar.guide import Guide
 from .grammar.masks import Wanted, refuse
@@ -293,7 +303,7 @@ class _Odds:
 
     def __init__(self, rows: Sequence[Row], device: torch.device) -> None:
         self._rows, self._device = rows, device
-        self._exact = torch.float32 if device.type == "mps" else torch.float64
+        self._exact = finest(device)
 
     @property
     def temperatures(self) -> Tensor:

@@ -130,13 +130,13 @@ class CudaLanes:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._side = torch.cuda.Stream(device)
+        self._side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def room(self, pages: int, size: int) -> Tensor:
         return torch.empty(pages, size, dtype=torch.uint8, pin_memory=True)
 
     def copy(self, work: Callable[[], None]) -> Mark:
-        began, done = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        began, done = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         self._side.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._side):
             began.record(self._side)
@@ -155,7 +155,8 @@ class _CudaMark:
 
     @property
     def seconds(self) -> float | None:
-        return self._began.elapsed_time(self.done) / 1000 if self.done.query() else None
+        is_done = self.done.query()  # type: ignore[no-untyped-call]
+        return self._began.elapsed_time(self.done) / 1000 if is_done else None
 
 
 def moves_of(device: torch.device) -> Moves:

@@ -16,7 +16,7 @@ from ..compiling import backlog, waits
 _EXPECTED: Final = ("self", "key", "signature", "device", "constexprs", "options", "attrs", "warmup")
 
 
-class LaterFunction(JITFunction[Any]):
+class LaterFunction(JITFunction[Any]):  # type: ignore[misc]
     """What `triton.jit` makes, but for who waits."""
 
     def _do_compile(

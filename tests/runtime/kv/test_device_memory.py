@@ -59,7 +59,7 @@ class FakeDriver:
 
 def tensor_over(addresses: Addresses) -> Tensor:
     there = (ctypes.c_uint8 * addresses.size).from_address(addresses.base)
-    there.kept = addresses
+    there.kept = addresses  # type: ignore[attr-defined]
     return torch.frombuffer(there, dtype=torch.uint8)
 
 

@@ -59,7 +59,8 @@ class Made:
 
 class Compiler:
     def __init__(self) -> None:
-        self.go, self.why = Event(), None
+        self.go = Event()
+        self.why: str | None = None
         self.launches: list[str] = []
         self.made: list[Made] = []
 
