@@ -87,7 +87,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "Olmo3": Family("OLMo 3", WINDOWS, _CPP),
     "Olmoe": Family("OLMoE", PAGES, _CPP),
     "Phi": Family("Phi-1, 1.5 and 2", PAGES, _CPP),
-    "Phi3": Family("Phi-3, 3.5, 4 and 4-mini", WINDOWS, _CPP),
+    "Phi3": Family("Phi-3, 3.5, 4 and 4-mini, Phi-3 and 3.5 Vision, text", WINDOWS, _CPP, _SEEING),
     "PhiMoE": Family("Phi-3.5-MoE", WINDOWS, _OURS, _LONGER),
     "Qwen": Family("Qwen", PAGES, _AUTHORS_CPP),
     "Qwen2": Family("Qwen 2 and 2.5, QwQ", WINDOWS, _CPP),

@@ -80,6 +80,7 @@ HF: Final[Mapping[str, str]] = {
     "OlmoForCausalLM": "text.olmo:Olmo",
     "OPTForCausalLM": "text.gpt:OPT",
     "Phi3ForCausalLM": "text.phi3:Phi3",
+    "Phi3VForCausalLM": "text.phi3:Phi3",
     "PhiForCausalLM": "text.neox:Phi",
     "PhiMoEForCausalLM": "text.phimoe:PhiMoE",
     "PhimoeForCausalLM": "text.phimoe:PhiMoE",

@@ -39,6 +39,7 @@ class Phi3Config(DecoderConfig):
 
 class Phi3(Decoder):
     Config: ClassVar[type[ModelConfig]] = Phi3Config
+    beside: ClassVar[tuple[str, ...]] = ("model.vision_embed_tokens.",)
 
     @classmethod
     def attention(cls, place: Checkpoint, config: Any, layer: int) -> Attention:

@@ -1,10 +1,10 @@
 """Dense families that transformers has no class for: tiny seeded checkpoints with the logits of their authors' code.
 
 Those of InternLM 1, Baichuan 7B and MiniCPM are transformers' own models of the same arithmetic, laid out as their
-authors publish it. Grown positions of Qwen 1 have no reference here: its authors' code takes the whole length for them.
+authors publish it.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from unillm.models.contract import Model, Placement
+from unillm.models.parts.scaling import Scaling
 from unillm.models.table import find
 from unillm.registry.files import ModelFiles
 from unillm.runtime.weights.load import open_weights
@@ -97,3 +98,38 @@ def test_a_wrong_config_shows(name: str) -> None:
     if config.rope is not None:
         changes.append({"rope": replace(config.rope, interleaved=not config.rope.interleaved)})
     assert all(furthest(load(name, **change), name) > 10 * zoo.TOLERANCE for change in changes)
+
+
+@dataclass(frozen=True)
+class OfWhole:
+    """All positions turn as the last one of `length` does."""
+
+    inner: Scaling
+    length: int
+    factor: float = 1.0
+
+    def frequencies(self, theta: float, dim: int, positions: Tensor) -> Tensor:
+        return self.inner.frequencies(theta, dim, positions.clamp(min=self.length - 1))
+
+
+def of_whole(length: int) -> Model:
+    """Qwen 1 past the length that it was trained with, as its authors compute it: by the length of the whole text."""
+    rope = load("qwen1_ntk_logn").config.rope
+    return load("qwen1_ntk_logn", rope=replace(rope, scaling=OfWhole(rope.scaling, length)))
+
+
+def test_positions_and_queries_of_qwen_1_grow_as_in_the_authors_code() -> None:
+    """But for this: here a token turns by the length up to itself, so that what was read stays as it was."""
+    prompts, _, answers = stored("qwen1_ntk_logn")
+    assert furthest(of_whole(len(prompts[0])), "qwen1_ntk_logn") <= zoo.TOLERANCE
+    assert furthest(load("qwen1_ntk_logn"), "qwen1_ntk_logn") > 10 * zoo.TOLERANCE
+    for ids, answer in zip(prompts, answers, strict=True):
+        everything = list(ids)
+        for _ in answer:
+            everything.append(int(Pages(of_whole(len(everything))).whole(everything)[-1].argmax()))
+        assert everything[len(ids) :] == answer
+
+
+def test_growth_left_out_shows() -> None:
+    model = load("qwen1_ntk_logn", grown=None, rope=of_whole(20).config.rope)
+    assert furthest(model, "qwen1_ntk_logn") > 10 * zoo.TOLERANCE

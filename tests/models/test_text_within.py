@@ -7,6 +7,8 @@ from unillm.models.errors import WeightsError
 from unillm.tests.models import zoo
 from unillm.tests.models.paged import Pages
 from unillm.tests.models.tensors import Tensors, load, tensors
+from unillm.tests.models.test_dense_fixtures import load as load_fixture
+from unillm.tests.models.test_dense_fixtures import stored
 from unillm.tests.models.zoo import distance
 
 LAYOUTS = {
@@ -56,3 +58,12 @@ def test_what_is_missing_is_named_as_the_file_has_it(name: str) -> None:
     with pytest.raises(WeightsError) as caught:
         load(weights)
     assert caught.value.missing == [gone]
+
+
+def test_text_before_an_image_is_as_in_the_authors_code() -> None:
+    """Of Phi-3 Vision, whose names for text are those of Phi-3."""
+    (ids, *_), (wanted, *_), _ = stored("phi3_vision")
+    before = ids.index(-1)
+    logits = Pages(load_fixture("phi3_vision")).whole(ids[:before])
+    assert before == 4
+    assert distance(logits, wanted[:before]) <= zoo.TOLERANCE
