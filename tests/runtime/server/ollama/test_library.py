@@ -9,6 +9,9 @@ import httpx
 import ollama
 import pytest
 
+from unillm.registry.errors import StoreBusy
+from unillm.registry.prune import prune
+from unillm.registry.settings import RegistrySettings
 from unillm.tests.support.hosts import until
 from unillm.tests.support.serving import Serving
 from unillm.tests.support.talking import talking_model
@@ -150,6 +153,21 @@ def test_a_client_that_leaves_ends_what_is_made_for_it_and_until_then_nothing_el
         until(lambda: httpx.post(f"{server.url}/api/create", json=none, timeout=30).status_code != 503, 30)
         assert _being_made(server) == 0
     assert "left:latest" not in {one["name"] for one in server.get("/api/tags").json()["models"]}
+
+
+def test_a_file_that_is_being_sent_is_left_alone_by_who_prunes(server: Serving) -> None:
+    home = server.log.parent
+    settings = RegistrySettings.from_environment({"UNILLM_HOME": str(home), "HF_HOME": str(home / "hf")})
+    digest = sha256(b"whole").hexdigest()
+    head = f"POST /api/blobs/sha256:{digest} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", httpx.URL(server.url).port)) as line:
+        line.sendall(head.encode() + b"who")
+        until(lambda: bool(list((home / "partial").glob("upload-*"))), 30)
+        with pytest.raises(StoreBusy):
+            prune(settings, partial=True)
+        line.sendall(b"le")
+        assert line.recv(1000).startswith(b"HTTP/1.1 201")
+    assert f"sha256-{digest}" in [path.name for path in prune(settings).files]
 
 
 def _being_made(server: Serving) -> int:
