@@ -85,7 +85,10 @@ def test_a_dtype_that_pages_cannot_have_is_refused_by_name() -> None:
         engine_with(None, FakeModel(), kv_memory=64 * PAGE, kv_dtype="int4")
 
 
-@pytest.mark.parametrize(("name", "dtype"), [("auto", torch.float32), ("bf16", torch.bfloat16), ("int8", torch.int8), ("fp8", torch.float8_e4m3fn)])
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [("auto", torch.float32), ("bf16", torch.bfloat16), ("int8", torch.int8), ("fp8", torch.float8_e4m3fn)],
+)
 def test_pages_have_the_dtype_that_was_asked_for(name: str, dtype: torch.dtype) -> None:
     with engine_with(None, FakeModel(), kv_memory=64 * PAGE, kv_dtype=name) as engine:
         assert engine.stats().kv_dtype == str(dtype).removeprefix("torch.")
