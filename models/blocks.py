@@ -211,11 +211,11 @@ def _q6_k(blocks: Tensor, out: Tensor) -> None:
 
 
 # What four bits choose among: E2M1 floats, doubled; and the steps of a curve, close together about zero.
-_E2M1 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
-_CURVE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
+E2M1 = (0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12)
+CURVE = (-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113)
 
 
-def _chosen(words: Tensor, table: tuple[int, ...]) -> Tensor:
+def _chosen(words: Tensor, table: tuple[float, ...]) -> Tensor:
     """The entries that bytes of four bits choose, as fp32."""
     entries = torch.tensor(table, dtype=torch.float32, device=words.device)
     return entries[words.view(torch.uint8).to(torch.int32)]
@@ -226,12 +226,12 @@ def _mxfp4(blocks: Tensor, out: Tensor) -> None:
     exponent = blocks[..., :1].to(torch.int32)
     # The numbers are doubled, so the power is half: 2^(e - 128), which below 2^-126 is no normal fp32.
     bits = torch.where(exponent < 2, 0x00200000 << exponent, (exponent - 1) << 23)
-    _scale(_chosen(_fields(_bytes(blocks, 1, 17), 4, 16), _E2M1), out, bits.view(torch.float32))
+    _scale(_chosen(_fields(_bytes(blocks, 1, 17), 4, 16), E2M1), out, bits.view(torch.float32))
 
 
 def _iq4_nl(blocks: Tensor, out: Tensor) -> None:
     """2 bytes scale, 16 bytes of 4 bits on a curve."""
-    _scale(_chosen(_fields(_bytes(blocks, 2, 18), 4, 16), _CURVE), out, _halfs(blocks, 0, 2))
+    _scale(_chosen(_fields(_bytes(blocks, 2, 18), 4, 16), CURVE), out, _halfs(blocks, 0, 2))
 
 
 def _iq4_xs(blocks: Tensor, out: Tensor) -> None:
@@ -240,7 +240,7 @@ def _iq4_xs(blocks: Tensor, out: Tensor) -> None:
     high = _bytes(blocks, 2, 4).view(torch.int16).to(torch.int32)
     low = _bytes(blocks, 4, 8).view(torch.int32)
     small = (low >> 4 * shifts & 15) | (high >> 2 * shifts & 3) << 4
-    numbers = _chosen(_fields(_bytes(blocks, 8, 136), 4, 16), _CURVE)
+    numbers = _chosen(_fields(_bytes(blocks, 8, 136), 4, 16), CURVE)
     _scale(numbers, out, _halfs(blocks, 0, 2) * (small - 32))
 
 
@@ -265,6 +265,52 @@ GRIDS: dict[str, tuple[tuple[int, ...], float]] = {
     "GRID3_S": ((-15, -13, -11, -9, -7, -5, -3, -1, 1, 3, 5, 7, 9, 11, 13, 15), 1.0),
 }
 
+
+def _eight_bits(dtype: torch.dtype) -> Callable[[Tensor, Tensor], None]:
+    """4 bytes of an fp32 scale, 128 floats of a byte."""
+
+    def unpack(blocks: Tensor, out: Tensor) -> None:
+        _scale(_bytes(blocks, 4, 132).view(dtype), out, _bytes(blocks, 0, 4).view(torch.float32))
+
+    return unpack
+
+
+def _four_bits(table: tuple[float, ...], scales: int) -> Callable[[Tensor, Tensor], None]:
+    """`scales` numbers in fp32, and choices as IQ4_NL's."""
+
+    def unpack(blocks: Tensor, out: Tensor) -> None:
+        numbers = _chosen(_fields(_bytes(blocks, 4 * scales, blocks.shape[2]), 4, 16), table)
+        _scale(numbers, out, _bytes(blocks, 0, 4 * scales).view(torch.float32))
+
+    return unpack
+
+
+def _signed(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    return *numbers, *(-number for number in numbers)
+
+
+# What four bits choose among.
+TABLES: dict[str, tuple[float, ...]] = {
+    "NVFP4": _signed((0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)),
+    "FP4": _signed(
+        (0.0, 0.0052083334885537624, 0.6666666865348816, 1.0, 0.3333333432674408, 0.5, 0.1666666716337204, 0.25)
+    ),
+    "NF4": (
+        *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
+        *(-0.28444138169288635, -0.18477343022823334, -0.09105003625154495, 0.0),
+        *(0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224),
+        *(0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0),
+    ),
+}
+
+# Kinds of our own, for those of safetensors whose numbers are floats.
+FLOATS: dict[str, tuple[Block, Callable[[Tensor, Tensor], None]]] = {
+    "E4M3": (Block(128, 132), _eight_bits(torch.float8_e4m3fn)),
+    "E5M2": (Block(128, 132), _eight_bits(torch.float8_e5m2)),
+    "NVFP4": (Block(32, 24), _four_bits(TABLES["NVFP4"], 2)),
+    **{kind: (Block(64, 36), _four_bits(TABLES[kind], 1)) for kind in ("NF4", "FP4")},
+}
+
 _KINDS: dict[str, tuple[Block, Callable[[Tensor, Tensor], None]]] = {
     "Q4_0": (Block(32, 18), _q4_0),
     "Q4_1": (Block(32, 20), _q4_1),
@@ -280,6 +326,7 @@ _KINDS: dict[str, tuple[Block, Callable[[Tensor, Tensor], None]]] = {
     "IQ4_XS": (Block(256, 136), _iq4_xs),
     "MXFP4": (Block(32, 17), _mxfp4),
     **{kind: (Block(256, 138), _grid(*grid)) for kind, grid in GRIDS.items()},
+    **FLOATS,
 }
 
-PACKED_KINDS = frozenset(_KINDS) - GRIDS.keys()  # as files have them
+PACKED_KINDS = frozenset(_KINDS) - GRIDS.keys() - FLOATS.keys()  # as GGUF has them

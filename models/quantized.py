@@ -27,7 +27,8 @@ class QuantizedTensor:
     `kind` is GGML's word ("Q4_K"); `shape` is the logical one, [.., rows, columns]; `data` [all rows, bytes of a row]
     uint8 is usually a view of the mapped file. `layout` says how `data` is arranged: FILE, as stored, or TILED, as the
     CPU kernels want it, [tiles of 16 rows, bytes of a tile]. Other formats keep their scales in `side`: INT8, a signed
-    byte a number, has one a row under "scale". PUBLISHED are the classes of `published`, whose `kind` is only a name.
+    byte a number, has one a row under "scale". Blocks whose columns were sorted have there, under "columns", which
+    column of the matrix each is. PUBLISHED are the classes of `published`, whose `kind` is only a name.
     """
 
     kind: str
@@ -57,6 +58,10 @@ class QuantizedTensor:
     def in_blocks(self) -> "QuantizedTensor":
         """The same numbers as the CPU kernels could take them; itself, where there is nothing to gain."""
         return self
+
+    def alike(self, other: "QuantizedTensor") -> bool:
+        """Whether the two can be one stack of matrices."""
+        return (self.kind, self.layout) == (other.kind, other.layout)
 
     def to(self, device: torch.device) -> Self:
         return replace(self, data=self.data.to(device), side={k: v.to(device) for k, v in self.side.items()})
@@ -107,6 +112,10 @@ class QuantizedTensor:
         """The numbers of these rows of all, fp32 [rows, columns]; written to `out` where one is given."""
         if self.layout != FILE:
             raise ValueError(f"a {self.kind} tensor in the layout {self.layout} is not unpacked here")
+        if "columns" in self.side:
+            found = dequantize(self.kind, self.data[taken])
+            out = torch.empty_like(found) if out is None else out
+            return out.index_copy_(1, self.side["columns"], found)
         if self.kind != INT8:
             return dequantize(self.kind, self.data[taken], out)
         return torch.mul(self.data[taken].view(torch.int8), self.side["scale"][taken, None], out=out)

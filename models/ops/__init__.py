@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ..blocks import GRIDS, PACKED_KINDS
 from ..contract import AttentionSpec, Batch, PagedView, Weight
+from ..planes import PLANES
 from ..quantized import INT8, PUBLISHED, TILED, QuantizedTensor
-from . import gpu, reference, reference_attention
+from . import gpu, gpu_products, reference, reference_attention
 from .cpu.kernels import NUMBERS, PAGES, Kernels
 from .mixers import leaving, paces, unit
 from .operands import GatedNorm, Matrices, Norm, Pace, Rotation, Skip
@@ -63,6 +64,7 @@ _DENSE: Final = frozenset({DENSE})
 _FILE: Final = frozenset(PACKED_KINDS) | GRIDS.keys() | {INT8}
 _TILED: Final = frozenset({TILED})
 _PUBLISHED: Final = frozenset({PUBLISHED})
+_PLANES: Final = frozenset({PLANES})
 _HERE: Final = frozenset({COMPILED})
 _GPU: Final = frozenset({"cuda"})
 _TRITON: Final = _GPU if gpu.INSTALLED else frozenset[str]()
@@ -77,15 +79,23 @@ _LINEAR: Table[_Run] = Table(
         Entry(_plain(reference.dense_linear), _DENSE),
         Entry(Kernels.linear, _TILED, _HERE),
         Entry(Kernels.unpacked_linear, _PUBLISHED, _HERE),
-        Entry(_plain(reference.packed_linear), _FILE | _PUBLISHED),
+        Entry(_plain(gpu_products.linear), _PLANES, _TRITON),
+        Entry(_plain(reference.packed_linear), _FILE | _PUBLISHED | _PLANES),
     )
 )
-_EXPERTS: Table[_Run] = Table((Entry(Kernels.experts, _TILED, _HERE), Entry(_plain(reference.experts))))
+_EXPERTS: Table[_Run] = Table(
+    (
+        Entry(Kernels.experts, _TILED, _HERE),
+        Entry(_plain(gpu_products.experts), _DENSE | _PLANES, _TRITON),
+        Entry(_plain(reference.experts)),
+    )
+)
 _EMBEDDING: Table[_Run] = Table(
     (
         Entry(_plain(reference.dense_embedding), _DENSE),
         Entry(Kernels.embedding, _TILED, _HERE),
-        Entry(_plain(reference.packed_embedding), _FILE | _PUBLISHED),
+        Entry(_plain(gpu_products.embedding), _PLANES, _TRITON),
+        Entry(_plain(reference.packed_embedding), _FILE | _PUBLISHED | _PLANES),
     )
 )
 _RMS_NORM: Table[_Run] = Table(

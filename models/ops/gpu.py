@@ -50,7 +50,7 @@ def dense_linear(
     return out
 
 
-def _or_plain(plain: Callable[..., Tensor]) -> Callable[[Callable[Operands, Tensor]], Callable[Operands, Tensor]]:
+def or_plain(plain: Callable[..., Tensor]) -> Callable[[Callable[Operands, Tensor]], Callable[Operands, Tensor]]:
     """Let `plain` serve the calls whose kernels are not there yet. These find all as it was."""
 
     def over(kernels: Callable[Operands, Tensor]) -> Callable[Operands, Tensor]:
@@ -66,7 +66,7 @@ def _or_plain(plain: Callable[..., Tensor]) -> Callable[[Callable[Operands, Tens
     return over
 
 
-@_or_plain(reference.rms_norm)
+@or_plain(reference.rms_norm)
 def rms_norm(x: Tensor, norm: Norm, onto: Tensor | None = None) -> Tensor:
     """Of x [rows, columns]; added to `onto`."""
     same = onto is None or onto.dtype == x.dtype
@@ -77,7 +77,7 @@ def rms_norm(x: Tensor, norm: Norm, onto: Tensor | None = None) -> Tensor:
     return rows.rms_norm(in_rows(x), norm, None if onto is None else in_rows(onto))
 
 
-@_or_plain(reference.silu_mul)
+@or_plain(reference.silu_mul)
 def silu_mul(gate_up: Tensor) -> Tensor:
     """silu(gate) * up, of [rows, gate and up side by side]."""
     if gate_up.dim() != 2 or not runs(gate_up.device):
@@ -87,7 +87,7 @@ def silu_mul(gate_up: Tensor) -> Tensor:
     return rows.gated(in_rows(gate_up))
 
 
-@_or_plain(reference.gelu_mul)
+@or_plain(reference.gelu_mul)
 def gelu_mul(gate_up: Tensor) -> Tensor:
     """gelu(gate) * up by tanh, of [rows, gate and up side by side]."""
     if gate_up.dim() != 2 or not runs(gate_up.device):
@@ -117,7 +117,7 @@ def attention(
     return attend(prepared(q, k, v, q_norm, k_norm, rotation, cache), spec, cache, batch)
 
 
-@_or_plain(reference_attention.prepared)
+@or_plain(reference_attention.prepared)
 def prepared(
     q: Tensor,
     k: Tensor,
@@ -137,7 +137,7 @@ def prepared(
     return q
 
 
-@_or_plain(reference_attention.attend)
+@or_plain(reference_attention.attend)
 def attend(q: Tensor, spec: AttentionSpec, cache: PagedView, batch: Batch) -> Tensor:
     """What queries find that are prepared, in pages where all is stored."""
     from .triton import decode, prefill

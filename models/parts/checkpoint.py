@@ -15,6 +15,7 @@ from torch import Tensor
 from ..contract import Part, Placement, Weight, WeightLoader
 from ..encoding import packed
 from ..errors import SplitError, WeightsError
+from ..ops.gpu_products import placed
 from ..quantized import QuantizedTensor
 
 Shape: TypeAlias = tuple[int | None, ...]
@@ -138,7 +139,7 @@ class Checkpoint:
                 weight, copied = kernels.pack(weight), True
         if copied and self.exists():
             self.loader.release(self.name)
-        return weight.to(self.place.device)
+        return placed(weight.to(self.place.device))
 
     def _kind(self, weight: Tensor) -> str | None:
         """The blocks that a plain matrix is packed into, if it is."""

@@ -230,9 +230,9 @@ def together(matrices: Sequence[Weight]) -> ops.Matrices:
     if not packed:
         return plain if plain[0].device.type == "cpu" else torch.stack(plain)
     first = packed[0]
-    if plain or any((each.kind, each.layout) != (first.kind, first.layout) for each in packed):
+    if plain or not all(first.alike(each) for each in packed):
         return tuple(matrices)
-    if first.layout == PUBLISHED:
+    if first.layout == PUBLISHED or any("columns" in each.side for each in packed):
         return tuple(packed)
     side = {name: torch.cat([each.side[name] for each in packed]) for name in first.side}
     data = torch.cat([each.data for each in packed])

@@ -17,7 +17,9 @@ _SPILLED = 256  # bytes of a thread: a few numbers that are read once
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the assembler that comes with triton is looked for on x86")
 def test_every_kind_of_launch_compiles_and_fits_a_processor(tmp_path: Path) -> None:
     kernels = [json.loads(line) for line in told_by("compiling", tmp_path).splitlines()]
-    assert {"_runs_kernel", "_blocks_kernel", "_prepare_kernel", "_choose_kernel"} <= {each["name"] for each in kernels}
+    names = {each["name"] for each in kernels}
+    assert {"_runs_kernel", "_blocks_kernel", "_prepare_kernel", "_choose_kernel"} <= names
+    assert {"few_kernel", "many_kernel", "shares_kernel", "rows_kernel"} <= names
     assert [each for each in kernels if each["shared"] > _SHARED or each["spilled"] > _SPILLED] == []
 
 
