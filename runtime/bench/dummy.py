@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any, Final
 
@@ -29,7 +30,8 @@ def dummy_engine(name: str, options: EngineOptions) -> Engine:
     device = find_device(options.device)
     kernels = Kernels.open(use_threads(options.threads), exact=options.exact) if device.type == "cpu" else None
     place = Placement(device, choose_dtype(options.dtype, None, device), kernels=kernels)
-    return Engine(dummy_model(name, place), name=f"random weights of {name}", options=options)
+    again = partial(dummy_model, name, place)
+    return Engine(again(), name=f"random weights of {name}", options=options, again=[again])
 
 
 @dataclass(slots=True)

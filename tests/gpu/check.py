@@ -5,7 +5,7 @@ a number is wrong; speeds are told, not judged.
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -16,8 +16,11 @@ from torch import Tensor
 
 from unillm.models.contract import AttentionSpec, Batch, PagedView
 from unillm.models.ops import gpu, reference, reference_attention
+from unillm.models.ops.compiling import at_once
 from unillm.models.ops.operands import Norm, Rotation
-from unillm.models.ops.triton import decode, rows
+from unillm.models.ops.triton import decode, prefill, rows
+from unillm.tests.gpu.choosing import backend_checks, choosing_checks, choosing_work, scan_checks
+from unillm.tests.gpu.memory import compiling_checks, copying_checks, memory_checks
 from unillm.tests.gpu.pages import paged
 
 HEADS, KV_HEADS = 16, 8
@@ -97,7 +100,7 @@ def row_checks(device: torch.device) -> Iterator[Difference]:
 
 
 def company_checks(device: torch.device) -> Iterator[Difference]:
-    """A sequence alone against itself among others: bit for bit."""
+    """A sequence alone against itself among others, the end of a prompt against all of it: bit for bit."""
     spec, contexts = AttentionSpec(0.09), [3000, 40, 700, 2048] * 64
     view, batch = paged(contexts, KV_HEADS, 128, torch.bfloat16, [1] * len(contexts), device)
     q = torch.randn(len(contexts), HEADS, 128, device=device, dtype=torch.bfloat16)
@@ -106,6 +109,13 @@ def company_checks(device: torch.device) -> Iterator[Difference]:
     one = replace(batch, queries=(1,), contexts=(3000,), starts=batch.starts[:2], lengths=batch.lengths[:1])
     decode.attend_tokens(q[:1], alone, spec, replace(view, table=view.table[:1]), one)
     yield Difference("a sequence alone and among 256", _worst(alone, together[:1]), 0.0)
+    view, batch = paged([900], KV_HEADS, 128, torch.bfloat16, [900], device)
+    q = torch.randn(900, HEADS, 128, device=device, dtype=torch.bfloat16)
+    whole, end = torch.empty_like(q), torch.empty_like(q[-333:])
+    prefill.attend_chunks(q, whole, spec, view, batch)
+    last = replace(batch, queries=(333,), starts=torch.tensor([0, 333], dtype=torch.int32, device=device))
+    prefill.attend_chunks(q[-333:], end, spec, view, last)
+    yield Difference("a prompt whole and in chunks", _worst(end, whole[-333:]), 0.0)
 
 
 def _worst(got: Tensor, wanted: Tensor) -> float:
@@ -153,23 +163,36 @@ def decoding_speeds(device: torch.device) -> Iterator[tuple[str, float]]:
         yield f"{batch_size} sequences of {context}, {_short(dtype)}", read / took
 
 
+def told(differences: Iterable[tuple[str, float, float]]) -> int:
+    """How many are larger than they may be."""
+    wrong = 0
+    for name, difference, allowed in differences:
+        fine = difference <= allowed
+        wrong += not fine
+        print(f"{'ok' if fine else 'WRONG':6}{difference:10.2e}  {name}", flush=True)
+    return wrong
+
+
 def main() -> int:
     if not torch.cuda.is_available():
         print("there is no GPU here")
         return 1
-    device, wrong = torch.device("cuda:0"), 0
+    device = torch.device("cuda:0")
     print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}")
+    torch.manual_seed(0)
     with torch.inference_mode():
-        torch.manual_seed(0)
-        for check in (row_checks, attention_checks, company_checks):
-            for name, difference, allowed in check(device):
-                fine = difference <= allowed
-                wrong += not fine
-                print(f"{'ok' if fine else 'WRONG':6}{difference:10.2e}  {name}", flush=True)
+        wrong = sum(told(check(device)) for check in (compiling_checks, memory_checks, copying_checks))
+    with torch.inference_mode(), at_once():
+        checks = (row_checks, attention_checks, company_checks, backend_checks, choosing_checks, scan_checks)
+        wrong += sum(told(check(device)) for check in checks)
         copied = copy_speed(device)
         print(f"copy: {copied / 1e9:.0f} GB/s")
         for name, speed in decoding_speeds(device):
             print(f"decoding attention, {name}: {speed / 1e9:.0f} GB/s, {100 * speed / copied:.0f} % of copying")
+        chosen, best = torch.zeros(256, dtype=torch.int64, device=device), torch.zeros(256, device=device)
+        for name, scores, how in choosing_work(device):
+            took = seconds(partial(gpu.choose, scores, how, chosen, best))
+            print(f"choosing 256 tokens of {scores.shape[1]}, {name}: {took * 1e6:.0f} us")
     return 1 if wrong else 0
 
 
