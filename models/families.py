@@ -71,7 +71,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "LFM2": Family("LFM2", BOTH, _CPP, _RANKS),
     "LFM2MoE": Family("LFM2-MoE", BOTH, _CPP, _RANKS),
     "Llama": Family("Llama 1 to 3.2, CodeLlama, Yi, TinyLlama, SmolLM 1 and 2, Falcon 3, DeepSeek LLM", PAGES, _CPP),
-    "Llama4": Family("Llama 4, text", "pages, chunks", _CPP, f"{_SEEING}; CPU kernels for chunks"),
+    "Llama4": Family("Llama 4, text", "pages, chunks", _CPP, _SEEING),
     "Mamba": Family("Mamba", STATES, _CPP, _RANKS),
     "Mamba2": Family("Mamba-2, Codestral Mamba", STATES, _CPP, _RANKS),
     "MiniCPM": Family("MiniCPM 1 and 2", PAGES, _CPP),

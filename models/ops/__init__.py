@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import torch
 from torch import Tensor
 
-from ..blocks import GRIDS, PACKED_KINDS
+from ..blocks import FLOATS, GRIDS, PACKED_KINDS
 from ..contract import AttentionSpec, Batch, PagedView, Weight
 from ..planes import PLANES
 from ..quantized import INT8, PUBLISHED, TILED, QuantizedTensor
@@ -61,7 +61,7 @@ def _plain(run: _Run) -> _Run:
 
 
 _DENSE: Final = frozenset({DENSE})
-_FILE: Final = frozenset(PACKED_KINDS) | GRIDS.keys() | {INT8}
+_FILE: Final = frozenset(PACKED_KINDS) | GRIDS.keys() | FLOATS.keys() | {INT8}
 _TILED: Final = frozenset({TILED})
 _PUBLISHED: Final = frozenset({PUBLISHED})
 _PLANES: Final = frozenset({PLANES})
@@ -218,6 +218,5 @@ def attention(
     """
     if batch.attention is not None:
         return batch.attention(q, k, v, q_norm, k_norm, rotation, spec, cache, batch)
-    kernels = None if spec.chunk is not None else kernels  # these know no chunks
     run = _ATTENTION.choose(str(cache.keys.dtype), place_of(q, kernels), q.shape[0])
     return run(kernels, q, k, v, q_norm, k_norm, rotation, spec, cache, batch)

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, ClassVar, Final, Self
 import torch
 from torch import Tensor
 
+from ..blocks import TABLES
 from ..config import WIDEST, Keys
+from ..encoding import nibbles
 from ..quantized import INT8, PUBLISHED, QuantizedTensor
 from .bits import fields
 from .stored import FLOATS, Stored
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _STATE: Final = "weight.quant_state.bitsandbytes__"
 _LONGEST_STATE: Final = 4096
 _LARGEST: Final = 127
+_BLOCK: Final = 64  # columns of a kernel's block, which share a scale
+_HALF: Final = 16  # of them, in the low or the high bits of as many bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -49,6 +53,17 @@ class ChosenTensor(QuantizedTensor):
         grouped = found.view(*scales.shape, self.group)
         grouped.mul_(scales[..., None])
         return found if out is None else out.copy_(found)
+
+    def in_blocks(self) -> QuantizedTensor:
+        """As blocks of 64 columns that begin with their scale; itself, where they choose among other numbers."""
+        rows, columns = self.shape
+        usual = torch.equal(self.side["table"], torch.tensor(TABLES[self.kind]))
+        if not usual or self.group % _BLOCK:
+            return self
+        halves = fields(self.data, 4).view(rows, -1, 2).flip(-1).reshape(-1, 2 * _HALF)
+        scales = self.side["scales"].repeat_interleave(self.group // _BLOCK, 1)[..., None].contiguous()
+        chosen = nibbles(halves, _HALF).view(rows, columns // _BLOCK, -1)
+        return QuantizedTensor(self.kind, self.shape, torch.cat((scales.view(torch.uint8), chosen), -1).flatten(1))
 
     def part(self, part: "Part") -> Self:
         """Some rows, or some columns at the borders of blocks."""

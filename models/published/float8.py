@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 KINDS: Final = (torch.float8_e4m3fn, torch.float8_e5m2)
 _SCALES: Final = (*FLOATS, torch.float8_e8m0fnu)
 _ENDS: Final = ("weight_scale_inv", "weight_scale")
+_BLOCK: Final = 128  # columns of a kernel's block, which share a scale
+_BLOCKS: Final = {torch.float8_e4m3fn: "E4M3", torch.float8_e5m2: "E5M2"}
+_LARGEST_SCALE: Final = 2.0**7  # the kernels' is larger by a power of two that fp32 must hold
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -47,6 +50,21 @@ class Float8Tensor(QuantizedTensor):
         for column in range(scales.shape[1]):
             out[:, column * width : (column + 1) * width] *= along[:, column : column + 1]
         return out
+
+    def in_blocks(self) -> QuantizedTensor:
+        """As blocks of 128 columns that begin with their scale; itself, where some have several or are no numbers."""
+        rows, columns = self.shape[-2:]
+        scales, (height, width) = self.side["scales"], self.tile
+        if len(self.shape) != 2 or columns % _BLOCK or (scales.shape[1] > 1 and width % _BLOCK):
+            return self
+        if not bool((scales.abs() <= _LARGEST_SCALE).all()) or not bool(_are_numbers(self.data)):
+            return self
+        each = scales.repeat_interleave(max(1, (width if scales.shape[1] > 1 else columns) // _BLOCK), 1)
+        along = each[:, : columns // _BLOCK].repeat_interleave(height, 0)[:rows, :, None].contiguous()
+        data = self.data.view(torch.uint8).view(rows, -1, _BLOCK)
+        return QuantizedTensor(
+            _BLOCKS[self.data.dtype], self.shape, torch.cat((along.view(torch.uint8), data), -1).flatten(1)
+        )
 
     def part(self, part: "Part") -> Self:
         """Some rows, or some columns at the borders of blocks."""
@@ -89,3 +107,9 @@ class Float8:
             if counts == tuple(-(-a // b) for a, b in zip(shape, tile, strict=True)):
                 return tile
         return None
+
+
+def _are_numbers(data: Tensor) -> Tensor:
+    """Whether no byte stands for infinity, or for what is not a number."""
+    largest = 0x7E if data.dtype == torch.float8_e4m3fn else 0x7B
+    return (data.view(torch.uint8) & 0x7F).max() <= largest

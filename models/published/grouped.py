@@ -88,26 +88,34 @@ class Grouped(QuantizedTensor, ABC):
         return replace(self, shape=(self.shape[0], stop - start), data=self.cut_columns(start, stop), side=side)
 
     def in_blocks(self) -> QuantizedTensor:
-        """As Q4_0, Q5_0 or Q8_0, where these hold the same numbers exactly; else itself."""
-        kind = self._block_kind()
-        if kind is None:
+        """As Q4_0, Q5_0 or Q8_0, groups of columns together, where these hold the same numbers exactly; else itself."""
+        kind, columns = self._block_kind(), self._sorted_columns()
+        if kind is None or ("order" in self.side and columns is None):
             return self
-        rows, columns = self.shape
-        height = max(1, _STRETCH // columns)
-        stretches = [self._stretch(kind, slice(first, min(first + height, rows))) for first in range(0, rows, height)]
-        return QuantizedTensor(kind, self.shape, torch.cat(stretches))
+        rows, height = self.shape[0], max(1, _STRETCH // self.shape[1])
+        edges = [slice(first, min(first + height, rows)) for first in range(0, rows, height)]
+        blocks = torch.cat([self._stretch(kind, edge, columns) for edge in edges])
+        return QuantizedTensor(kind, self.shape, blocks, side={} if columns is None else {"columns": columns})
+
+    def _sorted_columns(self) -> Tensor | None:
+        """Columns by their groups, where these are no neighbours; None also where groups are not of one size."""
+        order = self.side.get("order")
+        if order is None or not bool((order.bincount() == self.group).all()):
+            return None
+        return order.argsort(stable=True)
 
     def _block_kind(self) -> str | None:
         scales, zeros = self.side["scales"], self.side.get("zeros")
-        if "order" in self.side or self.group % _BLOCK or not torch.equal(scales.half().float(), scales.float()):
+        if self.group % _BLOCK or not torch.equal(scales.half().float(), scales.float()):
             return None
         low, high = (self.middle, self.middle) if zeros is None else (int(zeros.min()), int(zeros.max()))
         furthest = max(high, (1 << self.bits) - low)  # below zero, and one more than above
         return next((kind for kind, most in (("Q4_0", 8), ("Q5_0", 16), ("Q8_0", 128)) if furthest <= most), None)
 
-    def _stretch(self, kind: str, rows: slice) -> Tensor:
+    def _stretch(self, kind: str, rows: slice, columns: Tensor | None) -> Tensor:
         """Blocks of 32: a scale in half precision, and the numbers less their zeros."""
         numbers, scales = self.numbers(rows), self.side["scales"][rows].half()
+        numbers = numbers if columns is None else numbers[:, columns]
         zeros = self.side["zeros"][rows, :, None] if "zeros" in self.side else self.middle
         centred = (numbers.view(*scales.shape, self.group).to(torch.int16) - zeros).view(-1, _BLOCK)
         scale = scales[..., None].expand(*scales.shape, self.group // _BLOCK).reshape(-1, 1).contiguous()

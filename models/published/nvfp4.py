@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Self
 import torch
 from torch import Tensor
 
+from ..blocks import TABLES
+from ..encoding import nibbles
 from ..quantized import PUBLISHED, QuantizedTensor
 from .stored import Stored
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from ..contract import Part
 
 _GROUP: Final = 16
-_FLOATS: Final = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+_BLOCK: Final = 32  # columns of a kernel's block
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -32,13 +34,27 @@ class Nvfp4Tensor(QuantizedTensor):
     def block(self) -> int:
         return _GROUP
 
+    def _scales(self, taken: slice | Tensor) -> Tensor:
+        """What the numbers of these rows are times, fp32 [rows, groups]."""
+        scales = self.side["scales"][taken].float()
+        return scales * self.side["times"] if "times" in self.side else scales / self.side["over"]
+
+    def in_blocks(self) -> QuantizedTensor:
+        """As blocks of two groups that begin with their scales."""
+        if self.shape[1] % _BLOCK:
+            return self
+        rows, columns = self.shape
+        chosen = torch.stack((self.data & 15, self.data >> 4), -1).view(-1, _BLOCK)
+        scales = self._scales(slice(None)).view(rows, -1, _BLOCK // _GROUP).contiguous().view(torch.uint8)
+        numbers = nibbles(chosen, _GROUP).view(rows, columns // _BLOCK, -1)
+        return QuantizedTensor(self.kind, self.shape, torch.cat((scales, numbers), -1).flatten(1))
+
     def rows(self, taken: slice | Tensor, out: Tensor | None = None) -> Tensor:
         bytes_ = self.data[taken]
         chosen = torch.stack((bytes_ & 15, bytes_ >> 4), -1).flatten(-2)
-        table = torch.tensor([*_FLOATS, *(-number for number in _FLOATS)], device=self.device)
+        table = torch.tensor(TABLES[self.kind], device=self.device)
         numbers = table.index_select(0, chosen.flatten().int()).view(len(chosen), -1, _GROUP)
-        scales = self.side["scales"][taken].float()
-        scales = scales * self.side["times"] if "times" in self.side else scales / self.side["over"]
+        scales = self._scales(taken)
         out = torch.empty(chosen.shape, device=self.device) if out is None else out
         torch.mul(numbers, scales[..., None], out=out.view(numbers.shape))
         return out

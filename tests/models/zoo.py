@@ -76,7 +76,6 @@ class Row:
     attention: str = "eager"  # which of the reference's: Falcon's eager one adds slopes twice
     own_eps: bool = True  # whether its files say by how much norms are kept from dividing by 0
     rare: bool = False  # whether all of its tests are slow: a variant of a row that is not
-    recorded: bool = True  # whether its steps can be: chunks are attended by lengths that the host reads
 
     @property
     def _rope_type(self) -> str:
@@ -489,7 +488,7 @@ ROWS: Final = (
     ),
     Row("jamba", "Jamba", _JAMBA, gguf=False, light=True, turns=False),
     Row("recurrent-gemma", "RecurrentGemma", _RECURRENT_GEMMA, gguf=False, light=True),
-    Row("llama4", "Llama4", _LLAMA4, gguf=False, light=True, config="Llama4TextConfig", recorded=False),
+    Row("llama4", "Llama4", _LLAMA4, gguf=False, light=True, config="Llama4TextConfig"),
     Row(
         "llama4-unnormed",
         "Llama4",
@@ -498,7 +497,6 @@ ROWS: Final = (
         light=True,
         rare=True,
         config="Llama4TextConfig",
-        recorded=False,
     ),
     Row("olmoe-clipped", "Olmoe", {**_OLMOE, "clip_qkv": 0.8}, gguf=False, light=True, rare=True),
     Row("deepseek-llm", "Llama", {"num_key_value_heads": 4, **_rope("linear", factor=4.0)}, light=True, rare=True),

@@ -59,7 +59,7 @@ def open_engine(model: Model) -> Engine:
     return Engine(model, options=EngineOptions(kv_memory=4 << 20, page_size=8, draft="off"))
 
 
-@pytest.mark.parametrize("row", [row for row in zoo.rows(light=False) if row.values[0].recorded])
+@pytest.mark.parametrize("row", zoo.rows(light=False))
 def test_replayed_steps_are_the_steps_themselves(
     row: zoo.Row, kernels: Kernels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

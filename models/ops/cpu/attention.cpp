@@ -14,7 +14,7 @@ AttentionCall describe(const unillm_attention& from) {
   return {from.queries, from.query_kind, static_cast<long>(from.query_stride), from.out, from.out_kind,
           static_cast<long>(from.out_stride), from.keys, from.values, from.cache_kind, strides(from.key_strides),
           strides(from.value_strides), from.key_scales, from.value_scales, strides(from.scale_strides), from.page_size, from.heads, from.kv_heads, from.head_dim, from.scale, from.softcap,
-          static_cast<long>(from.window), from.causal != 0, from.exact != 0, from.sinks, from.alibi};
+          static_cast<long>(from.window), static_cast<long>(from.chunk), from.causal != 0, from.exact != 0, from.sinks, from.alibi};
 }
 
 // How a key head's queries fall into blocks.

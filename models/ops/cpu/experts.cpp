@@ -29,7 +29,6 @@ struct Experts {
   unillm_context& context;
   const unillm_experts_product& from;
   Order order;
-  bool exact;
   ActivationForm form;
   long choices, row_bytes;
   uint8_t* gathered;
@@ -38,9 +37,11 @@ struct Experts {
 
   Experts(unillm_context& context, const unillm_experts_product& from)
       : context(context), from(from),
-        order(from.chosen, static_cast<long>(from.rows * from.choices), from.experts), exact(from.exact != 0),
+        order(from.chosen, static_cast<long>(from.rows * from.choices), from.experts),
         form(context.kernels.form(from.kind)), choices(static_cast<long>(from.rows * from.choices)),
-        row_bytes(activation_bytes(static_cast<long>(from.depth), form, exact)) {
+        row_bytes(0) {
+    form.exact = form.exact || from.exact != 0;
+    row_bytes = activation_bytes(static_cast<long>(from.depth), form);
     const long stored = (number_size() * static_cast<long>(from.depth) + 63) / 64 * 64;
     const long panel_bytes = (choices * row_bytes + 63) / 64 * 64;
     gathered = context.activations.at_least(static_cast<size_t>(choices * stored + panel_bytes) +
@@ -80,7 +81,7 @@ struct Experts {
       const NumberRows rows{gathered + start * gathered_stride() * number_size(), from.x_kind, gathered_stride(),
                             static_cast<long>(from.depth)};
       uint8_t* to = panels + start * row_bytes;
-      if (exact) {
+      if (form.exact) {
         context.kernels.spread(rows, piece.first, piece.last, reinterpret_cast<float*>(to));
       } else {
         context.kernels.quantize(rows, form, piece.first, piece.last, to);
@@ -108,7 +109,7 @@ struct Experts {
     });
     auto work = [&](long item, int thread) {
       const Piece& piece = pieces[static_cast<size_t>(item)];
-      const auto run = exact ? context.kernels.multiply_exact : context.kernels.multiply;
+      const auto run = form.exact ? context.kernels.multiply_exact : context.kernels.multiply;
       run(from.kind, describe(piece.expert), piece.first, piece.last, context.scratch(thread));
     };
     context.pool.run(static_cast<long>(pieces.size()), work);

@@ -22,6 +22,7 @@ struct ActivationForm {
   bool per16, shifted;
   int offset;
   int row_bytes;  // of one row in one block
+  bool exact;     // fp32, as they are
 };
 
 // A packed weight against quantised (or spread) activations.
@@ -80,7 +81,7 @@ struct AttentionCall {
   int heads, kv_heads;
   long head_dim;
   float scale, softcap;  // 0: no cap
-  long window;           // 0: none
+  long window, chunk;    // 0: none
   bool causal, exact;
   const float* sinks;    // [heads] or null
   const float* alibi;    // [heads] or null

@@ -42,7 +42,13 @@ _KINDS: Final = {
     "GRID2": 1002,
     "GRID3_XXS": 1003,
     "GRID3_S": 1004,
+    "E4M3": 1101,
+    "E5M2": 1102,
+    "NF4": 1103,
+    "FP4": 1104,
+    "NVFP4": 1105,
 }
+_COLUMNS: Final = "columns"  # which of the matrix's own each is, where they were sorted
 _SILU: Final = 0
 _GELU_TANH: Final = 1
 _Strides: Final = c_int64 * 3
@@ -75,7 +81,8 @@ class Kernels(Scans):
                 columns,
                 data.data_ptr() + each * size,
             )
-        return replace(weight, layout=TILED, data=data, side={})
+        side = {name: tensor for name, tensor in weight.side.items() if name == _COLUMNS}
+        return replace(weight, layout=TILED, data=data, side=side)
 
     def linear(
         self,
@@ -90,7 +97,11 @@ class Kernels(Scans):
         x = in_rows(x)
         sizes = [weight.shape[0] for weight in weights]
         out = x.new_empty(x.shape[0], sum(sizes), dtype=torch.float32) if onto is None else onto
-        self._multiply(x, weights, out, accumulate=onto is not None)
+        if any(_COLUMNS in weight.side for weight in weights):
+            for weight, own in zip(weights, torch.split_with_sizes(out, sizes, 1), strict=True):
+                self._multiply(_sorted(x, weight), (weight,), own, accumulate=onto is not None)
+        else:
+            self._multiply(x, weights, out, accumulate=onto is not None)
         _add_biases(out, sizes, biases)
         return out.to(x.dtype)
 
@@ -352,6 +363,7 @@ class Kernels(Scans):
             scale_strides,
             cache.table.stride(0),
             spec.window if spec.window is not None and spec.causal else 0,
+            spec.chunk if spec.chunk is not None and spec.causal else 0,
             NUMBERS[q.dtype],
             NUMBERS[out.dtype],
             PAGES[cache.keys.dtype],
@@ -371,6 +383,10 @@ class Kernels(Scans):
     def _packed_bytes(self, weight: QuantizedTensor) -> int:
         kind = _KINDS.get(weight.kind)
         return 0 if kind is None else int(self._library.unillm_packed_bytes(kind, *weight.shape[-2:]))
+
+
+def _sorted(x: Tensor, weight: QuantizedTensor) -> Tensor:
+    return x.index_select(1, weight.side[_COLUMNS]) if _COLUMNS in weight.side else x
 
 
 def _scales(cache: PagedView) -> tuple[tuple[int | None, int | None], Any]:

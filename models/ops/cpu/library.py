@@ -65,6 +65,7 @@ class Attention(ctypes.Structure):
         ("scale_strides", c_int64 * 3),
         ("table_stride", c_int64),
         ("window", c_int64),
+        ("chunk", c_int64),
         ("query_kind", c_int32),
         ("out_kind", c_int32),
         ("cache_kind", c_int32),

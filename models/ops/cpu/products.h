@@ -20,8 +20,8 @@ inline long blocks_of(long depth) { return (depth + block_columns - 1) / block_c
 inline long tiles_of(long rows) { return (rows + tile_rows - 1) / tile_rows; }
 
 // Bytes of a row's activations: fp32 where the product is exact.
-inline long activation_bytes(long depth, const ActivationForm& form, bool exact) {
-  return blocks_of(depth) * (exact ? block_columns * static_cast<long>(sizeof(float)) : form.row_bytes);
+inline long activation_bytes(long depth, const ActivationForm& form) {
+  return blocks_of(depth) * (form.exact ? block_columns * static_cast<long>(sizeof(float)) : form.row_bytes);
 }
 
 // Rows whose activations stay cached while a tile's rows sweep them; a whole number of panels.

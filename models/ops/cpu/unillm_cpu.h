@@ -20,7 +20,8 @@ extern "C" {
 
 /* Kinds of weights and of numbers: GGML's own type numbers, so that a file's needs no translation. Beyond 1000 our own, for
  * kinds whose blocks name points of a grid: 256 columns in a half that multiplies, 16 scales of four bits, and four bits a
- * column that choose what the grid's points consist of. */
+ * column that choose what the grid's points consist of. Beyond 1100 floats of 8 and 4 bits, whose blocks begin with fp32
+ * scales: of 128 columns, of 64, and two of 16 each. All but the last meet activations as these are, always. */
 enum unillm_kind {
   UNILLM_F32 = 0,
   UNILLM_F16 = 1,
@@ -42,7 +43,12 @@ enum unillm_kind {
   UNILLM_GRID1 = 1001,
   UNILLM_GRID2 = 1002,
   UNILLM_GRID3_XXS = 1003,
-  UNILLM_GRID3_S = 1004
+  UNILLM_GRID3_S = 1004,
+  UNILLM_E4M3 = 1101,
+  UNILLM_E5M2 = 1102,
+  UNILLM_NF4 = 1103,
+  UNILLM_FP4 = 1104,
+  UNILLM_NVFP4 = 1105
 };
 
 typedef struct unillm_context unillm_context;
@@ -125,6 +131,7 @@ typedef struct unillm_attention {
   int64_t scale_strides[3];     /* of both scales */
   int64_t table_stride;
   int64_t window;               /* a token sees itself and the window - 1 before it; 0: all before it */
+  int64_t chunk;                /* a token sees those of its chunk, from multiples of this on; 0: there are none */
   int32_t query_kind, out_kind, cache_kind;
   int32_t sequences, page_size, heads, kv_heads, head_dim;
   int32_t causal;

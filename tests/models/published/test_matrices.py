@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from unillm.models.blocks import TABLES
 from unillm.models.contract import Part
 from unillm.models.errors import WeightsError
 from unillm.models.ops import linear
@@ -18,7 +19,7 @@ from unillm.models.published.gptq import Gptq
 from unillm.models.published.methods import Method
 from unillm.models.published.modelopt import ModelOptimizer
 from unillm.models.published.stored import Stored
-from unillm.models.quantized import QuantizedTensor
+from unillm.models.quantized import FILE, QuantizedTensor
 from unillm.tests.models import zoo
 from unillm.tests.models.published.packers import golden
 
@@ -39,10 +40,12 @@ _BLOCKS: Final = {
     "gptq3-zeros": "Q4_0",
     "gptq4": "Q4_0",
     "gptq4-zeros": "Q5_0",
+    "gptq4-order": "Q4_0",
     "gptq8": "Q8_0",
     "awq": "Q5_0",
     "ct-int4-group": "Q4_0",
     "ct-int4-zeros": "Q5_0",
+    "ct-int4-order": "Q4_0",
     "ct-int4-tensor": "Q4_0",
     "ct-int8-words": "Q8_0",
     "ct-int8-group": "Q8_0",
@@ -50,6 +53,8 @@ _BLOCKS: Final = {
     "ct-int8-tensor": "INT8",
     "llm-int8": "INT8",
     "ct-mxfp4": "MXFP4",
+    "ct-fp8-channel": "E4M3",
+    "ct-fp8-tensor": "E4M3",
 }
 
 cases: Final = pytest.mark.parametrize("case", CASES)
@@ -128,6 +133,44 @@ def test_products_with_kernels_are_those_without(case: str) -> None:
     tiled, kernels = placed(weight)
     together, alone = (linear(rows, (tiled,), (None,), kernels) for rows in (x, x[1:2]))
     assert torch.equal(together[1:2], alone)
+
+
+def wide() -> dict[str, tuple[QuantizedTensor, str]]:
+    """Of what the golden ones are too narrow for, with the kind that kernels get; numbers are as these are read."""
+    torch.manual_seed(4)
+    eight = torch.randn(40, 512) * 30
+    scales, choices = torch.rand(40, 8) * 0.02, torch.randint(0, 256, (40 * 256, 1), dtype=torch.uint8)
+    made: dict[str, tuple[QuantizedTensor, str]] = {}
+    for dtype, kind in ((torch.float8_e4m3fn, "E4M3"), (torch.float8_e5m2, "E5M2")):
+        numbers = eight.to(dtype)
+        for name, along in (("tile", scales[:2, :4]), ("row", scales[:, :1]), ("one", scales[0, 0])):
+            tensors = {"weight": numbers, "weight_scale": along.contiguous()}
+            made[f"{kind} {name}"] = Float8((32, 128)).read(Stored("x", tensors)), kind
+    for kind in ("nf4", "fp4"):
+        state = torch.tensor(list(b'{"shape": [40, 512], "blocksize": 64}'), dtype=torch.uint8)
+        tensors = {
+            "weight": choices,
+            "weight.absmax": scales.flatten(),
+            "weight.quant_map": torch.tensor(TABLES[kind.upper()]),
+            f"weight.quant_state.bitsandbytes__{kind}": state,
+        }
+        made[kind] = BitsAndBytes().read(Stored("x", tensors)), kind.upper()
+    return made
+
+
+@pytest.mark.parametrize("name", wide())
+def test_wide_rows_of_floats_are_kept_in_blocks_that_kernels_read(name: str) -> None:
+    weight, kind = wide()[name]
+    blocks = weight.in_blocks()
+    assert (blocks.kind, blocks.layout) == (kind, FILE)
+    assert torch.equal(blocks.dequantize(), weight.dequantize())
+
+
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf])
+def test_what_is_no_number_stays_as_it_is(odd: float) -> None:
+    numbers = torch.full((2, 128), odd).to(torch.float8_e5m2)
+    weight = Float8().read(Stored("x", {"weight": numbers, "weight_scale": torch.ones(())}))
+    assert weight.in_blocks() is weight
 
 
 def test_zeros_of_the_second_version_are_as_stored() -> None:

@@ -8,6 +8,7 @@
 #include "activations.h"
 #include "tiles.h"
 #include "exact.h"
+#include "floats.h"
 #include "functions.h"
 #include "attention_tiles.h"
 #include "attention.h"
@@ -22,7 +23,7 @@ namespace unillm::UNILLM_ISA {
 template <class FORMAT>
 constexpr ActivationForm form_of() {
   using Form = typename FORMAT::Form;
-  return {Form::per16, Form::shifted, FORMAT::offset, Form::row_bytes};
+  return {Form::per16, Form::shifted, FORMAT::offset, Form::row_bytes, false};
 }
 
 // Calls `use` with the format that `kind` names.
@@ -40,6 +41,7 @@ inline void with_format(int kind, USE use) {
     case UNILLM_Q5_K: return use(static_cast<Q5_K*>(nullptr));
     case UNILLM_Q6_K: return use(static_cast<Q6_K*>(nullptr));
     case UNILLM_I8: return use(static_cast<I8*>(nullptr));
+    case UNILLM_NVFP4: return use(static_cast<NVFP4*>(nullptr));
     case UNILLM_MXFP4: return use(static_cast<MXFP4*>(nullptr));
     case UNILLM_IQ4_NL: return use(static_cast<IQ4_NL*>(nullptr));
     case UNILLM_IQ4_XS: return use(static_cast<IQ4_XS*>(nullptr));
@@ -51,11 +53,24 @@ inline void with_format(int kind, USE use) {
   }
 }
 
+// The same of those whose numbers are floats; false where it names none of them.
+template <class USE>
+inline bool with_floats(int kind, USE use) {
+  switch (kind) {
+    case UNILLM_E4M3: return use(static_cast<E4M3*>(nullptr)), true;
+    case UNILLM_E5M2: return use(static_cast<E5M2*>(nullptr)), true;
+    case UNILLM_NF4: return use(static_cast<NF4*>(nullptr)), true;
+    case UNILLM_FP4: return use(static_cast<FP4*>(nullptr)), true;
+    default: return false;
+  }
+}
+
 template <class FORMAT>
 FORMAT format_of(FORMAT*);
 
 ActivationForm form(int kind) {
   ActivationForm found{};
+  found.exact = with_floats(kind, [](auto*) {});
   with_format(kind, [&](auto* format) { found = form_of<decltype(format_of(format))>(); });
   return found;
 }
@@ -67,6 +82,10 @@ void multiply(int kind, const TileProduct& product, long first_tile, long last_t
 }
 
 void multiply_exact(int kind, const TileProduct& product, long first_tile, long last_tile, const Scratch& scratch) {
+  const bool floats = with_floats(kind, [&](auto* format) {
+    multiply_float_tiles<decltype(format_of(format))>(product, first_tile, last_tile, scratch);
+  });
+  if (floats) return;
   with_format(kind, [&](auto* format) {
     multiply_tiles_exact<decltype(format_of(format))>(product, first_tile, last_tile, scratch);
   });
@@ -94,6 +113,10 @@ void attend(const AttentionCall& call, const QueryBlock& block, const QueryBlock
 }
 
 void embed(int kind, const TileProduct& weight, long row, float* scratch, float* out) {
+  const bool floats = with_floats(kind, [&](auto* format) {
+    embed_row<decltype(format_of(format))>(weight, row, scratch, out);
+  });
+  if (floats) return;
   with_format(kind, [&](auto* format) { embed_row<decltype(format_of(format))>(weight, row, scratch, out); });
 }
 

@@ -80,9 +80,8 @@ inline Floats mask_scores(const AttentionCall& call, Floats scores, long positio
   const long end = call.causal && position + 1 < last ? position + 1 : last;
   const Floats none = broadcast(-__builtin_inff());
   scores = where_less(keys, every_int(static_cast<int>(end)), scores, none);
-  if (call.window <= 0) return scores;
-  const long begin = position - call.window + 1;
-  return where_less(keys, every_int(static_cast<int>(begin > 0 ? begin : 0)), none, scores);
+  const long begin = first_seen(call, position);
+  return begin > 0 ? where_less(keys, every_int(static_cast<int>(begin)), none, scores) : scores;
 }
 
 inline Floats finish_scores(const AttentionCall& call, Floats scores, int head, long position, long key) {
@@ -124,7 +123,7 @@ inline void soften(AttentionBlock<MATH>& memory, const QueryBlock& block, long t
   const AttentionCall& call = memory.call;
   const long newest = block.position + (block.rows - 1) / block.heads;
   const bool whole = tile + tile_keys <= last && (!call.causal || tile + tile_keys <= block.position + 1) &&
-                     (call.window <= 0 || tile > newest - call.window);
+                     tile >= first_seen(call, newest);
   for (int row = 0; row < block.rows; ++row) {
     memory.correction[row] = finish_row(memory, block, row, tile, last, whole);
   }

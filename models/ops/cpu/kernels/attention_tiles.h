@@ -62,12 +62,18 @@ inline const void* number_at(const void* base, int kind, long index) {
   return static_cast<const char*>(base) + index * number_bytes(kind);
 }
 
+// The first key that a query at `position` sees.
+inline long first_seen(const AttentionCall& call, long position) {
+  if (call.chunk > 0) return position / call.chunk * call.chunk;
+  return call.window > 0 && position >= call.window ? position - call.window + 1 : 0;
+}
+
 // The keys that some query of a block sees, and where their first tile begins.
 struct SeenKeys {
   long first, last, begin;
 
   SeenKeys(const AttentionCall& call, const QueryBlock& block)
-      : first(call.window > 0 && block.position >= call.window ? block.position - call.window + 1 : 0),
+      : first(first_seen(call, block.position)),
         last(call.causal ? block.position + block.rows / block.heads : block.context),
         begin(first / tile_keys * tile_keys) {}
 };

@@ -4,9 +4,16 @@ namespace unillm::UNILLM_ISA {
 
 constexpr long exact_columns = 256;  // dequantised at a time: 16 KiB
 
+// Kinds whose numbers are floats: floats.h.
+template <class FORMAT>
+constexpr bool has_floats = false;
+
+template <class FORMAT>
+inline void write_floats(const uint8_t* tile, long tiles, float* to);
+
 // Columns of 16 rows as fp32, [columns][16].
 template <class FORMAT>
-inline void dequantize(const uint8_t* tile, const uint8_t* head, long tiles, float* to) {
+inline void write_whole_numbers(const uint8_t* tile, const uint8_t* head, long tiles, float* to) {
   using Form = typename FORMAT::Form;
   const Ints offset = every_int(Form::wide ? 0 : FORMAT::offset);
   for (long t = 0; t < tiles; ++t, tile += FORMAT::tile_bytes) {
@@ -26,6 +33,15 @@ inline void dequantize(const uint8_t* tile, const uint8_t* head, long tiles, flo
         }
       }
     }
+  }
+}
+
+template <class FORMAT>
+inline void dequantize(const uint8_t* tile, const uint8_t* head, long tiles, float* to) {
+  if constexpr (has_floats<FORMAT>) {
+    write_floats<FORMAT>(tile, tiles, to);
+  } else {
+    write_whole_numbers<FORMAT>(tile, head, tiles, to);
   }
 }
 

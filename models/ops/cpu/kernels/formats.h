@@ -141,7 +141,10 @@ struct I8 {
   }
 };
 
-// Four-bit floats, doubled to whole numbers, under a power of two: the lookup gives the number plus 12.
+// What four-bit floats are, doubled to whole numbers, plus 12.
+alignas(16) constexpr int8_t doubled_floats[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
+// Four-bit floats under a power of two.
 struct MXFP4 {
   using Form = Shape<false, false, false>;
   static constexpr int kind = UNILLM_MXFP4, blocks = 1, tile_bytes = 272, offset = -12;
@@ -149,7 +152,6 @@ struct MXFP4 {
   const uint8_t* tile;
   MXFP4(const uint8_t* at, const uint8_t*) : tile(at) {}
   void read(int, Block<Form>& out) const {
-    alignas(16) static constexpr int8_t values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
     // Exponent e means 2^(e - 128) here, half of the format's 2^(e - 127). Below 2 that is no normal fp32.
     const Ints exponent = bytes_to_ints(tile);
     const Floats normal = as_floats(shift_left(subtract_ints(exponent, every_int(1)), 23));
@@ -157,7 +159,22 @@ struct MXFP4 {
     const Floats tiny = where_less(exponent, every_int(1), none, one);
     out.scale[0] = where_less(exponent, every_int(2), tiny, normal);
     split_nibbles(tile + 16, out.quants);
-    for (int g = 0; g < 8; ++g) out.quants[g] = lookup(values, out.quants[g]);
+    for (int g = 0; g < 8; ++g) out.quants[g] = lookup(doubled_floats, out.quants[g]);
+  }
+};
+
+// Four-bit floats again, with an fp32 scale for every 16 columns.
+struct NVFP4 {
+  using Form = Shape<true, false, false>;
+  static constexpr int kind = UNILLM_NVFP4, blocks = 1, tile_bytes = 384, offset = -12;
+  static constexpr bool stored = true;
+  const uint8_t* tile;
+  NVFP4(const uint8_t* at, const uint8_t*) : tile(at) {}
+  void read(int, Block<Form>& out) const {
+    const float* scales = reinterpret_cast<const float*>(tile);
+    for (int i = 0; i < 2; ++i) out.scale[i] = multiply(load(scales + 16 * i), broadcast(0.5f));
+    split_nibbles(tile + 128, out.quants);
+    for (int g = 0; g < 8; ++g) out.quants[g] = lookup(doubled_floats, out.quants[g]);
   }
 };
 

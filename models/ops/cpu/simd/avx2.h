@@ -54,6 +54,14 @@ inline Ints lookup(const int8_t* table, Ints nibbles) {
   const __m256i entries = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
   return {_mm256_shuffle_epi8(entries, nibbles.low), _mm256_shuffle_epi8(entries, nibbles.high)};
 }
+inline __m256 lookup_eight(const float* table, __m256i lanes) {
+  const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), lanes);
+  const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), lanes);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(lanes, 28)));
+}
+inline Floats lookup_floats(const float* table, Ints lanes) {
+  return {lookup_eight(table, lanes.low), lookup_eight(table, lanes.high)};
+}
 
 // ---- dot products ----
 #if defined(UNILLM_VNNI)

@@ -44,6 +44,9 @@ inline Ints lookup(const int8_t* table, Ints nibbles) {
   return _mm512_shuffle_epi8(entries, nibbles);
 }
 
+// Sixteen floats, chosen by the low four bits of every lane.
+inline Floats lookup_floats(const float* table, Ints lanes) { return _mm512_permutexvar_ps(lanes, _mm512_loadu_ps(table)); }
+
 // ---- dot products: every lane adds the products of its four bytes ----
 #if defined(UNILLM_VNNI)
 inline Ints dot(Ints sum, Ints weights, Ints activations) { return _mm512_dpbusd_epi32(sum, weights, activations); }

@@ -93,6 +93,9 @@ inline Ints lookup(const int8_t* table, Ints nibbles) {
   std::memcpy(result.lane, bytes, 64);
   return result;
 }
+inline Floats lookup_floats(const float* table, Ints lanes) {
+  return each_float([&](int i) { return table[lanes.lane[i] & 15]; });
+}
 
 // ---- dot products ----
 constexpr int wide_bias = 0;

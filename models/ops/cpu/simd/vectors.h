@@ -48,6 +48,11 @@ inline Ints lookup(const int8_t* table, Ints nibbles) {
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(table[byte & 15]);
   return read<Ints>(bytes);
 }
+inline Floats lookup_floats(const float* table, Ints lanes) {
+  Floats result;
+  for (int i = 0; i < 16; ++i) result[i] = table[lanes[i] & 15];
+  return result;
+}
 
 // ---- dot products: two products of bytes fit in sixteen bits ----
 constexpr int wide_bias = 0;

@@ -1,6 +1,6 @@
 """Packed weights for tests: random blocks of a file, their numbers by the `gguf` package, and the product with them.
 
-Of our own kinds, those of grids, the numbers are by `models.blocks`, which other tests hold against that package.
+Of our own kinds the numbers are by `models.blocks`, which other tests hold against that package.
 """
 
 import ctypes
@@ -11,14 +11,16 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, quants
 from torch import Tensor
 
-from unillm.models.blocks import dequantize
+from unillm.models.blocks import block_of, dequantize
 from unillm.models.ops.cpu.library import Context, Multiplication, Product
 from unillm.tests.models.ops.cpu.machine import NUMBERS
 
 I8 = 24
+FLOATS = {"E4M3": 1101, "E5M2": 1102, "NF4": 1103, "FP4": 1104, "NVFP4": 1105}
 GRIDS = {"GRID1": 1001, "GRID2": 1002, "GRID3_XXS": 1003, "GRID3_S": 1004}
 FILES = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "MXFP4")
-KINDS = (*FILES, *GRIDS)
+KINDS = (*FILES, *GRIDS, "NVFP4")  # whose numbers are whole, times a scale
+OWN = GRIDS | FLOATS
 
 # Where a block keeps its 16-bit scales: random bytes there would be infinities.
 _SCALES = {
@@ -41,6 +43,8 @@ _SCALES = {
 def random_blocks(kind: str, rows: int, columns: int, seed: int = 0) -> Tensor:
     """[rows, bytes of a row] uint8, as a file has them."""
     random = np.random.default_rng(seed)
+    if kind in FLOATS:
+        return _random_floats(kind, rows, columns, seed)
     elements, nbytes = (256, 138) if kind in GRIDS else GGML_QUANT_SIZES[GGMLQuantizationType[kind]]
     blocks = random.integers(0, 256, (rows, columns // elements, nbytes), dtype=np.uint8)
     for offset in _SCALES.get(kind, ()):
@@ -55,8 +59,21 @@ def random_blocks(kind: str, rows: int, columns: int, seed: int = 0) -> Tensor:
     return torch.from_numpy(blocks.reshape(rows, -1))
 
 
+def _random_floats(kind: str, rows: int, columns: int, seed: int) -> Tensor:
+    """Scales, then bytes; of those of 8 bits none stands for what is no number."""
+    random = np.random.default_rng(seed)
+    block = block_of(kind)
+    scales = 2 if kind == "NVFP4" else 1
+    blocks = random.integers(0, 256, (rows, columns // block.elements, block.nbytes), dtype=np.uint8)
+    if block.elements == 128:
+        blocks[blocks & 0x7F > (0x7E if kind == "E4M3" else 0x7B)] = 1
+    numbers = (random.standard_normal((*blocks.shape[:2], scales)) * 0.02).astype(np.float32)
+    blocks[:, :, : 4 * scales] = numbers.view(np.uint8)
+    return torch.from_numpy(blocks.reshape(rows, -1))
+
+
 def numbers_of(kind: str, blocks: Tensor) -> Tensor:
-    if kind in GRIDS:
+    if kind in OWN:
         return dequantize(kind, blocks)
     return torch.from_numpy(quants.dequantize(blocks.numpy(), GGMLQuantizationType[kind]))
 
@@ -82,7 +99,7 @@ class Packed:
 
 
 def pack(context: Context, kind: str, blocks: Tensor, columns: int) -> Packed:
-    number = GRIDS[kind] if kind in GRIDS else GGMLQuantizationType[kind].value
+    number = OWN[kind] if kind in OWN else GGMLQuantizationType[kind].value
     return _pack(context, number, blocks, columns, None)
 
 

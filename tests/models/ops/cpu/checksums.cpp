@@ -15,7 +15,8 @@ namespace {
 
 constexpr int kinds[] = {UNILLM_Q4_0, UNILLM_Q4_1, UNILLM_Q5_0, UNILLM_Q5_1, UNILLM_Q8_0,   UNILLM_Q2_K,
                          UNILLM_Q3_K, UNILLM_Q4_K, UNILLM_Q5_K, UNILLM_Q6_K, UNILLM_IQ4_NL, UNILLM_IQ4_XS,
-                         UNILLM_I8,   UNILLM_MXFP4, UNILLM_GRID1, UNILLM_GRID2, UNILLM_GRID3_XXS, UNILLM_GRID3_S};
+                         UNILLM_I8,   UNILLM_MXFP4, UNILLM_GRID1, UNILLM_GRID2, UNILLM_GRID3_XXS, UNILLM_GRID3_S,
+                         UNILLM_E4M3, UNILLM_E5M2, UNILLM_NF4,  UNILLM_FP4,  UNILLM_NVFP4};
 constexpr long columns = 512, weight_rows = 37, most_rows = 19;
 
 struct Numbers {
@@ -41,7 +42,9 @@ std::vector<uint16_t> halved(const std::vector<float>& numbers) {
 }
 
 // Random blocks whose scales are ordinary numbers.
-std::vector<uint8_t> blocks_of(const unillm::BlockLayout& layout, Numbers& from) {
+std::vector<uint8_t> blocks_of(int kind, Numbers& from) {
+  const unillm::BlockLayout& layout = *unillm::block_layout(kind);
+  const int scales = kind < UNILLM_E4M3 ? 0 : kind == UNILLM_NVFP4 ? 2 : 1;
   std::vector<uint8_t> made(static_cast<size_t>(weight_rows * columns / layout.columns * layout.bytes));
   for (uint8_t& byte : made) byte = static_cast<uint8_t>(from.next());
   for (size_t block = 0; block < made.size(); block += static_cast<size_t>(layout.bytes)) {
@@ -49,6 +52,10 @@ std::vector<uint8_t> blocks_of(const unillm::BlockLayout& layout, Numbers& from)
       if (half < 0) continue;
       const uint16_t scale = static_cast<uint16_t>(0x2800 + from.next() % 0x800);
       std::memcpy(&made[block + static_cast<size_t>(half)], &scale, 2);
+    }
+    for (int i = 0; i < scales; ++i) {
+      const float scale = from.number();
+      std::memcpy(&made[block + static_cast<size_t>(4 * i)], &scale, 4);
     }
     if (layout.bytes_field >= 0) made[block + static_cast<size_t>(layout.bytes_field)] = static_cast<uint8_t>(120 + from.next() % 8);
   }
@@ -68,7 +75,7 @@ void print(const std::string& what, const char* set, const std::vector<float>& r
 void packed(unillm_context* context, const char* set) {
   for (const int kind : kinds) {
     Numbers from;
-    const std::vector<uint8_t> blocks = blocks_of(*unillm::block_layout(kind), from);
+    const std::vector<uint8_t> blocks = blocks_of(kind, from);
     const std::vector<float> scales = from.numbers(weight_rows), x = from.numbers(most_rows * columns);
     std::vector<uint8_t> tiles(static_cast<size_t>(unillm_packed_bytes(kind, weight_rows, columns)));
     const auto row_bytes = static_cast<int64_t>(blocks.size()) / weight_rows;
@@ -135,6 +142,79 @@ void attention(unillm_context* context, const char* set) {
   print("attention", set, out);
 }
 
+// Two sequences, of one token and of several, that go on from states.
+struct Sequences {
+  static constexpr long tokens = 7;
+  int64_t sources[2] = {0, 1}, targets[2] = {2, 3};
+  uint8_t fresh[2] = {0, 0};
+  int32_t starts[3] = {0, 1, tokens};
+  std::vector<float> rows;
+  Sequences(Numbers& from, long numbers) : rows(from.numbers(4 * numbers)) {}
+  unillm_states states() {
+    return {rows.data(), sources, targets, fresh, starts, static_cast<int64_t>(rows.size() / 4), 2};
+  }
+};
+
+void scans(unillm_context* context, const char* set) {
+  constexpr long heads = 3, width = 21, size = 40, tokens = Sequences::tokens, channels = heads * width;
+  Numbers from;
+  const std::vector<float> x = from.numbers(tokens * channels), pairs = from.numbers(4 * tokens * heads * size);
+  std::vector<float> decay = from.numbers(tokens * channels * size), out(static_cast<size_t>(tokens * channels));
+  for (float& each : decay) each = -each * each;
+  for (const int replaces : {0, 1}) {
+    Sequences sequences(from, channels * size);
+    unillm_matrix_scan scan{};
+    scan.states = sequences.states();
+    const auto vectors = [&](const float* data, long numbers) {
+      return unillm_heads{data, heads * numbers, numbers, 1, heads};
+    };
+    scan.q = vectors(pairs.data(), size), scan.k = vectors(pairs.data() + tokens * heads * size, size);
+    scan.v = vectors(x.data(), width), scan.decay = vectors(decay.data(), 1), scan.taken = vectors(x.data(), 1);
+    scan.out = out.data(), scan.tokens = tokens, scan.heads = heads, scan.width = width, scan.size = size;
+    scan.paces = 1, scan.replaces = replaces;
+    unillm_scan_matrix(context, &scan);
+    print(replaces ? "replacing matrices" : "matrices", set, out);
+    print(replaces ? "replacing states" : "states", set, sequences.rows);
+  }
+  Sequences kept(from, channels * size);
+  const unillm_selective_scan selective = {kept.states(), x.data(), x.data(), decay.data(), pairs.data(), pairs.data() + size,
+                                           out.data(), channels, channels, 2 * size, 2 * size, tokens, channels, size};
+  unillm_scan_channels(context, &selective);
+  print("channels", set, out);
+  Sequences inputs(from, channels * 3);
+  const unillm_convolution convolution = {inputs.states(), x.data(), pairs.data(), pairs.data(), out.data(),
+                                          channels, tokens, channels, 4, UNILLM_F32, 1};
+  unillm_convolve(context, &convolution);
+  print("convolution", set, out);
+  Sequences faded(from, channels);
+  const unillm_fading fading = {faded.states(), pairs.data(), x.data(), out.data(), channels, channels, tokens, channels};
+  unillm_fade(context, &fading);
+  print("fading", set, out);
+  Sequences mean(from, 3 * channels);
+  const unillm_averaging averaging = {mean.states(), pairs.data(), x.data(), decay.data(), pairs.data(), out.data(),
+                                      channels, channels, tokens, channels};
+  unillm_average(context, &averaging);
+  print("mean", set, out);
+}
+
+void mixers(unillm_context* context, const char* set) {
+  constexpr long heads = 3, head = 21, tokens = 5, wide = heads * head;
+  Numbers from;
+  const std::vector<float> x = from.numbers(tokens * wide), gate = from.numbers(tokens * wide), weight = from.numbers(wide);
+  std::vector<float> out(x.size()), decays(x.size());
+  const unillm_pacing pacing = {x.data(), weight.data(), weight.data(), out.data(), decays.data(), wide, tokens, wide,
+                                UNILLM_F32, 0.0f, 1.5f};
+  unillm_pace(context, &pacing);
+  print("paces", set, out);
+  const unillm_unit unit = {x.data(), weight.data(), out.data(), wide, tokens, heads, head, 1e-6f};
+  unillm_make_unit(context, &unit);
+  print("units", set, out);
+  const unillm_leaving leaving = {x.data(), gate.data(), weight.data(), gate.data(), weight.data(), out.data(), wide,
+                                  wide, tokens, wide, head, wide, 0, UNILLM_F32, 1, 1e-6f};
+  unillm_leave(context, &leaving);
+  print("leaving", set, out);
+}
+
 }  // namespace
 
 int main() {
@@ -147,6 +227,8 @@ int main() {
     dense(context, set.c_str());
     between(context, set.c_str());
     attention(context, set.c_str());
+    scans(context, set.c_str());
+    mixers(context, set.c_str());
     unillm_close(context);
   }
 }

@@ -1,5 +1,5 @@
-"""Paged attention against a plain softmax in double precision: grouped heads, windows, caps, sinks, slopes, every kind
-of cache; and the same bits for a token in a prompt, in a chunk, and alone.
+"""Paged attention against a plain softmax in double precision: grouped heads, windows, chunks, caps, sinks, slopes,
+every kind of cache; and the same bits for a token in a prompt, in a chunk, and alone.
 """
 
 import ctypes
@@ -116,6 +116,7 @@ def attend(context: Context, case: Case, exact: bool = True) -> Tensor:
         strides() if case.key_scales is None else strides(*case.key_scales.stride()),
         case.table.stride(0),
         options.get("window", 0),
+        options.get("chunk", 0),
         NUMBERS[case.q.dtype],
         NUMBERS[out.dtype],
         NUMBERS[case.keys.dtype],
@@ -155,6 +156,8 @@ def expected_sequence(case: Case, row: int) -> Tensor:
     seen = distance <= 0 if options.get("causal", 1) else torch.ones_like(distance, dtype=torch.bool)
     if "window" in options:
         seen &= distance > -options["window"]
+    if "chunk" in options:
+        seen &= distance >= -(torch.arange(length - len(q), length) % options["chunk"])[:, None]
     scores = scores.masked_fill(~seen, -math.inf)
     if "sinks" in options:
         scores = torch.cat((scores, options["sinks"].double()[:, None, None].expand(-1, len(q), 1)), -1)
@@ -167,6 +170,7 @@ def options_for(heads: int) -> tuple[dict[str, Any], ...]:
     return (
         {},
         {"window": 37},
+        {"chunk": 37},
         {"softcap": 20.0},
         {"sinks": torch.randn(heads)},
         {"alibi": -torch.rand(heads)},
