@@ -23,8 +23,8 @@ class Rotation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Choosing:
-    """How rows of scores choose a token each, [rows] each, on the device. Temperature 0 takes the likeliest; top_k 0,
-    top_p 1 and min_p 0 leave all. Noise is a function of seed, place and token.
+    """How rows of scores choose a token each, [rows] side by side on the device. Temperature 0 takes the likeliest;
+    top_k 0, top_p 1 and min_p 0 leave all. Noise is a function of seed, place and token.
     """
 
     temperature: Tensor  # fp32 or fp64, as the next two

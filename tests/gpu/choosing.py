@@ -28,7 +28,7 @@ def choosing(rows: int, device: torch.device, kind: str = "all") -> Choosing:
     ways = {"greedy": (0.0, 1.0, 0.0, 0), "drawn": (0.8, 1.0, 0.0, 0), "filtered": (0.8, 0.9, 0.02, 40)}
     each = list(ways.values()) if kind == "all" else [ways[kind]]
     told = torch.tensor([each[row % len(each)] for row in range(rows)], dtype=torch.float64, device=device)
-    heat, top_p, min_p, top_k = told.unbind(1)
+    heat, top_p, min_p, top_k = told.T.contiguous()
     numbers = torch.arange(rows, device=device)
     return Choosing(heat, top_p, min_p, top_k.long(), numbers * 7919 + 12345678901, numbers + 5)
 
@@ -69,11 +69,11 @@ def scan_checks(device: torch.device) -> Iterator[tuple[str, float, float]]:
         yield plain.__name__.replace("_", " "), float((found[0] - found[1]).abs().max()), 1e-3
 
 
-def backend_checks(device: torch.device) -> Iterator[tuple[str, float, float]]:
+def backend_checks(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> Iterator[tuple[str, float, float]]:
     """Prompts by one backend and single tokens by another, in one batch."""
     spec, queries, contexts = AttentionSpec(0.09), [1, 40, 1, 7], [90, 40, 33, 100]
-    view, batch = paged(contexts, 8, 128, torch.bfloat16, queries, device)
-    q, k, v = torch.randn(sum(queries), 32, 128, device=device, dtype=torch.bfloat16).split_with_sizes((16, 8, 8), 1)
+    view, batch = paged(contexts, 8, 128, dtype, queries, device)
+    q, k, v = torch.randn(sum(queries), 32, 128, device=device, dtype=dtype).split_with_sizes((16, 8, 8), 1)
     wanted = reference_attention.attention(q.clone(), k, v, None, None, None, spec, view, batch)
     for phases in (Phases(Sdpa(), Triton()), Phases(Triton(), Eager())):
         chosen = replace(batch, attention=phases)

@@ -160,7 +160,7 @@ def test_the_cheaper_way_is_taken() -> None:
     assert not judge.keeps(10**7, 10)  # 20 ms
 
 
-@pytest.mark.parametrize("kv_dtype", ["fp32", "int8", pytest.param("fp8", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kv_dtype", ["fp32", "int8"])
 @pytest.mark.parametrize("name", ["llama3", "mistral0.1"])
 def test_real_pages_come_back_as_they_were(name: str, kv_dtype: str, tmp_path: Path) -> None:
     if EXACT.kernels is None:
