@@ -4,6 +4,7 @@ Where memory is had bit by bit a plan takes nothing: it only says where growing 
 the largest size would have no room any more; what others allocate later is theirs, and growing ends sooner.
 """
 
+from math import prod
 from typing import Final
 
 import torch
@@ -74,9 +75,9 @@ def step_memory(model: Model, options: EngineOptions) -> int:
 
 def _rows(weight: Weight) -> int:
     """How wide what it makes of a row is."""
-    return weight.shape[-2] if len(weight.shape) > 1 else weight.shape[0]
+    return weight.shape[-2:][0]
 
 
 def _count(weight: Weight) -> int:
     """Numbers of one matrix: of several, as experts are, each is unpacked by itself."""
-    return weight.shape[-2] * weight.shape[-1] if len(weight.shape) > 1 else weight.shape[0]
+    return prod(weight.shape[-2:])

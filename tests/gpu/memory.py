@@ -46,7 +46,7 @@ def memory_checks(device: torch.device) -> Iterator[tuple[str, float, float]]:
 def copying_checks(device: torch.device) -> Iterator[tuple[str, float, float]]:
     """A page is written anew once it was saved, and read once it has come back; the host waits for neither."""
     moves, pages = moves_of(device), list(range(_PAGES // 2))
-    memory = torch.zeros(_PAGES, _PAGE, dtype=torch.uint8, device=device)
+    memory, found = (torch.zeros(_PAGES, _PAGE, dtype=torch.uint8, device=device) for _ in range(2))
     moves.save(memory, pages)  # which pins memory, for the next one to take
     torch.cuda.synchronize(device)
     began = perf_counter()
@@ -58,7 +58,7 @@ def copying_checks(device: torch.device) -> Iterator[tuple[str, float, float]]:
     there = [page + _PAGES // 2 for page in pages]
     moves.bring(memory, there, saved.data, pages)
     moves.claim(there)
-    found = memory.clone()
+    found.copy_(memory)
     waited = perf_counter() - began
     torch.cuda.synchronize(device)
     yield "pages that were saved too late", float((saved.data != 7).sum()), 0.0

@@ -56,7 +56,8 @@ def main() -> None:
     handler = logging.Handler()
     handler.emit = lambda record: told.append(record.getMessage())  # type: ignore[method-assign]
     logging.getLogger("unillm").addHandler(handler)
-    driver.set_active(Absent())
+    absent: Any = Absent()
+    driver.set_active(absent)
     torch.cuda.device = lambda _: nullcontext()  # type: ignore[assignment, misc, return-value]
     assert gpu.runs(torch.device("cpu"))
     before, x, norm = launched, torch.randn(4, 256, dtype=torch.bfloat16), Norm(torch.rand(256), 1e-6)
