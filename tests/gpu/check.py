@@ -22,6 +22,7 @@ from unillm.models.ops.triton import decode, prefill, rows
 from unillm.tests.gpu.choosing import backend_checks, choosing_checks, choosing_work, scan_checks
 from unillm.tests.gpu.memory import compiling_checks, copying_checks, memory_checks
 from unillm.tests.gpu.pages import paged
+from unillm.tests.gpu.products import product_checks, product_rates, product_speeds
 
 HEADS, KV_HEADS = 16, 8
 _REPEATS = 20
@@ -183,12 +184,17 @@ def main() -> int:
     with torch.inference_mode():
         wrong = sum(told(check(device)) for check in (compiling_checks, memory_checks, copying_checks))
     with torch.inference_mode(), at_once():
-        checks = (row_checks, attention_checks, company_checks, backend_checks, choosing_checks, scan_checks)
+        kernels = (row_checks, attention_checks, company_checks, backend_checks, choosing_checks, scan_checks)
+        checks = (*kernels, product_checks)
         wrong += sum(told(check(device)) for check in checks)
         copied = copy_speed(device)
         print(f"copy: {copied / 1e9:.0f} GB/s")
         for name, speed in decoding_speeds(device):
             print(f"decoding attention, {name}: {speed / 1e9:.0f} GB/s, {100 * speed / copied:.0f} % of copying")
+        for name, speed in product_speeds(device, seconds):
+            print(f"{name}: {speed / 1e9:.0f} GB/s, {100 * speed / copied:.0f} % of copying", flush=True)
+        for name, rate in product_rates(device, seconds):
+            print(f"4096 rows times {name}: {rate / 1e12:.0f} TFLOP/s", flush=True)
         chosen, best = torch.zeros(256, dtype=torch.int64, device=device), torch.zeros(256, device=device)
         for name, scores, how in choosing_work(device):
             took = seconds(partial(gpu.choose, scores, how, chosen, best))
