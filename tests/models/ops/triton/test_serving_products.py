@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,10 @@ from unillm.models.ops import gpu_products, reference
 from unillm.models.parts.moe import together
 from unillm.models.planes import PLANES, PlanesTensor
 from unillm.models.quantized import QuantizedTensor
+from unillm.runtime.weights.load import load_model
+from unillm.tests.models import zoo
 from unillm.tests.models.ops.triton.test_serving import served
+from unillm.tests.models.paged import Pages
 from unillm.tests.models.published.test_matrices import read
 from unillm.tests.models.test_planes import blocks
 
@@ -104,3 +108,24 @@ def test_experts_in_no_stack_of_rows_are_multiplied_by_plain_torch(caplog: pytes
     assert [record.getMessage() for record in caplog.records] == [
         "plain torch multiplies on the GPU, not our kernels, because of experts that lie in no one stack of rows"
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_kernels_everywhere")
+@pytest.mark.parametrize("name", ["qwen3", "qwen3-moe"])
+def test_a_model_whose_weights_were_placed_is_what_plain_torch_computes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of matrices that are packed as they are loaded; every operation is a GPU's."""
+    row = zoo.BY_NAME[name]
+    place = replace(zoo.PLACE, quantize=lambda _, shape: "Q8_0" if shape[-1] % 32 == 0 else None)
+    files, ids = zoo.save(zoo.reference(row), tmp_path), zoo.prompt(row, 12)
+    model = load_model(files, place)
+    packed = [weight for weight in model.weights() if isinstance(weight, QuantizedTensor)]
+    assert packed
+    assert all(isinstance(weight, PlanesTensor) for weight in packed)
+    wanted = Pages(model).whole(ids)
+    monkeypatch.setattr(ops, "place_of", lambda *_: "cuda")
+    pages = Pages(model)
+    got = torch.cat([pages.run({0: some})[0] for some in (ids[:9], ids[9:10], ids[10:])])
+    assert zoo.distance(got, wanted) <= zoo.TOLERANCE
