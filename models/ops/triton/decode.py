@@ -27,7 +27,7 @@ _PROGRAMS_EACH: Final = 4  # of a processor: so many tiles are on their way at o
 
 
 @compiled_later
-@triton.jit
+@triton.jit(do_not_specialize=["runs", "table_step"])
 def _runs_kernel(
     q,
     keys,
@@ -129,7 +129,7 @@ def _runs_kernel(
 
 
 @compiled_later
-@triton.jit
+@triton.jit(do_not_specialize=["runs"])
 def _sum_kernel(
     starts,
     lengths,

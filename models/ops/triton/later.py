@@ -38,7 +38,11 @@ class LaterFunction(JITFunction[Any]):  # type: ignore[misc]
 
 
 def compiled_later(function: Any) -> Any:
-    """What `triton.jit` made of a kernel, so that launches do not wait for it. Interpreted ones are there at once."""
+    """What `triton.jit` made of a kernel, so that launches do not wait for it. Interpreted ones are there at once.
+
+    Triton makes a kernel of its own where a number is 1 or a multiple of 16: `do_not_specialize` those that differ from
+    batch to batch.
+    """
     if type(function) is not JITFunction or tuple(inspect.signature(JITFunction._do_compile).parameters) != _EXPECTED:
         return function
     return LaterFunction(

@@ -36,7 +36,7 @@ def owner_of(block, starts, sequences, BLOCK: tl.constexpr):
 
 
 @compiled_later
-@triton.jit
+@triton.jit(do_not_specialize=["sequences", "table_step"])
 def _blocks_kernel(
     q,
     keys,
