@@ -46,6 +46,7 @@ __all__ = [
     "rms_norm",
     "rotate",
     "selective_scan",
+    "silu_linear",
     "silu_mul",
     "turns",
     "unit",
@@ -171,6 +172,16 @@ def rms_norm(x: Tensor, norm: Norm, kernels: Kernels | None = None, onto: Tensor
 def layer_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Over the last dimension of x; `weight` and `bias` are fp32 and as wide, None where the norm has none."""
     return reference.layer_norm(x, weight, bias, eps)
+
+
+def silu_linear(
+    x: Tensor, weights: Sequence[Weight], biases: Sequence[Tensor | None], kernels: Kernels | None = None
+) -> Tensor:
+    """silu(x times the first of two weights) * (x times the second): [rows, out]."""
+    pair = kernels.gates(x, weights, biases) if kernels is not None and place_of(x, kernels) == COMPILED else None
+    if kernels is not None and pair is not None:
+        return kernels.silu_linear(x, *pair)
+    return silu_mul(linear(x, weights, biases, kernels), kernels)
 
 
 def silu_mul(gate_up: Tensor, kernels: Kernels | None = None) -> Tensor:

@@ -22,12 +22,13 @@ class GatedMLP(nn.Module):
 
     def forward(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """With `onto`, added to that, which may be overwritten."""
-        out: Tensor = self.down(self._between(self.gate_up(x)), onto)
+        out: Tensor = self.down(self._between(x), onto)
         return out
 
-    def _between(self, gate_up: Tensor) -> Tensor:
+    def _between(self, x: Tensor) -> Tensor:
         if self.activation == "silu":
-            return ops.silu_mul(gate_up, self.kernels)
+            return self.gate_up.gated(x)
+        gate_up = self.gate_up(x)
         if self.activation in GELU_BY_TANH:
             return ops.gelu_mul(gate_up, self.kernels)
         gate, up = gate_up.chunk(2, -1)

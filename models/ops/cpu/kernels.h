@@ -39,6 +39,7 @@ struct TileProduct {
   long y_stride;
   long columns;          // of y
   bool accumulate;
+  const uint8_t* gated = nullptr;  // a weight like it: y is silu of the product with `weight`, times that with this
 };
 
 // A weight as a file has it, against activations of which every row is a whole number of vectors.

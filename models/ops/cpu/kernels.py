@@ -12,7 +12,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from ...contract import AttentionSpec, Batch, PagedView
+from ...contract import AttentionSpec, Batch, PagedView, Weight
 from ...quantized import FILE, TILE_ROWS, TILED, QuantizedTensor
 from .. import reference
 from ..operands import Norm, Rotation, heads_together, in_rows
@@ -48,6 +48,7 @@ _KINDS: Final = {
     "FP4": 1104,
     "NVFP4": 1105,
 }
+FLOATING: Final = frozenset(("E4M3", "E5M2", "NF4", "FP4"))  # activations meet these as they are
 _COLUMNS: Final = "columns"  # which of the matrix's own each is, where they were sorted
 _SILU: Final = 0
 _GELU_TANH: Final = 1
@@ -105,7 +106,15 @@ class Kernels(Scans):
         _add_biases(out, sizes, biases)
         return out.to(x.dtype)
 
-    def _multiply(self, x: Tensor, weights: Sequence[QuantizedTensor], out: Tensor, *, accumulate: bool) -> None:
+    def _multiply(
+        self,
+        x: Tensor,
+        weights: Sequence[QuantizedTensor],
+        out: Tensor,
+        *,
+        accumulate: bool = False,
+        gated: bool = False,
+    ) -> None:
         products = (c.Product * len(weights))()
         address, stride = out.data_ptr(), out.stride(0)
         for product, weight in zip(products, weights, strict=True):
@@ -118,7 +127,7 @@ class Kernels(Scans):
         self._call(
             self._library.unillm_matmul,
             c.Multiplication(
-                products, x.data_ptr(), x.stride(0), rows, depth, len(weights), NUMBERS[x.dtype], self.exact
+                products, x.data_ptr(), x.stride(0), rows, depth, len(weights), NUMBERS[x.dtype], self.exact, gated
             ),
         )
 
@@ -253,6 +262,27 @@ class Kernels(Scans):
             ),
         )
         return out if onto is None else onto + out
+
+    def gates(
+        self, x: Tensor, weights: Sequence[Weight], biases: Sequence[Tensor | None]
+    ) -> tuple[QuantizedTensor, QuantizedTensor] | None:
+        """The weights, where `silu_linear` takes them."""
+        if self.exact or x.dtype is not torch.float32 or len(weights) != 2 or any(bias is not None for bias in biases):
+            return None
+        gate, up = weights
+        if not isinstance(gate, QuantizedTensor) or not isinstance(up, QuantizedTensor):
+            return None
+        if gate.kind in FLOATING or gate.side or up.side:
+            return None
+        alike = gate.layout == up.layout == TILED and gate.kind == up.kind and gate.shape == up.shape
+        return (gate, up) if alike else None
+
+    def silu_linear(self, x: Tensor, gate: QuantizedTensor, up: QuantizedTensor) -> Tensor:
+        """silu of x times the one, times x times the other, of which nothing is written but the result."""
+        x = in_rows(x)
+        out = x.new_empty(x.shape[0], gate.shape[0])
+        self._multiply(x, (gate, up), out, gated=True)
+        return out
 
     def silu_mul(self, gate_up: Tensor) -> Tensor:
         return self._gated(gate_up, _SILU)

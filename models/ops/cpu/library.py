@@ -40,6 +40,7 @@ class Multiplication(ctypes.Structure):
         ("count", c_int32),
         ("x_kind", c_int32),
         ("exact", c_int32),
+        ("gated", c_int32),
     )
 
 

@@ -44,6 +44,16 @@ struct Call {
       run(one.kind, describe(one, form, panels), first, last, context.scratch(thread));
     });
   }
+
+  // The first product through its gate, and times the second.
+  void multiply_gated(const unillm_product* products, const ActivationForm& form) {
+    const uint8_t* panels = prepare(form);
+    share_tiles(context.pool, products, 1, 1, [&](const unillm_product& one, long first, long last, int thread) {
+      TileProduct product = describe(one, form, panels);
+      product.gated = static_cast<const uint8_t*>(products[1].weight);
+      context.kernels.multiply(one.kind, product, first, last, context.scratch(thread));
+    });
+  }
 };
 
 }  // namespace
@@ -53,6 +63,7 @@ void unillm_matmul(unillm_context* context, const unillm_multiplication* from) {
   const std::lock_guard<std::mutex> lock(context->mutex);
   unillm::Call call{*context, {from->x, from->x_kind, static_cast<long>(from->x_stride), static_cast<long>(from->depth)},
                     static_cast<long>(from->rows)};
+  if (from->gated) return call.multiply_gated(from->products, context->kernels.form(from->products[0].kind));
   const auto form_of = [&](int32_t product) {
     unillm::ActivationForm form = context->kernels.form(from->products[product].kind);
     form.exact = form.exact || from->exact != 0;

@@ -79,13 +79,14 @@ typedef struct unillm_product {
   int64_t weight_stride; /* of F32, F16, BF16: numbers between rows */
 } unillm_product;
 
-/* y = x W' for every product. `exact`: fp32 activations; else int8 in blocks of 32. */
+/* y = x W' for every product. `exact`: fp32 activations; else int8 in blocks of 32. `gated`, where not exact: of two
+ * products, alike in kind and columns, the first one's y = silu(x W') times what the second is, which is written nowhere. */
 typedef struct unillm_multiplication {
   const unillm_product* products;
   const void* x;
   int64_t x_stride, rows, depth;
   int32_t count;         /* of products */
-  int32_t x_kind, exact;
+  int32_t x_kind, exact, gated;
 } unillm_multiplication;
 
 UNILLM_API void unillm_matmul(unillm_context* context, const unillm_multiplication* multiplication);

@@ -37,6 +37,21 @@ def test_a_region_takes_memory_only_where_it_is_written_and_gives_it_back() -> N
     assert region.bytes[: 32 * MEGABYTE].eq(7).all()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked for large pages")
+def test_a_region_comes_in_large_pages_where_the_system_gives_such() -> None:
+    import resource
+
+    how = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not how.exists() or "[never]" in how.read_text():
+        pytest.skip("this system has no large pages to give")
+    region = reserve(256 * MEGABYTE, CPU)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    region.bytes.fill_(7)
+    if (faults := resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) >= 256 * MEGABYTE // mmap.PAGESIZE:
+        pytest.skip("it has none left now")
+    assert faults < 64 * MEGABYTE // mmap.PAGESIZE
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="its regions are the other kind")
 def test_what_a_neighbour_shares_is_not_given_back() -> None:
     region = MappedRegion(4 * mmap.PAGESIZE)

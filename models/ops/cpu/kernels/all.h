@@ -5,11 +5,11 @@
 
 #include "numbers.h"
 #include "formats.h"
+#include "functions.h"
 #include "activations.h"
 #include "tiles.h"
 #include "exact.h"
 #include "floats.h"
-#include "functions.h"
 #include "attention_tiles.h"
 #include "attention.h"
 #include "fused.h"

@@ -114,6 +114,14 @@ inline void clear(float* sums, long rows) {
   for (long row = 0; row < rows; ++row) store(sums + tile_rows * row, zero());
 }
 
+// sums = silu(sums) * others.
+inline void close_gate(float* sums, const float* others, long rows) {
+  for (long i = 0; i < rows * tile_rows; i += 16) {
+    const Floats sum = load(sums + i);
+    store(sums + i, multiply(multiply(sum, sigmoid(sum)), load(others + i)));
+  }
+}
+
 template <class FORMAT>
 inline void unpack(const uint8_t* tile, const uint8_t* head, long tiles, uint8_t* to) {
   using Form = typename FORMAT::Form;
@@ -128,26 +136,28 @@ inline void unpack(const uint8_t* tile, const uint8_t* head, long tiles, uint8_t
   }
 }
 
-// Rows `first` to `last` against two unpacked tiles (or the only one left), stretch by stretch. `sums`: [tiles][rows][16].
+// Rows `first` to `last` against two tiles (or one), of which `heads` are the beginnings, stretch by stretch.
+// `sums`: [tiles][rows][16].
 template <class FORMAT>
-inline void sweep_unpacked(const TileProduct& p, long first_tile, int tiles, long first, long last, const Scratch& scratch) {
+inline void sweep_unpacked(const TileProduct& p, const uint8_t* const* heads, int tiles, long first, long last,
+                           uint8_t* unpacked, float* sums) {
   using Form = typename FORMAT::Form;
   constexpr long stretch = stretch_columns / block_columns, apart = stretch * Unpacked<Form>::tile_bytes;
+  clear(sums, tiles * (last - first));
   for (long block = 0; block < p.blocks; block += stretch) {
     const long blocks = p.blocks - block < stretch ? p.blocks - block : stretch;
     for (int t = 0; t < tiles; ++t) {
-      const uint8_t* head = p.weight + (first_tile + t) * p.tile_stride;
-      const uint8_t* stored = head + p.head_bytes + block / FORMAT::blocks * FORMAT::tile_bytes;
-      unpack<FORMAT>(stored, head, blocks / FORMAT::blocks, scratch.stretch + t * apart);
+      const uint8_t* stored = heads[t] + p.head_bytes + block / FORMAT::blocks * FORMAT::tile_bytes;
+      unpack<FORMAT>(stored, heads[t], blocks / FORMAT::blocks, unpacked + t * apart);
     }
     for (long row = first; row < last;) {
       const int rows = panel_rows(last - row);
       const uint8_t* panel = p.panels + (row * p.blocks + block * rows) * p.form.row_bytes;
-      float* sums[2] = {scratch.sums + (row - first) * tile_rows, scratch.sums + (last - first + row - first) * tile_rows};
+      float* both[2] = {sums + (row - first) * tile_rows, sums + (last - first + row - first) * tile_rows};
       if (tiles == 2) {
-        add_panel<Unpacked<Form>, 2>(rows, scratch.stretch, apart, nullptr, blocks, panel, sums);
+        add_panel<Unpacked<Form>, 2>(rows, unpacked, apart, nullptr, blocks, panel, both);
       } else {
-        add_panel<Unpacked<Form>, 1>(rows, scratch.stretch, apart, nullptr, blocks, panel, sums);
+        add_panel<Unpacked<Form>, 1>(rows, unpacked, apart, nullptr, blocks, panel, both);
       }
       row += rows;
     }
@@ -156,10 +166,17 @@ inline void sweep_unpacked(const TileProduct& p, long first_tile, int tiles, lon
 
 template <class FORMAT>
 inline void multiply_few_rows(const TileProduct& p, long first_tile, long last_tile, const Scratch& scratch) {
+  const auto sum_tile = [&](const uint8_t* head, float* sums) {
+    clear(sums, p.rows);
+    add_panel<FORMAT, 1>(static_cast<int>(p.rows), head + p.head_bytes, 0, head, p.blocks, p.panels, &sums);
+  };
   for (long t = first_tile; t < last_tile; ++t) {
-    const uint8_t* head = p.weight + t * p.tile_stride;
-    clear(scratch.sums, p.rows);
-    add_panel<FORMAT, 1>(static_cast<int>(p.rows), head + p.head_bytes, 0, head, p.blocks, p.panels, &scratch.sums);
+    sum_tile(p.weight + t * p.tile_stride, scratch.sums);
+    if (p.gated) {
+      float* others = scratch.sums + p.rows * tile_rows;
+      sum_tile(p.gated + t * p.tile_stride, others);
+      close_gate(scratch.sums, others, p.rows);
+    }
     write_sums(p, t, 0, p.rows, scratch.sums);
   }
 }
@@ -168,24 +185,41 @@ template <class FORMAT>
 inline void multiply_many_rows(const TileProduct& p, long first_tile, long last_tile, const Scratch& scratch) {
   for (long first = 0; first < p.rows; first += p.rows_at_once) {
     const long last = first + p.rows_at_once < p.rows ? first + p.rows_at_once : p.rows;
+    const long numbers = (last - first) * tile_rows;
     for (long t = first_tile; t < last_tile; t += tiles_at_once) {
       const int tiles = static_cast<int>(last_tile - t < tiles_at_once ? last_tile - t : tiles_at_once);
-      clear(scratch.sums, tiles * (last - first));
-      sweep_unpacked<FORMAT>(p, t, tiles, first, last, scratch);
-      for (int i = 0; i < tiles; ++i) {
-        write_sums(p, t + i, first, last, scratch.sums + i * (last - first) * tile_rows);
+      const uint8_t* heads[] = {p.weight + t * p.tile_stride, p.weight + (t + 1) * p.tile_stride};
+      sweep_unpacked<FORMAT>(p, heads, tiles, first, last, scratch.stretch, scratch.sums);
+      for (int i = 0; i < tiles; ++i) write_sums(p, t + i, first, last, scratch.sums + i * numbers);
+    }
+  }
+}
+
+// A tile of either weight at a time: what is gated goes no further than the nearest cache.
+template <class FORMAT>
+inline void multiply_gated_rows(const TileProduct& p, long first_tile, long last_tile, const Scratch& scratch) {
+  for (long first = 0; first < p.rows; first += p.rows_at_once) {
+    const long last = first + p.rows_at_once < p.rows ? first + p.rows_at_once : p.rows;
+    float* others = scratch.sums + (last - first) * tile_rows;
+    for (long t = first_tile; t < last_tile; ++t) {
+      const uint8_t* heads[] = {p.weight + t * p.tile_stride, p.gated + t * p.tile_stride};
+      if constexpr (tiles_at_once == 2) {
+        sweep_unpacked<FORMAT>(p, heads, 2, first, last, scratch.stretch, scratch.sums);
+      } else {
+        sweep_unpacked<FORMAT>(p, heads, 1, first, last, scratch.stretch, scratch.sums);
+        sweep_unpacked<FORMAT>(p, heads + 1, 1, first, last, scratch.stretch, others);
       }
+      close_gate(scratch.sums, others, last - first);
+      write_sums(p, t, first, last, scratch.sums);
     }
   }
 }
 
 template <class FORMAT>
 inline void multiply_tiles(const TileProduct& p, long first_tile, long last_tile, const Scratch& scratch) {
-  if (p.rows <= most_rows) {
-    multiply_few_rows<FORMAT>(p, first_tile, last_tile, scratch);
-  } else {
-    multiply_many_rows<FORMAT>(p, first_tile, last_tile, scratch);
-  }
+  if (p.rows <= most_rows) return multiply_few_rows<FORMAT>(p, first_tile, last_tile, scratch);
+  if (p.gated) return multiply_gated_rows<FORMAT>(p, first_tile, last_tile, scratch);
+  multiply_many_rows<FORMAT>(p, first_tile, last_tile, scratch);
 }
 
 }  // namespace unillm::UNILLM_ISA

@@ -11,6 +11,7 @@ from unillm.models.contract import AttentionSpec
 from unillm.models.ops.cpu import library
 from unillm.models.ops.cpu.kernels import Kernels
 from unillm.models.quantized import QuantizedTensor
+from unillm.tests.models.ops.cpu import machine
 from unillm.tests.models.ops.cpu.blocks import random_blocks
 from unillm.tests.models.ops.test_attention import Case, plain_attention
 
@@ -65,6 +66,35 @@ def test_activations_may_lie_in_a_wider_matrix(kernels: Kernels) -> None:
     )
     assert far(ops.silu_mul(inside, kernels), ops.silu_mul(inside)) < 1e-5
     assert far(ops.gelu_mul(inside, kernels), ops.gelu_mul(inside)) < 1e-5
+
+
+@machine.each_set
+@pytest.mark.parametrize("kind", ["Q4_K", "Q6_K", "Q8_0"])
+def test_a_product_through_a_gate_has_the_bits_of_one_after_the_other(instruction_set: str, kind: str) -> None:
+    kernels = Kernels.open(2, instruction_set=instruction_set)
+    assert kernels is not None
+    gate, up = (kernels.pack(weight(kind, 88, 1024)) for _ in range(2))
+    up.data.copy_(up.data.flip(0))
+    for rows in (1, 4, 5, 530):
+        x = torch.randn(rows, 1024)
+        assert kernels.gates(x, (gate, up), (None, None))
+        both = kernels.linear(x, (gate, up), (None, None))
+        assert ops.silu_linear(x, (gate, up), (None, None), kernels).equal(kernels.silu_mul(both))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_what_no_kernel_takes_through_a_gate_goes_one_after_the_other(exact: bool) -> None:
+    kernels = Kernels.open(2, exact=exact)
+    if kernels is None:
+        pytest.skip("the CPU kernels are not built here")
+    x, bias = torch.randn(3, 256), torch.randn(40)
+    q4, q6, narrow = (kernels.pack(weight(kind, rows)) for kind, rows in (("Q4_K", 40), ("Q6_K", 40), ("Q4_K", 24)))
+    for gate, up, added in ((q4, q6, None), (q4, q4, bias), (q4, torch.randn(40, 256), None)):
+        wanted = ops.silu_mul(ops.linear(x, (gate, up), (None, added), kernels))
+        assert far(ops.silu_linear(x, (gate, up), (None, added), kernels), wanted) < 1e-5
+    assert not kernels.gates(x, (q4, narrow), (None, None))
+    assert not kernels.gates(x.half(), (q4, q4), (None, None))
+    assert (kernels.gates(x, (q4, q4), (None, None)) is None) is exact
 
 
 @pytest.mark.parametrize("q_eps", [1e-6, 1e-2, None], ids=["alike", "unlike", "one alone"])
