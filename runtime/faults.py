@@ -158,8 +158,8 @@ class Faults:
         if wheel.speculator is not None:
             self._before(wheel.speculator.proposer, "propose", "propose", lambda *_: ())
         self._before(wheel.runner.pool, "commit", "allocate", lambda *_: ())
-        self._before(wheel.runner.pool, "read", "save", lambda *_: ())
-        self._before(wheel.runner.pool, "write", "restore", lambda *_: ())
+        self._before(wheel.runner.pool, "save", "save", lambda *_: ())
+        self._before(wheel.runner.pool, "bring", "restore", lambda *_: ())
 
     def _into_desk(self, desk: "Desk") -> None:
         plain = desk.hand_in
