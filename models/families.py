@@ -56,7 +56,7 @@ FAMILIES: Final[Mapping[str, Family]] = {
     "Gemma": Family("Gemma, CodeGemma", PAGES, _CPP),
     "Gemma2": Family("Gemma 2", WINDOWS, _CPP),
     "Gemma3": Family("Gemma 3, text", WINDOWS, _CPP, _SEEING),
-    "Glm": Family("GLM-4-9B", PAGES, _OURS),
+    "Glm": Family("GLM-4-9B", PAGES, _CPP),
     "Glm4": Family("GLM-4-0414, GLM-Z1", PAGES, _CPP),
     "Glm4MoE": Family("GLM-4.5 and 4.6", PAGES, _CPP, "layers that guess further tokens"),
     "GptOss": Family("gpt-oss", WINDOWS, _CPP),

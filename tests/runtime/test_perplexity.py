@@ -1,6 +1,8 @@
 """Trained weights find a text as likely as `transformers` does with the same numbers, and go on as their authors'."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from unillm import Engine, SamplingParams
 from unillm.tests.runtime.test_real_weights import OWN_WEIGHTS, Reference
-from unillm.tests.support.packages import gemma3_gguf, smollm2_gguf
+from unillm.tests.support.packages import gemma3_gguf, qwen25_coder_gguf, smollm2_gguf, tinyllama_gguf
 
 TEXT = (
     "Alice was beginning to get very tired of sitting by her sister on the bank, and of having nothing to do: once or "
@@ -38,9 +40,11 @@ def perplexity(scores: Tensor, ids: list[int]) -> float:
     return float(loss.exp())
 
 
-def both(gguf: Path) -> tuple[float, float]:
-    """Ours, computed as it is for everybody, and that of `transformers` on the dequantised numbers."""
-    with Engine.load(gguf) as engine:
+def both(gguf: Path, **choices: Any) -> tuple[float, float]:
+    """Ours, computed as it is for everybody unless `choices` say otherwise, and that of `transformers` on the
+    dequantised numbers.
+    """
+    with Engine.load(gguf, **choices) as engine:
         assert engine.tokenizer is not None
         ids = engine.tokenizer.encode(TEXT)
         ours = perplexity(engine.logits(ids), ids)
@@ -81,6 +85,46 @@ def test_gemma3_finds_a_text_as_likely_and_goes_on_fluently() -> None:
         ids = engine.tokenizer.encode("Once upon a time")
         answer = engine.generate(ids, SamplingParams(temperature=0, max_tokens=24))
     assert list(answer.token_ids) == Reference(gguf).continued(ids)[:24]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_minimind2_answers_and_finds_its_answer_as_likely() -> None:
+    """It has read little English: what it says itself is its text."""
+    gguf = own("minimind2-small/minimind2-small-q8_0.gguf")
+    reference, asked = Reference(gguf), "What is the capital of France?"
+    with Engine.load(gguf) as engine:
+        answer = engine.chat([{"role": "user", "content": asked}], SamplingParams(temperature=0, max_tokens=24))
+        ids = [*reference.chat_ids(asked), *answer.token_ids]
+        ours = perplexity(engine.logits(ids), ids)
+    with torch.inference_mode():
+        theirs = perplexity(reference.model(torch.tensor([ids])).logits[0], ids)
+    assert answer.text == "The capital of France is Paris."
+    assert abs(ours / theirs - 1) < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("find", "asked", "said"),
+    [
+        (tinyllama_gguf, "What is the capital of France?", "The capital of France is Paris"),
+        (qwen25_coder_gguf, "Write a Python function that adds two numbers.", "def "),
+    ],
+    ids=["tinyllama in IQ2_XXS", "qwen2.5-coder"],
+)
+def test_larger_models_find_a_text_as_likely_and_answer(find: Callable[[], Path], asked: str, said: str) -> None:
+    """What `transformers` makes of them takes up to 7 GB. With activations rounded to 8 bits Qwen's perplexity is 3 %
+    lower.
+    """
+    gguf = find()
+    ours, theirs = both(gguf, dtype="fp32", context=512, exact=True)
+    assert abs(ours / theirs - 1) < 0.01
+    assert ours < 40
+    with Engine.load(gguf, dtype="fp32", context=512, exact=True) as engine:
+        answer = engine.chat([{"role": "user", "content": asked}], SamplingParams(temperature=0, max_tokens=60))
+    assert said in answer.text
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "auto"])

