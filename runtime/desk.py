@@ -78,8 +78,9 @@ class Desk:
     def sleep(self) -> None:
         """Do all that was asked for; then sleep until something is."""
         with self._gate:
-            self._turn_until(lambda: False)
-            self._wait_for_turner()
+            while self._has_work or self._turner is not None:  # while one still turns, another may hand in
+                self._turn_until(lambda: False)
+                self._wait_for_turner()
             if self._closed:
                 raise EngineClosed(self._name)
             self._sleeper.sleep()

@@ -4,7 +4,7 @@ import gc
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from threading import Thread
+from threading import Condition, Event, Thread
 
 import pytest
 import torch
@@ -23,6 +23,7 @@ from unillm.tests.runtime.fakes import FakeModel
 
 ROW = BY_NAME["llama3.2"]
 ASKED = [prompt(ROW, 20 + 3 * seed, seed) for seed in range(3)]
+PATIENCE = 30.0  # seconds; a test that waits so long has hung
 HOW = [greedy(12), SamplingParams(seed=1, max_tokens=12), greedy(5, logprobs=2)]
 
 
@@ -135,6 +136,48 @@ def test_a_closed_engine_neither_sleeps_nor_wakes(folder: Path) -> None:
     for ask in (engine.sleep, engine.wake, lambda: engine.is_asleep):
         with pytest.raises(EngineClosed):
             ask()
+
+
+class Gate(Condition):
+    """Has `meanwhile` happen as somebody waits for the first time."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__()
+        self._meanwhile = [meanwhile]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        while self._meanwhile:
+            self._meanwhile.pop()()
+        return super().wait(timeout)
+
+
+def test_who_hands_in_while_the_last_turn_ends_is_answered_before(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Engine.load(folder, device="cpu", kv_memory=1 << 22) as engine:
+        expected = engine.generate(ASKED[1], greedy(5))
+        desk, late = engine._desk(), list[str]()
+        turned, goes_on = Event(), Event()
+
+        def hand_in() -> None:
+            late.append(engine.submit(ASKED[1], greedy(5)))
+            goes_on.set()
+
+        def held_turn(turn: Callable[[], None] = desk._turn) -> None:
+            turn()
+            turned.set()
+            assert goes_on.wait(PATIENCE)
+
+        monkeypatch.setattr(desk, "_gate", Gate(hand_in))
+        monkeypatch.setattr(desk, "_turn", held_turn)
+        engine.submit(ASKED[0], greedy(1))
+        turner = Thread(target=engine.step)
+        turner.start()
+        assert turned.wait(PATIENCE)
+        engine.sleep()
+        turner.join(PATIENCE)
+        assert engine.is_asleep
+        assert [token for update in engine.follow(late[0]) for token in update.token_ids] == list(expected.token_ids)
 
 
 class Recorded(DeviceModel):
