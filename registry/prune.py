@@ -5,7 +5,7 @@ Nothing is removed while a model is being fetched: its files are nobody's until 
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def prune(settings: RegistrySettings, *, partial: bool = False, dry_run: bool = 
     what that is. Raises `StoreBusy`.
     """
     shelf = Shelf(settings)
-    with shelf.store.changing():
+    with nullcontext() if dry_run else shelf.store.changing():  # who only looks needs no right to write
         if shelf.store.is_busy():
             raise StoreBusy(settings.home)
         found = find_unused(settings, partial=partial)

@@ -14,13 +14,15 @@ import logging
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from zlib import crc32
 
-from torch import Tensor
-
 from .lease import Lease, Table
-from .moves import Move
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .moves import Move
 
 _LOG = logging.getLogger(__name__)
 _COPY_SPEED: Final = 1e9  # bytes a second, until it is measured
@@ -31,8 +33,8 @@ class Pages(Protocol):
 
     @property
     def page_bytes(self) -> int: ...
-    def save(self, pages: Sequence[int]) -> Move: ...
-    def bring(self, pages: Sequence[int], saved: Tensor, rows: Sequence[int]) -> Move: ...
+    def save(self, pages: Sequence[int]) -> "Move": ...
+    def bring(self, pages: Sequence[int], saved: "Tensor", rows: Sequence[int]) -> "Move": ...
 
 
 class Judge(Protocol):
@@ -70,7 +72,7 @@ class Saved:
     sequence: int
     computed: int
     places: tuple[range, ...]
-    data: Tensor  # [pages, bytes of a page] uint8
+    data: "Tensor"  # [pages, bytes of a page] uint8
     digest: int | None = None  # of what was there at once; reading later copies would cost more than making them
 
     @property
@@ -96,7 +98,7 @@ class Swap:
         self.judge = judge or Measured()
         self._pages, self._page_size, self._most = pages, page_size, most
         self._saved: dict[int, Saved] = {}
-        self._copying: deque[tuple[int, Move]] = deque()
+        self._copying: deque[tuple[int, "Move"]] = deque()
 
     def __contains__(self, sequence: int) -> bool:
         return sequence in self._saved
@@ -159,7 +161,7 @@ class Swap:
         if saved is not None:
             self.held -= saved.data.nbytes
 
-    def _time(self, pages: int, move: Move) -> None:
+    def _time(self, pages: int, move: "Move") -> None:
         """Have the judge know what copies cost, as soon as they are made."""
         self._copying.append((pages, move))
         while self._copying and (seconds := self._copying[0][1].mark.seconds) is not None:
@@ -176,5 +178,5 @@ class Swap:
         return Saved(sequence, computed, places, move.data, _digest(move.data) if move.is_done else None)
 
 
-def _digest(data: Tensor) -> int:
+def _digest(data: "Tensor") -> int:
     return crc32(data.numpy().data)

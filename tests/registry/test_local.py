@@ -129,7 +129,7 @@ def test_near_names_of_the_shelf_are_suggested_too(folder: Path, settings: Regis
     pull(f"{folder}/", settings, name="myfinetune")
     with pytest.raises(NotInstalled) as caught:
         locate("myfinetun", settings, pull_missing=False)
-    assert caught.value.near == ["myfinetune:latest"]
+    assert caught.value.near == ["myfinetune"]
 
 
 def test_other_tags_of_the_same_row_find_what_is_installed(hub: FakeHub, online: RegistrySettings) -> None:

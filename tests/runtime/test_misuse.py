@@ -55,13 +55,18 @@ def test_options_of_another_type_are_refused_by_name(field: str, value: Any) -> 
         EngineOptions(**{field: value})
 
 
-def test_numbers_beyond_all_that_can_be_computed_with_are_refused_and_seeds_may_be_any() -> None:
-    with pytest.raises(InvalidParameter, match=r"^temperature is"):
-        SamplingParams(temperature=10**400)
+def test_numbers_beyond_all_that_can_be_computed_with_are_refused() -> None:
+    for name in ("temperature", "seed"):
+        with pytest.raises(InvalidParameter, match=rf"^{name} is"):
+            SamplingParams(**{name: 10**400})  # type: ignore[arg-type]
     with pytest.raises(InvalidParameter, match=r"^ignore_eos is"):
         SamplingParams(ignore_eos="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", [2**63 - 1, -(2**63), 0])
+def test_the_same_seed_says_the_same(seed: int) -> None:
     with engine_over(FakeModel()) as engine:
-        first, second = (engine.generate([1, 2], SamplingParams(seed=10**400, max_tokens=5)) for _ in range(2))
+        first, second = (engine.generate([1, 2], SamplingParams(seed=seed, max_tokens=5)) for _ in range(2))
         assert first.token_ids == second.token_ids
 
 
