@@ -262,7 +262,7 @@ class NotUploaded(RegistryError):
     def __init__(self, digest: str) -> None:
         super().__init__(f"no file with the checksum {digest} was sent")
         self.digest = digest
-        self.hint = f"send it first: POST /api/blobs/{digest}"
+        self.hint = "send it before the model is made of it"
 
 
 class FileMissing(RegistryError):

@@ -12,10 +12,9 @@ from types import TracebackType
 from typing import Self
 
 from .create import own_name
-from .describe import describe
+from .describe import read_details
 from .digests import Digest
 from .errors import ChecksumMismatch, NotUploaded
-from .events import Listener, nobody
 from .files import ModelFiles
 from .manifest import ArchiveOrigin, Manifest, ShelvedFile
 from .selection import FORMAT_WORDS, choose_files
@@ -69,12 +68,10 @@ class Upload:
                 put_in_place(self._draft, self._store.blob(self._digest))
 
 
-def manifest_of_uploads(
-    name: str, uploads: Mapping[str, Digest], settings: RegistrySettings, listener: Listener = nobody
-) -> Manifest:
+def manifest_of_uploads(name: str, uploads: Mapping[str, Digest], settings: RegistrySettings) -> Manifest:
     """What a model called `name` would be that has these files, by the names that they shall have.
 
-    Raises `NotUploaded` for one that is not here, `NoWeights` where they make no model.
+    Raises `NotUploaded` for one that is not here, `NoWeights` and `FormatError` where they make no model.
     """
     store, target = Store(settings.home), own_name(name, settings)
     for digest in uploads.values():
@@ -91,7 +88,7 @@ def manifest_of_uploads(
         reason="it was sent",
         files=tuple(_shelved(one, uploads[one], store, one in found.weights) for one in paths),
         pulled=datetime.now(UTC).replace(microsecond=0),
-        details=describe(ModelFiles(str(target), found.format, weights, paths), found.quant, listener),
+        details=read_details(ModelFiles(str(target), found.format, weights, paths), found.quant),
     )
 
 

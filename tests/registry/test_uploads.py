@@ -7,7 +7,7 @@ import pytest
 
 from unillm.registry.create import create
 from unillm.registry.digests import Digest
-from unillm.registry.errors import ChecksumMismatch, NotUploaded, NoWeights
+from unillm.registry.errors import ChecksumMismatch, FormatError, NotUploaded, NoWeights
 from unillm.registry.modelfile import Modelfile
 from unillm.registry.settings import RegistrySettings
 from unillm.registry.shelf import Shelf
@@ -74,3 +74,5 @@ def test_what_was_not_sent_makes_no_model(settings: RegistrySettings) -> None:
         manifest_of_uploads("sent", {"model.gguf": digest(b"abc")}, settings)
     with pytest.raises(NoWeights):
         manifest_of_uploads("sent", {"notes.txt": send(b"abc", settings)}, settings)
+    with pytest.raises(FormatError):
+        manifest_of_uploads("sent", {"model.gguf": send(b"abc", settings)}, settings)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from ....registry.create import base_of, own_name
 from ....registry.create import create as created
 from ....registry.digests import Digest
-from ....registry.errors import FormatError, InvalidName, NotInstalled, NoWeights, RegistryError
+from ....registry.errors import FormatError, InvalidName, NotInstalled, NotUploaded, NoWeights, RegistryError
 from ....registry.files import Message
 from ....registry.go_templates import is_go
 from ....registry.manifest import Manifest
@@ -70,7 +70,7 @@ async def create(server: Server, body: CreateBody, request: Request) -> Response
     def make(telling: Telling) -> None:
         settings = server.catalogue.settings
         with Store(settings.home).working():  # until it has its manifest, nothing needs the files that it is made of
-            base = _sent(name, uploads, settings, telling) if uploads else None
+            base = _sent(name, uploads, settings) if uploads else None
             if mixture is not None:
                 base = base or base_of(name, recipe, settings, telling)
                 base = quantized(name, base, mixture, settings, telling)
@@ -213,10 +213,13 @@ def _uploads(body: CreateBody) -> dict[str, Digest]:
     return {name: digest(text) for name, text in (body.files or {}).items()}
 
 
-def _sent(name: str, uploads: dict[str, Digest], settings: RegistrySettings, telling: Telling) -> Manifest:
+def _sent(name: str, uploads: dict[str, Digest], settings: RegistrySettings) -> Manifest:
     """What is made of files that a client has sent: what is wrong with them is the client's to mend."""
     try:
-        return manifest_of_uploads(name, uploads, settings, telling)
+        return manifest_of_uploads(name, uploads, settings)
+    except NotUploaded as error:
+        hint = f"send it first: POST /api/blobs/{error.digest}"
+        raise HostError(msgspec.structs.replace(fault_of(error), hint=hint, field="files")) from error
     except (FormatError, NoWeights) as error:
         raise HostError(msgspec.structs.replace(fault_of(error), kind="invalid", field="files")) from error
 

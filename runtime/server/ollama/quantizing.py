@@ -59,7 +59,7 @@ def quantized(name: str, base: Manifest, mixture: str, settings: RegistrySetting
         )
         digest = keep(target, settings)
         telling.tell(Status(status=f"creating new layer {digest}"))
-        made = manifest_of_uploads(name, {target.name: digest}, settings, telling)
+        made = manifest_of_uploads(name, {target.name: digest}, settings)
     origin = ArchiveOrigin(f"{base.ref} in {label}")
     return replace(made.with_additions_of(base), origin=origin, reason="it was quantised here", licence=base.licence)
 

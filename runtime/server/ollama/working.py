@@ -20,7 +20,7 @@ from starlette.responses import Response, StreamingResponse
 
 from ....registry.events import Event, Notice, Planned, Progress, Shelved, SourceChosen, Verifying
 from ...hosting.asking import Fault
-from ...hosting.faults import fault_of
+from ...hosting.faults import fault_of, without_folders
 from ..app import json_response
 from ..endpoint import Refused
 from ..streaming import while_wanted
@@ -59,7 +59,7 @@ class Telling:
             case Shelved():
                 self.tell(Status(status="writing manifest"))
             case Notice(text):
-                self.tell(Status(status=text))
+                self.tell(Status(status=without_folders(text)))
             case SourceChosen():
                 self.tell(Status(status="pulling manifest"))
 

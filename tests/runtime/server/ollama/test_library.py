@@ -206,6 +206,21 @@ def test_what_makes_no_model_is_refused(server: Serving, body: dict[str, object]
     assert message in answer.json()["error"]
 
 
+def test_who_makes_a_model_of_what_was_not_sent_is_told_how_to_send_it(server: Serving) -> None:
+    body = {"model": "odd", "files": {"model.gguf": f"sha256:{'0' * 64}"}}
+    told = httpx.post(f"{server.url}/api/create", json=body).json()
+    assert (told["kind"], told["hint"]) == ("invalid", f"send it first: POST /api/blobs/sha256:{'0' * 64}")
+
+
+def test_a_file_that_was_sent_and_is_no_model_is_refused_by_its_name_and_by_no_path(server: Serving) -> None:
+    digest = sha256(b"GGUFxxxx").hexdigest()
+    assert httpx.post(f"{server.url}/api/blobs/sha256:{digest}", content=b"GGUFxxxx").status_code == 201
+    body = {"model": "odd", "files": {"model.gguf": f"sha256:{digest}"}, "stream": False}
+    answer = httpx.post(f"{server.url}/api/create", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(f"sha256-{digest}: version")
+
+
 def test_a_pull_that_fails_says_so_in_its_stream(server: Serving) -> None:
     streamed = httpx.post(f"{server.url}/api/pull", json={"model": "no-such-model"})
     told = "pull model manifest: file does not exist: no model is called no-such-model"
