@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from importlib import import_module
 from io import StringIO
+from itertools import dropwhile
 from keyword import iskeyword
 from typing import Annotated, Any, TextIO
 
@@ -186,7 +187,7 @@ def _invoke(session: Session, args: Sequence[str]) -> int:
 
 def _asked(args: Sequence[str]) -> list[str]:
     """The words of a command; `help` and `help COMMAND` ask for what --help tells, as in other programs."""
-    return [*args[1:], "--help"] if args and args[0] == "help" else list(args)
+    return [*dropwhile("help".__eq__, args), "--help"] if args and args[0] == "help" else list(args)
 
 
 def _told(session: Session, error: Exception) -> int:

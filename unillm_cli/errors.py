@@ -161,8 +161,10 @@ def _of_usage(error: TyperException) -> Report:
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "unillm")
     message = error.format_message().replace(": Value error, ", ": ").rstrip(".")
-    hint = _OLLAMAS.get(getattr(error, "option_name", ""), f"see `{command} --help`")
-    return Report(message, hint, Exit(error.exit_code))
+    options = getattr(getattr(context, "command", None), "params", ())
+    answers = any("--schema" in one.opts for one in options)
+    ours = _OLLAMAS.get(getattr(error, "option_name", "")) if answers else None
+    return Report(message, ours or f"see `{command} --help`", Exit(error.exit_code))
 
 
 def _of_system(error: OSError) -> Report:
@@ -178,7 +180,7 @@ def _of_memory(_error: MemoryError) -> Report:
     )
 
 
-_OLLAMAS: Mapping[str, str] = {  # options of Ollama's, by which its users ask for what is called otherwise here
+_OLLAMAS: Mapping[str, str] = {  # options of Ollama's `run`, by which its users ask for what is called otherwise here
     "--format": '--schema has the answer be JSON: --schema \'{"type": "object"}\', or a file with a schema',
     "--keepalive": "a server keeps models: unillm serve --keep-alive 10m",
 }

@@ -60,7 +60,7 @@ def test_it_tells_its_version() -> None:
 
 
 def test_help_may_be_asked_for_as_a_command() -> None:
-    assert run("help") == run("--help")
+    assert run("help") == run("help", "help") == run("--help")
     assert run("help", "rm") == run("rm", "--help")
     assert run("help", "bench", "compare") == run("bench", "compare", "--help")
     assert run("help", "porbe").code == 2
@@ -69,6 +69,7 @@ def test_help_may_be_asked_for_as_a_command() -> None:
 def test_who_asks_by_an_option_of_ollamas_hears_what_it_is_called_here() -> None:
     assert "--schema" in run("run", "tiny", "Hi", "--format", "json").err
     assert "serve --keep-alive" in run("run", "tiny", "Hi", "--keepalive", "5m").err
+    assert "--schema" not in run("pull", "tiny", "--format", "json").err
 
 
 def test_a_usage_line_has_no_braces(probe: Callable[[Probe], None]) -> None:

@@ -83,7 +83,11 @@ def show(
         _tell_architectures(session)
         return
     if part is not None:
-        session.output.answer(find_part(Installed.of(session).settings, model, part))
+        text = find_part(Installed.of(session).settings, model, part)
+        if session.json:
+            session.output.data({part: text})
+        else:
+            session.output.answer(text)
         return
     shown = find_shown(Installed.of(session), model)
     if session.json:

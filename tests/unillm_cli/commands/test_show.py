@@ -97,6 +97,7 @@ def test_a_part_of_a_model_is_printed_alone(environ: dict[str, str], tmp_path: P
     assert show(environ, "brief", "--system").out == "Be brief\n"
     assert show(environ, "brief", "--license").out == "MIT\n"
     assert show(environ, "brief", "--parameters").out.split() == ["temperature", "0.5"]
+    assert json.loads(show(environ, "brief", "--system", "--json").out) == {"system": "Be brief"}
     assert "PARAMETER temperature 0.5" in show(environ, "brief", "--modelfile").out
     assert show(environ, str(tmp_path / "plain"), "--template").out == show(environ, "brief", "--template").out != ""
     assert show(environ, "brief", "--system", "--license").code == 2
