@@ -17,7 +17,10 @@ _EXPECTED: Final = ("self", "key", "signature", "device", "constexprs", "options
 
 
 class LaterFunction(JITFunction[Any]):  # type: ignore[misc]
-    """What `triton.jit` makes, but for who waits."""
+    """What `triton.jit` makes, but for who waits. A product and a sum are one operation, in every version."""
+
+    def run(self, *operands: Any, grid: Any, warmup: bool, **options: Any) -> Any:
+        return super().run(*operands, grid=grid, warmup=warmup, **{"enable_fp_fusion": True, **options})
 
     def _do_compile(
         self, key: Any, signature: Any, device: int, constexprs: Any, options: Any, attrs: Any, warmup: bool

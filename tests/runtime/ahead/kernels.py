@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unillm.models.ops import gpu
 from unillm.models.ops.operands import Choosing
-from unillm.tests.support.interpreting import borders_that_are_numbers
+from unillm.tests.support.interpreting import mended
 
 _PLAIN: Final = gpu.choose
 
@@ -37,7 +37,7 @@ def drawing_by_noise() -> Iterator[list[int]]:
         chosen.copy_(found[0])
         best.copy_(found[1])
 
-    with borders_that_are_numbers(), pytest.MonkeyPatch.context() as patching:
+    with mended(), pytest.MonkeyPatch.context() as patching:
         patching.setattr(gpu, "chooses", lambda _: True)
         patching.setattr(gpu, "choose", choose)
         yield asked

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from unillm.tests.support.interpreting import borders_that_are_numbers
+from unillm.tests.support.interpreting import mended
 
 pytest.importorskip("triton", reason="triton is not installed: no kernel is checked")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _interpreted() -> Iterator[None]:
-    with borders_that_are_numbers():
+    with mended():
         yield
