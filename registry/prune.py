@@ -49,7 +49,7 @@ def prune(settings: RegistrySettings, *, partial: bool = False, dry_run: bool = 
     """
     shelf = Shelf(settings)
     with nullcontext() if dry_run else shelf.store.changing():  # who only looks needs no right to write
-        if shelf.store.is_busy():
+        if shelf.store.is_busy(clears=not dry_run):
             raise StoreBusy(settings.home)
         found = find_unused(settings, partial=partial)
         if not dry_run:

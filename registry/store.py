@@ -85,10 +85,15 @@ class Store:
                 stack.enter_context(held(lock))
             yield
 
-    def is_busy(self) -> bool:
-        """Whether files are being brought. What those who died have left is cleared away. Asked while `changing`."""
-        working = [one.name for one in _listed(self._locks) if one.name.startswith("working-")]
-        return not all(_is_free(self._locks / name) for name in working)
+    def is_busy(self, *, clears: bool) -> bool:
+        """Whether files are being brought. `clears` away what those who died have left; only while `changing`, since
+        else a lock that somebody is about to take would go.
+        """
+        working = [self._locks / one.name for one in _listed(self._locks) if one.name.startswith("working-")]
+        free = [lock for lock in working if _is_free(lock)]
+        for lock in free if clears else ():
+            lock.unlink(missing_ok=True)
+        return len(free) < len(working)
 
     @property
     def _locks(self) -> Path:
@@ -155,7 +160,7 @@ def held(lock: Path) -> Iterator[None]:
 
 
 def _is_free(lock: Path) -> bool:
-    """Whether nobody holds the lock; it is gone then."""
+    """Whether nobody holds the lock."""
     from filelock import FileLock, Timeout
 
     file = FileLock(lock)
@@ -164,7 +169,6 @@ def _is_free(lock: Path) -> bool:
     except Timeout:
         return False
     file.release()
-    lock.unlink(missing_ok=True)
     return True
 
 

@@ -22,7 +22,7 @@ from .lease import Lease, Table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from .moves import Move
+    from .moves import Mark, Move
 
 _LOG = logging.getLogger(__name__)
 _COPY_SPEED: Final = 1e9  # bytes a second, until it is measured
@@ -98,7 +98,7 @@ class Swap:
         self.judge = judge or Measured()
         self._pages, self._page_size, self._most = pages, page_size, most
         self._saved: dict[int, Saved] = {}
-        self._copying: deque[tuple[int, "Move"]] = deque()
+        self._copying: deque[tuple[int, Mark]] = deque()  # no memory: what is dropped shall go
 
     def __contains__(self, sequence: int) -> bool:
         return sequence in self._saved
@@ -163,8 +163,8 @@ class Swap:
 
     def _time(self, pages: int, move: "Move") -> None:
         """Have the judge know what copies cost, as soon as they are made."""
-        self._copying.append((pages, move))
-        while self._copying and (seconds := self._copying[0][1].mark.seconds) is not None:
+        self._copying.append((pages, move.mark))
+        while self._copying and (seconds := self._copying[0][1].seconds) is not None:
             self.judge.copied(self._copying.popleft()[0] * self._pages.page_bytes, seconds)
 
     def _warn(self, what: str, sequence: int, error: Exception | None = None) -> None:

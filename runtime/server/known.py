@@ -13,7 +13,7 @@ from ...registry.files import ModelFiles
 from ..hosting.asking import HostError
 from ..hosting.faults import fault_of
 from ..text.abilities import Abilities
-from ..text.template_files import stored_templates
+from ..text.template_files import templates_of
 from .catalogue import Catalogue
 
 _FRESH = 5.0  # seconds
@@ -30,7 +30,7 @@ class Known:
 
     @classmethod
     def of(cls, files: ModelFiles) -> Self:
-        sources = {"default": files.template} if files.template is not None else stored_templates(files)
+        sources = templates_of(files)
         return cls(sources.get("default"), Abilities.shown_by(sources, files.name))
 
     @property

@@ -9,7 +9,7 @@ from ...registry.files import ModelFiles
 from .errors import TemplateFault
 from .holes import fills_holes
 from .template import ChatTemplate
-from .template_files import stored_templates
+from .template_files import templates_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,5 @@ class Abilities:
 
 def capabilities(files: ModelFiles) -> list[str]:
     """As Ollama words them. Raises `RegistryError`."""
-    templates = {"default": files.template} if files.template is not None else stored_templates(files)
-    can = Abilities.shown_by(templates, files.name)
+    can = Abilities.shown_by(templates_of(files), files.name)
     return ["completion", *can.names, *(["insert"] if fills_holes(files) else [])]

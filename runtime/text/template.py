@@ -20,7 +20,7 @@ from .conversation import plain, plain_messages
 from .errors import TemplateFault, TemplateLimit
 from .meter import LimitReached, Meter
 from .sandbox import Sandbox
-from .template_files import stored_templates
+from .template_files import templates_of
 from .tokenizer import Tokenizer
 
 Result = TypeVar("Result")
@@ -45,7 +45,7 @@ class ChatTemplate:
     @classmethod
     def find(cls, files: ModelFiles) -> "ChatTemplate | None":
         """The template that the files hold; the user's own comes first, then the model's, wherever it stands."""
-        sources = {"default": files.template} if files.template is not None else stored_templates(files)
+        sources = templates_of(files)
         return cls(sources, files.name) if sources else None
 
     @cached_property

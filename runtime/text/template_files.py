@@ -29,6 +29,11 @@ def stored_templates(files: ModelFiles) -> dict[str, str]:
     return found
 
 
+def templates_of(files: ModelFiles) -> dict[str, str]:
+    """The same, but where somebody gave the model another template, that alone."""
+    return {"default": files.template} if files.template is not None else stored_templates(files)
+
+
 def _own_files(files: Mapping[str, Path]) -> dict[str, str]:
     if "chat_template.jinja" not in files:
         return {}

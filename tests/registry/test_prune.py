@@ -151,6 +151,16 @@ def test_looking_for_what_could_go_is_not_upset_by_what_goes_meanwhile(
     assert find_unused(settings, partial=True).size == 0
 
 
+def test_who_only_looks_leaves_the_lock_of_who_is_about_to_fetch(settings: RegistrySettings) -> None:
+    lock = settings.home / "locks" / "working-1.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    prune(settings, dry_run=True)
+    assert lock.exists()
+    prune(settings)
+    assert not lock.exists()
+
+
 def test_whoever_died_while_fetching_holds_up_nobody(settings: RegistrySettings) -> None:
     stale = settings.home / "locks" / "working-0.lock"
     stale.parent.mkdir(parents=True)
