@@ -27,7 +27,8 @@ class GatedMLP(nn.Module):
 
     def _between(self, x: Tensor) -> Tensor:
         if self.activation == "silu":
-            return self.gate_up.gated(x)
+            product: Tensor = self.gate_up.gated(x)
+            return product
         gate_up = self.gate_up(x)
         if self.activation in GELU_BY_TANH:
             return ops.gelu_mul(gate_up, self.kernels)

@@ -50,7 +50,7 @@ def copying_checks(device: torch.device) -> Iterator[tuple[str, float, float]]:
     moves.save(memory, pages)  # which pins memory, for the next one to take
     torch.cuda.synchronize(device)
     began = perf_counter()
-    torch.cuda._sleep(_SLEEP)
+    torch.cuda._sleep(_SLEEP)  # type: ignore[no-untyped-call]
     memory.fill_(7)
     saved = moves.save(memory, pages)
     moves.claim(pages)

@@ -43,8 +43,8 @@ _KEPT: Final = (
     "become blocks that the CPU kernels take, where these hold the same numbers exactly; so do FP8 in rows, blocks of "
     "128 columns or whole, nf4 and fp4 in blocks of 64, and NVFP4, of which all but the last are multiplied in fp32. "
     "Inputs in another order are sorted. All else is unpacked a tile at a time in every step, which is slower: groups "
-    "of other sizes, scales that half precision does not hold. What a file says of activations and of the cache is passed by. Ranks divide "
-    "matrices at the borders of groups.",
+    "of other sizes, scales that half precision does not hold. What a file says of activations and of the cache is "
+    "passed by. Ranks divide matrices at the borders of groups.",
 )
 
 _BORROWED: Final = (

@@ -84,14 +84,12 @@ ENGINE_ALONE: Final = EngineAlone()
 
 
 def load(file: Path, threads: int) -> tuple[Generate, int]:
-    """Prompts are random, and no peer keeps them: our cache's memory is used again, as theirs is."""
     import_torch()
     from ...engine import Engine
     from ...options import EngineOptions
     from ...params import SamplingParams
 
-    options = EngineOptions(device="cpu", threads=threads, draft="off", prefix_cache="off")
-    engine = Engine.load(file, options=options)
+    engine = Engine.load(file, options=EngineOptions(device="cpu", threads=threads, draft="off"))
 
     def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:
         engine.generate(
