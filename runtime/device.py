@@ -1,6 +1,9 @@
 """Which device computes, in what dtype, and how much memory it has left."""
 
+import ctypes
 import os
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +85,17 @@ def available_memory(device: torch.device) -> int:
     if device.type == "mps":
         return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
     return memory.available_memory()
+
+
+def spare(device: torch.device) -> None:
+    """Have torch, and the C library where it can, part with memory that they only keep for later."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+    elif sys.platform == "linux":
+        with suppress(AttributeError):  # not every C library has it
+            ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
 
 
 def physical_cores() -> int:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from collections.abc import Sequence as Many
 from time import perf_counter
 
-import torch
-
 from ..models.contract import Model
+from .device import spare
 from .errors import CannotSleep
 from .runner import Runner
 from .scheduler import Scheduler
@@ -43,8 +42,7 @@ class Sleeper:
             runner.put_by()
             scheduler.cache.give_back(scheduler.cache.held)
         gc.collect()
-        if self._wheel.runner.device.type == "cuda":
-            torch.cuda.empty_cache()
+        spare(self._wheel.runner.device)
 
     def wake(self) -> None:
         """What reading the weights raises, leaves it asleep."""

@@ -1,6 +1,8 @@
 """Devices by name, dtypes by what is stored, threads and memory by what the machine says."""
 
 import os
+import platform
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from unillm.runtime.device import (
     choose_kv_dtype,
     find_device,
     physical_cores,
+    spare,
     use_threads,
 )
 from unillm.runtime.errors import DeviceNotFound, InvalidParameter
@@ -129,3 +132,19 @@ def test_memory_is_what_the_machine_and_its_container_leave(monkeypatch: pytest.
     assert available_memory(CPU) == 400_000
     files["/sys/fs/cgroup/memory.max"] = "max"
     assert available_memory(CPU) == 1000 * 1024
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries keep nothing, or cannot be told")
+def test_what_the_c_library_keeps_for_later_goes() -> None:
+    gone = [torch.ones(1 << 14) for _ in range(1000)]  # 64 MB of pieces that it takes from one heap
+    last = torch.ones(1 << 14)  # above them: the heap cannot shrink
+    gone.clear()
+    held = resident()
+    spare(CPU)
+    assert resident() < held - (40 << 20)
+    assert last.sum() == len(last)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
