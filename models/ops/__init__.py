@@ -16,7 +16,8 @@ from ..contract import AttentionSpec, Batch, PagedView, Weight
 from ..planes import PLANES
 from ..quantized import INT8, PUBLISHED, TILED, QuantizedTensor
 from . import gpu, gpu_products, reference, reference_attention
-from .cpu.kernels import NUMBERS, PAGES, Kernels
+from .cpu.kernels import PAGES, Kernels
+from .cpu.products import NUMBERS
 from .mixers import leaving, paces, unit
 from .operands import GatedNorm, Matrices, Norm, Pace, Rotation, Skip
 from .reference_matrix import Step

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from . import reference_mixer
-from .cpu.kernels import NUMBERS, Kernels
+from .cpu.kernels import Kernels
+from .cpu.products import NUMBERS
 from .operands import GatedNorm, Pace, Skip
 from .table import COMPILED, Entry, Table, place_of
 
