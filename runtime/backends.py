@@ -35,9 +35,10 @@ def open_backends(text: str, model: Model, pages: torch.dtype) -> Phases | None:
         return None
     opened: dict[str, Backend] = {}
     for name, phase in zip(names, _PHASES, strict=True):
-        backend = opened.setdefault(name, opened.get(name) or _opened(name, phase))
+        if name not in opened:
+            opened[name] = _opened(name, phase)
         for spec, head_dim in _layers(model):
-            why = backend.refuses(spec, head_dim, pages, model.place.device)
+            why = opened[name].refuses(spec, head_dim, pages, model.place.device)
             if why is not None:
                 raise BackendRefused(name, phase, why)
     return Phases(opened[names[0]], opened[names[1]])
