@@ -29,7 +29,7 @@ class GatedMLP(nn.Module):
         if self.activation == "silu":
             product: Tensor = self.gate_up.gated(x)
             return product
-        gate_up = self.gate_up(x)
+        gate_up: Tensor = self.gate_up(x)
         if self.activation in GELU_BY_TANH:
             return ops.gelu_mul(gate_up, self.kernels)
         gate, up = gate_up.chunk(2, -1)
