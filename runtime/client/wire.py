@@ -6,13 +6,13 @@ It knows no connection, so that both clients share it.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
 from ..errors import InvalidParameter, ServerRefused
-from ..hosting.asking import Fault, Piece, Resident
+from ..hosting.asking import Fault, FaultKind, Piece, Resident
 from ..params import SamplingParams
 from ..results import Completion, TokenLogprob, ToolCall, Update
 
@@ -169,8 +169,8 @@ def refusal(status: int, body: bytes) -> ServerRefused:
         return ServerRefused(kind, f"the server answered with status {status}", status=status)
     if isinstance(error, str):
         return ServerRefused(kind, error, status=status)
-    own = error.type in _KINDS.values() or error.type in ("too_long", "busy", "no_memory", "broken")
-    return ServerRefused(error.type if own else kind, error.message, error.hint, status)
+    ours = error.type in get_args(FaultKind)
+    return ServerRefused(error.type if ours else kind, error.message, error.hint, status)
 
 
 def refused(fault: Fault) -> ServerRefused:

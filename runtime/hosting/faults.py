@@ -7,6 +7,9 @@ from ...models.errors import ModelError
 from ...registry import errors as registry
 from ...registry.files import ModelFiles
 from ..errors import (
+    BackendRefused,
+    DeviceNotFound,
+    DraftMismatch,
     InvalidParameter,
     InvalidPrompt,
     NotEnoughMemory,
@@ -70,6 +73,8 @@ def fault_of(error: BaseException, files: ModelFiles | None = None) -> Fault:
             return Fault("invalid", str(error), error.hint, field="tools")
         case TooManyForms():
             return Fault("busy", str(error), error.hint, retry_after=1.0)
+        case BackendRefused() | DeviceNotFound() | DraftMismatch():  # what the server was told, and no request
+            return Fault("unavailable", without_folders(str(error), files), error.hint)
         case RuntimeFault():
             return Fault("invalid", without_folders(str(error), files), error.hint)
         case registry.RegistryError():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from unillm.registry import errors as registry
-from unillm.runtime.errors import ServerRefused
+from unillm.runtime.errors import BackendRefused, DeviceNotFound, DraftMismatch, RuntimeFault, ServerRefused
 from unillm.runtime.hosting.faults import fault_of
 from unillm.runtime.server.endpoint import STATUS
 from unillm.unillm_cli.errors import Exit, report
@@ -45,6 +45,16 @@ def test_an_error_of_the_registry_has_the_status_of_its_family(error: registry.R
     assert STATUS[fault.kind] == status
     assert "/srv" not in f"{fault.message}{fault.hint}"
     assert (fault.retry_after is not None) == (fault.kind == "busy")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [BackendRefused("triton", "prompts", "no"), DeviceNotFound("tpu", ["cpu"]), DraftMismatch("a", "b", "other words")],
+    ids=lambda error: type(error).__name__,
+)
+def test_settings_that_cannot_be_are_the_servers_to_mend(error: RuntimeFault) -> None:
+    fault = fault_of(error)
+    assert (STATUS[fault.kind], fault.hint) == (503, error.hint)
 
 
 # Here a repository that is not shown may be one to log in for; over HTTP there is none.
