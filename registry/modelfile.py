@@ -205,8 +205,8 @@ def _take_number(read: Modelfile, name: str, value: str) -> None:
     except ValueError:
         what = "a whole number" if kind is int else "a number"
         raise read.error(ours, f"{name} is {value[:40]!r}, not {what}") from None
-    if name == "num_predict" and number < 0:
-        read.parameters.pop(ours, None)  # Ollama's way to say: no limit
+    if name in ("num_predict", "seed") and number < 0:
+        read.parameters.pop(ours, None)  # Ollama's way to say: no limit, and any seed
     else:
         read.parameters[ours] = number
 

@@ -59,8 +59,8 @@ def test_lines_of_other_systems_and_other_encodings_are_read(tmp_path: Path) -> 
         assert (read_modelfile(path).source, read_modelfile(path).system) == ("x", "hi")
 
 
-def test_no_limit_is_no_parameter() -> None:
-    assert parse_modelfile(HERE, "FROM x\nPARAMETER num_predict -1").parameters == {}
+def test_no_limit_is_no_parameter_and_any_seed_is_none() -> None:
+    assert parse_modelfile(HERE, "FROM x\nPARAMETER num_predict -1\nPARAMETER seed -1").parameters == {}
 
 
 def test_what_only_another_program_understands_is_left_out_aloud() -> None:

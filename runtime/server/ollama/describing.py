@@ -21,8 +21,8 @@ from ....registry.settings import RegistrySettings
 from ....registry.shelf import Entry, Shelf
 from ...text.abilities import capabilities
 from ...text.defaults import generation_defaults
+from ...text.template_files import templates_of
 from ..catalogue import Catalogue
-from ..known import Known
 from .options import NAMES
 from .results import ListedModel, ModelDetails, ShownModel
 from .wording import moment
@@ -90,8 +90,7 @@ def find_entry(name: str, settings: RegistrySettings) -> Entry | None:
 def show(catalogue: Catalogue, name: str, *, verbose: bool) -> ShownModel:
     """All that is known of a model. Raises `RegistryError`."""
     files, told = catalogue.files(name), describe(catalogue, name)
-    known = Known.of(files)
-    template = known.template or ""
+    template = templates_of(files).get("default", "")
     parameters = parameters_text(_parameters(files))
     return ShownModel(
         license=told.licence,
