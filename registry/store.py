@@ -160,13 +160,13 @@ def held(lock: Path) -> Iterator[None]:
 
 
 def _is_free(lock: Path) -> bool:
-    """Whether nobody holds the lock."""
+    """Whether nobody holds the lock, as far as one may look."""
     from filelock import FileLock, Timeout
 
     file = FileLock(lock)
     try:
         file.acquire(timeout=0)
-    except Timeout:
+    except (Timeout, PermissionError):
         return False
     file.release()
     return True

@@ -352,8 +352,8 @@ class Engine:
         return self._desk().look(lambda wheel: wheel.stats(self.context), wakes=False)
 
     def sleep(self) -> None:
-        """Part with the weights, and with the cache but for a first part of it. What was handed in is answered first;
-        what comes next wakes it. `CannotSleep` where it was not loaded from files.
+        """Part with the weights, and with the cache but for a first part of it. What was handed in is answered first,
+        and what others hand in meanwhile; what comes next wakes it. `CannotSleep` where it was not loaded from files.
         """
         self._desk().sleep()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unillm.models.ops.cpu.kernels import NUMBERS
+from unillm.models.ops.cpu.products import NUMBERS
 from unillm.models.ops.cpu.library import Context, Multiplication, Product
 from unillm.tests.models.ops.cpu import machine
 
