@@ -116,7 +116,7 @@ def _side_by_side(parts, SPAN: tl.constexpr):
 
 
 @compiled_later
-@triton.jit
+@triton.jit(do_not_specialize=["count", "split_step"])
 def many_kernel(
     unit,
     x,
@@ -212,7 +212,7 @@ def many_kernel(
 
 
 @compiled_later
-@triton.jit
+@triton.jit(do_not_specialize=["split_step"])
 def shares_kernel(
     shares,
     bias,

@@ -189,7 +189,7 @@ def _launch_many(
         x.stride(0),
         0 if onto is None else onto.stride(0),
         out.stride(0),
-        len(x) * matrix.outputs,
+        0 if splits == 1 else len(x) * matrix.outputs,
         *matrix.steps,
         ROWS=cut.rows,
         HEIGHT=cut.height,

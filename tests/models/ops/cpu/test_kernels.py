@@ -1,5 +1,6 @@
 """The operations as models call them, with kernels and without: the same numbers, in every dtype of activations."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,21 @@ def test_what_no_kernel_takes_through_a_gate_goes_one_after_the_other(exact: boo
     assert not kernels.gates(x, (q4, narrow), (None, None))
     assert not kernels.gates(x.half(), (q4, q4), (None, None))
     assert (kernels.gates(x, (q4, q4), (None, None)) is None) is exact
+
+
+def test_floats_and_sorted_columns_go_one_after_the_other() -> None:
+    """A gate's product knows activations in 8 bits alone, and as they come."""
+    opened = Kernels.open(2)
+    if opened is None:
+        pytest.skip("the CPU kernels are not built here")
+    x, order = torch.randn(3, 256), torch.randperm(256)
+    floats, plain = opened.pack(weight("E4M3", 40)), opened.pack(weight("Q4_0", 40))
+    sorted_ = opened.pack(replace(weight("Q4_0", 40), side={"columns": order}))
+    for gate, up in ((floats, floats), (sorted_, sorted_), (plain, sorted_)):
+        assert not opened.gates(x, (gate, up), (None, None))
+        wanted = opened.silu_mul(opened.linear(x, (gate, up), (None, None)))
+        assert ops.silu_linear(x, (gate, up), (None, None), opened).equal(wanted)
+    assert opened.gates(x, (plain, plain), (None, None))
 
 
 @pytest.mark.parametrize("q_eps", [1e-6, 1e-2, None], ids=["alike", "unlike", "one alone"])

@@ -15,7 +15,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from unillm.models.ops.compiling import Backlog, NotCompiled, at_once
-from unillm.models.ops.triton import later, rows
+from unillm.models.ops.triton import later, products, rows, weights
 from unillm.models.ops.triton.later import compiled_later
 
 LONG = 30.0  # seconds, against hangs
@@ -115,6 +115,22 @@ def test_a_launch_without_its_kernel_launches_nothing_and_the_next_ones_do(
     assert backlog.wait(LONG)
     launch(kernel, count=16)
     assert len(compiler.made) == 2
+
+
+def test_a_product_has_one_kernel_for_every_number_of_rows_of_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not 16 divides it."""
+    monkeypatch.setattr(driver, "_active", Absent())
+    wanted: set[Any] = set()
+    for name in ("many_kernel", "shares_kernel"):
+        ours = getattr(products, name)
+        made = compiled_later(JITFunction(ours.fn, **ours.kwargs))
+        made._do_compile = lambda key, *_, name=name, **__: wanted.add((name, key))
+        monkeypatch.setattr(weights, name, made)
+    matrix = weights.Matrix.of(torch.zeros(48, 1024, dtype=torch.bfloat16))
+    for count in (33, 48, 64):
+        x, out = torch.zeros(count, 1024, dtype=torch.bfloat16), torch.zeros(count, 48, dtype=torch.bfloat16)
+        weights.multiply(x, matrix, out, None, None)
+    assert sorted(name for name, _ in wanted) == ["many_kernel", "shares_kernel"]
 
 
 def test_a_kernel_that_cannot_be_loaded_is_one_that_cannot_be_compiled(
