@@ -91,19 +91,13 @@ def _misfit_of_groups(weight: Grouped) -> str | None:
     span = 32 if weight.bits == 4 else 16
     if not _divides(span, weight.group, weight) or (weight.bits == 4 and weight.shape[1] % span):
         return f"{weight.kind} in groups of {weight.group} of {weight.shape[1]} columns"
-    if "order" in weight.side and not _even(weight):
+    if "order" in weight.side and weight.sorted_columns() is None:
         return f"{weight.kind} in groups that are not of one size"
     return None
 
 
-def _even(weight: Grouped) -> bool:
-    """Whether each group has as many columns as any other, in whatever order these come."""
-    counts = torch.bincount(weight.side["order"], minlength=weight.side["scales"].shape[1])
-    return bool((counts == weight.group).all())
-
-
 def _of_groups(weight: Grouped) -> PlanesTensor:
-    columns = weight.side["order"].argsort(stable=True) if "order" in weight.side else None
+    columns = weight.sorted_columns()
     whole = weight.bits == 8
 
     def some(rows: slice) -> _Planes:

@@ -49,6 +49,8 @@ class QuantizedTensor:
     @property
     def block(self) -> int:
         """How many columns can only be had together."""
+        if "columns" in self.side:
+            return self.shape[-1]
         return 1 if self.kind == INT8 else block_of(self.kind).elements
 
     @property
@@ -61,7 +63,8 @@ class QuantizedTensor:
 
     def alike(self, other: "QuantizedTensor") -> bool:
         """Whether the two can be one stack of matrices."""
-        return (self.kind, self.layout) == (other.kind, other.layout)
+        apart = self.layout == PUBLISHED or "columns" in self.side or "columns" in other.side
+        return (self.kind, self.layout) == (other.kind, other.layout) and not apart
 
     def to(self, device: torch.device) -> Self:
         return replace(self, data=self.data.to(device), side={k: v.to(device) for k, v in self.side.items()})
@@ -76,7 +79,7 @@ class QuantizedTensor:
         if part.dim == 0 and len(self.shape) > 1:
             rows = self.data.shape[0] // self.shape[0]
             taken = slice(edges[0] * rows, edges[1] * rows)
-            side = {name: tensor[taken] for name, tensor in self.side.items()}
+            side = {name: one if name == "columns" else one[taken] for name, one in self.side.items()}
             return replace(self, shape=(length, *self.shape[1:]), data=self.data[taken], side=side)
         if part.dim == 1 and len(self.shape) == 3:
             return self._rows_of_each(part)

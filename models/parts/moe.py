@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .. import ops
 from ..contract import Collective, Part, Weight
 from ..ops.cpu.kernels import Kernels
-from ..quantized import PUBLISHED, QuantizedTensor
+from ..quantized import QuantizedTensor
 from .checkpoint import Checkpoint
 from .linear import Linear
 from .mlp import GatedMLP
@@ -232,9 +232,10 @@ def together(matrices: Sequence[Weight]) -> ops.Matrices:
     first = packed[0]
     if plain or not all(first.alike(each) for each in packed):
         return tuple(matrices)
-    if first.layout == PUBLISHED or any("columns" in each.side for each in packed):
-        return tuple(packed)
-    side = {name: torch.cat([each.side[name] for each in packed]) for name in first.side}
+    side = {
+        name: one if name == "table" else torch.cat([each.side[name] for each in packed])
+        for name, one in first.side.items()
+    }
     data = torch.cat([each.data for each in packed])
     return replace(first, shape=(len(packed), *first.shape), data=data, side=side)
 

@@ -89,7 +89,7 @@ class Grouped(QuantizedTensor, ABC):
 
     def in_blocks(self) -> QuantizedTensor:
         """As Q4_0, Q5_0 or Q8_0, groups of columns together, where these hold the same numbers exactly; else itself."""
-        kind, columns = self._block_kind(), self._sorted_columns()
+        kind, columns = self._block_kind(), self.sorted_columns()
         if kind is None or ("order" in self.side and columns is None):
             return self
         rows, height = self.shape[0], max(1, _STRETCH // self.shape[1])
@@ -97,7 +97,7 @@ class Grouped(QuantizedTensor, ABC):
         blocks = torch.cat([self._stretch(kind, edge, columns) for edge in edges])
         return QuantizedTensor(kind, self.shape, blocks, side={} if columns is None else {"columns": columns})
 
-    def _sorted_columns(self) -> Tensor | None:
+    def sorted_columns(self) -> Tensor | None:
         """Columns by their groups, where these are no neighbours; None also where groups are not of one size."""
         order = self.side.get("order")
         if order is None or not bool((order.bincount() == self.group).all()):

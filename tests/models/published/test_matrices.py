@@ -11,6 +11,7 @@ from unillm.models.contract import Part
 from unillm.models.errors import WeightsError
 from unillm.models.ops import linear
 from unillm.models.ops.cpu.kernels import Kernels
+from unillm.models.parts.moe import together
 from unillm.models.published.awq import Awq
 from unillm.models.published.bitsandbytes import BitsAndBytes
 from unillm.models.published.compressed import Compressed
@@ -119,6 +120,15 @@ def test_the_kernels_get_blocks_only_where_these_hold_the_same_numbers(case: str
     assert torch.equal(blocks.dequantize(), weight.dequantize())
 
 
+def test_blocks_of_sorted_columns_are_cut_at_rows_alone_and_stacked_with_none() -> None:
+    blocks = read("gptq4-order").in_blocks()
+    assert "columns" in blocks.side
+    assert torch.equal(blocks.part(Part(0, 8, 24)).dequantize(), blocks.dequantize()[8:24])
+    with pytest.raises(ValueError, match="do not fall on blocks"):
+        blocks.part(Part(1, 0, blocks.shape[1] // 2))
+    assert together([blocks, blocks]) == (blocks, blocks)
+
+
 @cases
 @pytest.mark.skipif(zoo.EXACT.kernels is None, reason="no CPU kernels here")
 def test_products_with_kernels_are_those_without(case: str) -> None:
@@ -131,8 +141,8 @@ def test_products_with_kernels_are_those_without(case: str) -> None:
         both = linear(x, (each, each), (None, None), kernels, onto.clone())
         torch.testing.assert_close(both, torch.cat((wanted, wanted), 1) + 1)
     tiled, kernels = placed(weight)
-    together, alone = (linear(rows, (tiled,), (None,), kernels) for rows in (x, x[1:2]))
-    assert torch.equal(together[1:2], alone)
+    company, alone = (linear(rows, (tiled,), (None,), kernels) for rows in (x, x[1:2]))
+    assert torch.equal(company[1:2], alone)
 
 
 def wide() -> dict[str, tuple[QuantizedTensor, str]]:

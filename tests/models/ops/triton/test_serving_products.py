@@ -98,6 +98,16 @@ def test_experts_that_lie_apart_are_stacked_where_they_are_alike() -> None:
     assert isinstance(together([parts[0], other]), tuple)
 
 
+def test_experts_share_the_table_that_they_choose_from() -> None:
+    parts = [arranged(blocks("IQ4_NL", 3, 32)) for _ in range(2)]
+    stack = together(parts)
+    assert isinstance(stack, PlanesTensor)
+    assert torch.equal(stack.side["table"], parts[0].side["table"])
+    assert torch.equal(stack.dequantize(), torch.stack([part.dequantize() for part in parts]))
+    other = replace(parts[1], side={**parts[1].side, "table": 2 * parts[1].side["table"]})
+    assert isinstance(together([parts[0], other]), tuple)
+
+
 @pytest.mark.usefixtures("_kernels_everywhere")
 def test_experts_in_no_stack_of_rows_are_multiplied_by_plain_torch(caplog: pytest.LogCaptureFixture) -> None:
     turned = torch.randn(2, 6, 4).transpose(1, 2)
