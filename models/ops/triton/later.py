@@ -13,6 +13,11 @@ from triton.runtime.jit import JITFunction
 
 from ..compiling import backlog, waits
 
+# What a batch tells lies side by side in one copy, at other addresses in every batch.
+_ANYWHERE: Final = (
+    *("starts", "lengths", "table", "slots", "sources", "targets"),
+    *("temperature", "top_p", "min_p", "top_k", "seeds", "places"),
+)
 _EXPECTED: Final = ("self", "key", "signature", "device", "constexprs", "options", "attrs", "warmup")
 
 
@@ -44,14 +49,14 @@ def compiled_later(function: Any) -> Any:
     """What `triton.jit` made of a kernel, so that launches do not wait for it. Interpreted ones are there at once.
 
     Triton makes a kernel of its own where a number is 1 or a multiple of 16: `do_not_specialize` those that differ from
-    batch to batch.
+    batch to batch. So it does where a tensor's address is a multiple of 16, but here not for what a batch tells.
     """
     if type(function) is not JITFunction or tuple(inspect.signature(JITFunction._do_compile).parameters) != _EXPECTED:
         return function
     return LaterFunction(
         function.fn,
         do_not_specialize=function.do_not_specialize,
-        do_not_specialize_on_alignment=function.do_not_specialize_on_alignment,
+        do_not_specialize_on_alignment=(*(function.do_not_specialize_on_alignment or ()), *_ANYWHERE),
         debug=function.debug,
         noinline=function.noinline,
     )

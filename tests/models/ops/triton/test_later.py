@@ -117,6 +117,24 @@ def test_a_launch_without_its_kernel_launches_nothing_and_the_next_ones_do(
     assert len(compiler.made) == 2
 
 
+def _halve(lengths: Any, out: Any, TILE: tl.constexpr) -> None:  # noqa: N803 - Triton's way
+    offsets = tl.arange(0, TILE)
+    tl.store(out + offsets, tl.load(lengths + offsets) // 2)
+
+
+def test_what_a_batch_tells_may_lie_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "_active", Absent())
+    wanted: set[Any] = set()
+    made = compiled_later(JITFunction(_halve))
+    made._do_compile = lambda key, *_, **__: wanted.add(key)
+    numbers, out = torch.zeros(12, dtype=torch.int32), torch.zeros(12, dtype=torch.int32)
+    for place in range(5):
+        made[(1,)](numbers[place:], out, TILE=4)
+    assert len(wanted) == 1
+    made[(1,)](numbers, out[1:], TILE=4)
+    assert len(wanted) == 2
+
+
 def test_a_product_has_one_kernel_for_every_number_of_rows_of_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether or not 16 divides it."""
     monkeypatch.setattr(driver, "_active", Absent())
