@@ -179,7 +179,8 @@ def _conv_kernel(
         where = out + tokens[:, None] * out_step + here[None, :]
         tl.store(where, mixed, mask=(tokens < stop)[:, None] & real[None, :])
     taps = tl.arange(0, TAPS_WIDTH)
-    left = _input(x, source, start, stop - (TAPS - 1) + taps, here, real, begins, x_step, channels, TAPS)
+    places = tl.minimum(stop - (TAPS - 1) + taps, stop - 1)
+    left = _input(x, source, start, places, here, real, begins, x_step, channels, TAPS)
     tl.debug_barrier()  # the row that is written may be the one that was read
     tl.store(target + taps[:, None] * channels + here[None, :], left, mask=(taps < TAPS - 1)[:, None] & real[None, :])
 
