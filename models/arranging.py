@@ -62,8 +62,14 @@ def _stretches(weight: QuantizedTensor, planes_of: Callable[[slice], _Planes]) -
     rows, height = len(weight.data), max(1, _STRETCH // weight.shape[-1])
     if isinstance(weight, Grouped):
         rows, height = weight.shape[0], -(-height // 8) * 8  # some share words with their neighbours
-    found = [planes_of(slice(first, min(first + height, rows))) for first in range(0, rows, height)]
-    return {name: torch.cat([each[name] for each in found]) for name in found[0]}
+    planes: dict[str, Tensor] = {}
+    for first in range(0, rows, height):
+        some = slice(first, min(first + height, rows))
+        for name, part in planes_of(some).items():
+            if name not in planes:
+                planes[name] = part.new_empty(rows, *part.shape[1:])
+            planes[name][some] = part
+    return planes
 
 
 def _of_blocks(weight: QuantizedTensor) -> PlanesTensor:
