@@ -19,7 +19,7 @@ from ...contract import Batch, StateView
 from ..operands import in_rows
 from ..reference_matrix import Step
 from .later import compiled_later
-from .scans import span, states_of
+from .scans import settle, span, states_of
 
 _NUMBERS: Final = 4096  # of a state, of one program
 
@@ -70,6 +70,7 @@ def _matrix_kernel(
         if not READS_BEFORE:
             found = tl.sum(state * asked[None, :], 1)
         tl.store(out + token * out_step + head * out_head + rows, found, mask=real)
+    settle()
     tl.store(target + where, state, mask=both)
 
 

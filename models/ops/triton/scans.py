@@ -38,6 +38,12 @@ def span(starts, sources, targets, fresh, kept, step):
 
 
 @triton.jit
+def settle():
+    """What comes behind it may be written where the state was read: all warps have read their part."""
+    tl.debug_barrier()
+
+
+@triton.jit
 def _at(x, token, step, offsets, mask):
     """Numbers of one token."""
     return tl.load(x + token * step + offsets, mask=mask, other=0.0).to(tl.float32)
@@ -76,6 +82,7 @@ def _selective_kernel(
         state = tl.exp(now_step[:, None] * pace) * state + (now_step * now_x)[:, None] * now_b[None, :]
         tl.store(out + token * out_step + here, tl.sum(state * now_c[None, :], 1), mask=real)
         now_x, now_step, now_b, now_c = next_x, next_step, next_b, next_c
+    settle()
     tl.store(target + where, state, mask=both)
 
 
@@ -100,6 +107,7 @@ def _gated_kernel(
         state = factor * state + term
         tl.store(out + token * out_step + here, state, mask=real)
         factor, term = next_factor, next_term
+    settle()
     tl.store(target + here, state, mask=real)
 
 
@@ -132,6 +140,7 @@ def _mean_kernel(
         older, newer = tl.exp(log + pace - larger), tl.exp(key - larger)
         total, weight, log = total * older + value * newer, weight * older + newer, larger
         key, value = next_key, next_value
+    settle()
     tl.store(target + here, total, mask=real)
     tl.store(target + channels + here, weight, mask=real)
     tl.store(target + 2 * channels + here, log, mask=real)
@@ -181,7 +190,7 @@ def _conv_kernel(
     taps = tl.arange(0, TAPS_WIDTH)
     places = tl.minimum(stop - (TAPS - 1) + taps, stop - 1)
     left = _input(x, source, start, places, here, real, begins, x_step, channels, TAPS)
-    tl.debug_barrier()  # the row that is written may be the one that was read
+    settle()
     tl.store(target + taps[:, None] * channels + here[None, :], left, mask=(taps < TAPS - 1)[:, None] & real[None, :])
 
 
@@ -205,6 +214,7 @@ def _previous_kernel(
         seen = tl.where((tokens == start)[:, None], before[None, :], seen)
         where = out + tokens[:, None] * out_step + here[None, :]
         tl.store(where, seen.to(out.dtype.element_ty), mask=inside)
+    settle()
     tl.store(target + here, _at(x, stop - 1, x_step, here, real), mask=real)
 
 

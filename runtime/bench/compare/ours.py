@@ -84,12 +84,16 @@ ENGINE_ALONE: Final = EngineAlone()
 
 
 def load(file: Path, threads: int) -> tuple[Generate, int]:
+    """Every round begins with an empty cache and finds its memory warm, as the peers' do: prompts are random, and kept
+    ones would only have each round take memory that the system has to find first.
+    """
     import_torch()
     from ...engine import Engine
     from ...options import EngineOptions
     from ...params import SamplingParams
 
-    engine = Engine.load(file, options=EngineOptions(device="cpu", threads=threads, draft="off"))
+    options = EngineOptions(device="cpu", threads=threads, draft="off", prefix_cache="off")
+    engine = Engine.load(file, options=options)
 
     def generate(prompts: Sequence[Sequence[int]], answer: int) -> None:
         engine.generate(
