@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from unillm.models.ops.cpu.products import NUMBERS
 from unillm.models.ops.cpu.library import Context, Multiplication, Product
+from unillm.models.ops.cpu.products import NUMBERS
 from unillm.tests.models.ops.cpu import machine
 
 SHAPES = ((1, 1), (5, 31), (16, 32), (17, 33), (40, 100), (50, 2048), (33, 2049), (24, 4500))
