@@ -59,8 +59,7 @@ def _matrix_kernel(
             pace = _of_token(decay, token, head, decay_step, decay_head, sizes, there)
         else:
             pace = _of_token(decay, token, head, decay_step, decay_head, sizes * 0, there)
-        if READS_BEFORE:
-            found = tl.sum(state * asked[None, :], 1)
+        found = tl.sum(state * asked[None, :], 1)
         after = state * tl.exp(pace)[None, :] + value[:, None] * key[None, :]
         if FORGETS:
             along = _of_token(a, token, head, a_step, a_head, sizes, there)
