@@ -111,7 +111,7 @@ def attention(
     """Norm, rotate, store, attend. q is overwritten where it is normed or rotated."""
     reason = misfit(q.shape[2], cache.keys.dtype)
     if reason is not None:
-        _tell(reason)
+        tell("attends", reason)
     if reason is not None or not runs(q.device):
         return reference_attention.attention(q, k, v, q_norm, k_norm, rotation, spec, cache, batch)
     return attend(prepared(q, k, v, q_norm, k_norm, rotation, cache), spec, cache, batch)
@@ -217,6 +217,6 @@ def runs(device: torch.device) -> bool:
 
 
 @cache
-def _tell(reason: str) -> None:
-    """Once each."""
-    _LOG.warning("plain torch attends on the GPU, not our kernels, because of %s", reason)
+def tell(does: str, reason: str) -> None:
+    """Say why kernels do not do it. Once each."""
+    _LOG.warning("plain torch %s on the GPU, not our kernels, because of %s", does, reason)

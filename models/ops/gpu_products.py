@@ -4,10 +4,7 @@ A packed weight is arranged for them as it is placed on its device (`placed`); f
 serve it. What does not fit them is told once each, and computed by plain torch.
 """
 
-import logging
 from collections.abc import Sequence
-from functools import cache
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -16,10 +13,8 @@ from ..arranging import arranged, misfit
 from ..contract import Weight
 from ..planes import PlanesTensor
 from . import reference
-from .gpu import INSTALLED, NUMBERS, or_plain, runs
+from .gpu import INSTALLED, NUMBERS, or_plain, runs, tell
 from .operands import Matrices, in_rows
-
-_LOG: Final = logging.getLogger(__name__)
 
 
 def placed(weight: Weight) -> Weight:
@@ -28,7 +23,7 @@ def placed(weight: Weight) -> Weight:
         return weight
     reason = misfit(weight)
     if reason is not None:
-        _tell(reason)
+        tell("multiplies", reason)
     return weight if reason is not None or not runs(weight.device) else arranged(weight)
 
 
@@ -56,7 +51,7 @@ def experts(x: Tensor, weight: Matrices, chosen: Tensor) -> Tensor:
     """x [rows, in] times those matrices of `weight` that `chosen` [rows, choices] names; which, no host reads."""
     reason = _misfit_of_experts(weight)
     if reason is not None:
-        _tell(reason)
+        tell("multiplies", reason)
     if reason is not None or not isinstance(weight, Tensor | PlanesTensor) or not _fits(x) or not runs(x.device):
         return reference.experts(x, weight, chosen)
     from .triton.weights import Matrix, multiply_chosen
@@ -93,9 +88,3 @@ def _misfit_of_experts(weight: Matrices) -> str | None:
     if isinstance(weight, PlanesTensor):
         return "experts whose columns were sorted" if "columns" in weight.side else None
     return None if isinstance(weight, Tensor) and weight.is_contiguous() else "experts that lie in no one stack of rows"
-
-
-@cache
-def _tell(reason: str) -> None:
-    """Once each."""
-    _LOG.warning("plain torch multiplies on the GPU, not our kernels, because of %s", reason)

@@ -47,7 +47,7 @@ def test_all_of_a_layers_attention_is_what_plain_torch_computes() -> None:
 
 
 def test_what_no_kernel_attends_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    gpu._tell.cache_clear()
+    gpu.tell.cache_clear()
     case, width = Case(((3, 3),)), gpu.WIDEST_HEAD + 64
     q, k, v = torch.randn(3, HEADS + 2 * KV_HEADS, width).split_with_sizes((HEADS, KV_HEADS, KV_HEADS), 1)
     pages = torch.zeros(400, 16, KV_HEADS, width)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unillm.models import ops
 from unillm.models.arranging import arranged
-from unillm.models.ops import gpu_products, reference
+from unillm.models.ops import gpu, gpu_products, reference
 from unillm.models.parts.moe import together
 from unillm.models.planes import PLANES, PlanesTensor
 from unillm.models.quantized import QuantizedTensor
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning
 def _kernels_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU."""
     monkeypatch.setattr(gpu_products, "_has_kernels", lambda _: True)
-    gpu_products._tell.cache_clear()
+    gpu.tell.cache_clear()
 
 
 def test_a_gpu_has_kernels_for_planes_and_experts() -> None:
